@@ -1,0 +1,1 @@
+"""Side-by-side benchmark of mailrelay and other mail servers on one machine."""

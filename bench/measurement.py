@@ -1,0 +1,50 @@
+"""What one run of one scenario on one server yields, and the medians of several."""
+
+from collections.abc import Iterable
+from statistics import median
+
+import attrs
+
+Metrics = dict[str, float]
+"""Values by metric: see UNITS."""
+
+UNITS = {
+    "per_second": "messages/s",
+    "mb_per_second": "MB/s",
+    "seconds": "s",
+    "cpu_per_1000": "CPU s per 1,000",
+    "peak_mib": "peak memory MiB",
+    "kb_per_connection": "kB per connection",
+    "connects_per_second": "connects/s",
+    "accept_empty": "messages/s, queue empty",
+    "accept_full": "messages/s, queue full",
+    "accept_ratio": "accept rate full / empty",
+    "queued_mib": "memory MiB, queue full",
+    "banner_seconds": "s from start to greeting",
+    "first_delivery_seconds": "s from start to a delivery",
+}
+
+
+@attrs.frozen
+class Run:
+    """One run. `lost` is negative when messages arrived more than once."""
+
+    scenario: str
+    server: str
+    metrics: Metrics = attrs.field(factory=dict)
+    sent: int = 0
+    lost: int = 0
+    error: str = ""
+
+
+def medians(runs: Iterable[Run]) -> dict[tuple[str, str], Metrics]:
+    """The median of each metric over the rounds, by scenario and server."""
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for run in runs:
+        of_server = values.setdefault((run.scenario, run.server), {})
+        for metric, value in run.metrics.items():
+            of_server.setdefault(metric, []).append(value)
+    return {
+        key: {metric: median(series) for metric, series in of_server.items()}
+        for key, of_server in values.items()
+    }

@@ -1,0 +1,3 @@
+"""mailrelay: an all-in-one mail server on Twisted."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The one way in: envelope and content, policy, trace, one transaction."""

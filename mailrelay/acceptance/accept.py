@@ -1,0 +1,250 @@
+"""Accepting a message: policy on its header, trace, one durable transaction.
+
+Invariant: the Deferred of ``accept`` fires only when content, entries and events are on stable
+storage together; if it fails, nothing was kept and the peer may send the message again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from mailrelay.acceptance.content import IncomingContent
+from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.directory.model import Directory
+from mailrelay.message.header import (
+    Header,
+    HeaderTooLarge,
+    addresses_in,
+    decoded_words,
+    header_end,
+    parse_header,
+)
+from mailrelay.message.trace import Hop, date_field, message_id_field, received_field
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.policy.limits import LOOPING
+from mailrelay.policy.relay import NO_FROM, refuse_from
+from mailrelay.queue.entry import Content, Entry, Message, NewMessage
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.smtp.reply import Reply, printable, reply
+
+STORE_FULL = reply(452, "4.3.1", "cannot store mail right now, try again later")
+LOCAL_ERROR = reply(451, "4.3.0", "local error in processing")
+NO_HEADER = Header((), 0)
+
+
+class Refused(Exception):
+    """The message is not accepted; ``reply`` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class AcceptanceStore(Protocol):
+    """What acceptance asks of storage: see queue/store.py for what each guarantees."""
+
+    def new_id(self) -> int:
+        """See QueueStore."""
+
+    def add(self, message: NewMessage) -> Deferred[None]:
+        """See QueueStore."""
+
+
+@frozen
+class Accepted:
+    """The message is ours now."""
+
+    message: Message
+    entries: Sequence[Entry]
+
+
+@frozen
+class Acceptance:
+    """The one function that accepts mail, whatever door it came in by.
+
+    ``admit`` places an entry in the queue, ``enqueue`` is told of what was committed,
+    ``remember`` gets small content that will be read again soon.
+    """
+
+    hostname: str
+    store: AcceptanceStore
+    directory: Callable[[], Directory]
+    now: Callable[[], float]
+    token: Callable[[], str]
+    admit: Callable[[Entry], Entry]
+    enqueue: Callable[[Sequence[Entry]], None]
+    remember: Callable[[int, Content], None]
+    max_received: int = 50
+
+    def accept(
+        self, source: Source, envelope: Envelope, incoming: IncomingContent
+    ) -> Deferred[Accepted]:
+        """Make the message ours.  Fails with Refused; the content is abandoned then."""
+        accepting = incoming.finish().addCallback(self._store, source, envelope, incoming)
+
+        def failed(failure: Failure) -> Failure:
+            incoming.abandon()
+            if isinstance(failure.value, StoreUnavailable | OSError):
+                raise Refused(STORE_FULL) from failure.value
+            return failure
+
+        return accepting.addErrback(failed)
+
+    def _store(
+        self,
+        body: tuple[bytes | None, str | None],
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+    ) -> Deferred[Accepted]:
+        new = self._new_message(body, source, envelope, incoming)
+        stored = self.store.add(new)
+
+        def committed(_: None) -> Accepted:
+            if new.content.body is not None:
+                self.remember(new.message.id, new.content)
+            self.enqueue(new.entries)
+            return Accepted(new.message, new.entries)
+
+        return stored.addCallback(committed)
+
+    def _new_message(
+        self,
+        body: tuple[bytes | None, str | None],
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+    ) -> NewMessage:
+        now = self.now()
+        header = self._header(source, incoming.head)
+        id_ = self.store.new_id()
+        added, message_id = self._missing_fields(source, header, now)
+        prefix = received_field(self._hop(source, envelope, id_, now)) + added
+        if header.size_bytes == 0 and header_end(incoming.head) != 2:
+            prefix += b"\r\n"  # content without a header section: what came is all body
+        content = Content(prefix, body[0], body[1], incoming.size_bytes)
+        account = source.submitter.account
+        mail = envelope.mail
+        message = Message(
+            id_,
+            account.id if account else None,
+            envelope.reverse_path,
+            now,
+            content.size_bytes,
+            source.door,
+            message_id=message_id,
+            subject=printable(decoded_words(header.first("subject") or ""), 500),
+            eight_bit=not incoming.is_ascii,
+            smtputf8=mail.smtputf8 and _needs_smtputf8(envelope, incoming.head),
+            require_tls=mail.require_tls,
+            is_automatic=header.is_automatic,
+            ret=mail.ret,
+            envid=mail.envid,
+        )
+        due = self._due_at(envelope, now)
+        entries = [
+            self.admit(
+                Entry(
+                    self.store.new_id(),
+                    message,
+                    recipient.forward_path,
+                    due,
+                    due,
+                    notify=recipient.notify,
+                    orcpt=recipient.orcpt,
+                )
+            )
+            for recipient in envelope.recipients
+        ]
+        return NewMessage(message, content, entries, [self._event(source, message, entries)])
+
+    def _header(self, source: Source, head: bytes) -> Header:
+        """The header, after the checks that need it.  Raises: Refused."""
+        try:
+            header = parse_header(head)
+        except HeaderTooLarge as error:
+            if source.needs_from:
+                raise Refused(reply(552, "5.3.4", str(error))) from None
+            return NO_HEADER  # a stranger's: opaque to us
+        if header.count("received") > self.max_received:
+            raise Refused(LOOPING)
+        if source.needs_from:
+            if header.count("from") != 1:
+                raise Refused(NO_FROM)
+            addresses = addresses_in(header.first("from") or "")
+            refusal = refuse_from(self.directory(), source.submitter, addresses)
+            if refusal is not None:
+                raise Refused(refusal)
+        return header
+
+    def _missing_fields(
+        self, source: Source, header: Header, now: float
+    ) -> tuple[bytes, str | None]:
+        """Date and Message-ID that a submission lacks (RFC 6409 section 8), and the Message-ID."""
+        message_id = header.first("message-id")
+        added = b""
+        if source.needs_from and not message_id:
+            message_id = f"<{self.token()}@{self.hostname}>"
+            added += message_id_field(message_id)
+        if source.needs_from and not header.count("date"):
+            added += f"Date: {date_field(now)}\r\n".encode()
+        return added, printable(message_id, 990) if message_id else None
+
+    def _hop(self, source: Source, envelope: Envelope, id_: int, now: float) -> Hop:
+        only = envelope.recipients[0].forward_path if len(envelope.recipients) == 1 else None
+        hop = Hop(self.hostname, source.protocol, id_, now, tls=source.tls, recipient=only)
+        if source.hide_peer:
+            return hop
+        return evolve(hop, helo=source.helo, peer_ip=source.peer_ip)
+
+    def _due_at(self, envelope: Envelope, now: float) -> float:
+        """When the first attempt is due: now, or when the client asked for (RFC 4865)."""
+        mail = envelope.mail
+        if mail.hold_for is not None:
+            return now + mail.hold_for
+        return max(now, mail.hold_until or now)
+
+    def _event(self, source: Source, message: Message, entries: Sequence[Entry]) -> NewEvent:
+        data: dict[str, object] = {
+            "door": source.door,
+            "protocol": source.protocol,
+            "reverse_path": str(message.reverse_path or ""),
+            "size_bytes": message.size_bytes,
+            "message_id": message.message_id,
+            "recipients": [str(entry.recipient) for entry in entries[:100]],
+            "recipient_count": len(entries),
+            "peer_ip": source.peer_ip,
+            "helo": source.helo,
+            "tls": source.tls,
+        }
+        return NewEvent(
+            EventKind.ACCEPTED,
+            message.received_at,
+            message.id,
+            None,
+            message.account_id,
+            {name: value for name, value in data.items() if value is not None},
+        )
+
+
+def _needs_smtputf8(envelope: Envelope, head: bytes) -> bool:
+    """Whether the message really is beyond ASCII (RFC 6531 section 3.2): else any hop will do."""
+    paths = [envelope.reverse_path, *(r.forward_path for r in envelope.recipients)]
+    return not head[: header_end(head)].isascii() or any(p and not p.is_ascii for p in paths)
+
+
+def queued_reply(accepted: Accepted) -> Reply:
+    """What an SMTP client is told of its accepted message."""
+    return reply(250, "2.0.0", f"queued as {accepted.message.id}")
+
+
+def refused_reply(failure: Failure) -> Reply:
+    """What an SMTP client is told of its refused message; other failures stay failures."""
+    failure.trap(Refused)
+    assert isinstance(failure.value, Refused)
+    return failure.value.reply

@@ -1,0 +1,113 @@
+"""Content on its way in: in memory while small, spooled beyond; memory per message is constant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+from mailrelay.message.header import MAX_HEADER_BYTES
+
+IN_MEMORY_BYTES = 64 * 1024
+BLOCK_BYTES = 256 * 1024
+"""How much is handed to the spool at a time, and how much may wait before the peer is paused."""
+
+
+class SpoolWriter(Protocol):
+    """A large body being written.  Calls do not wait for each other: order is kept."""
+
+    name: str
+
+    def append(self, data: bytes) -> Deferred[None]:
+        """Write ``data`` behind what was appended before."""
+
+    def finish(self) -> Deferred[None]:
+        """Make it durable.  Only then may a transaction name it."""
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+
+
+class IncomingContent:
+    """One message's body as it arrives.  Owned by the protocol that reads it.
+
+    ``caught_up`` is called when the spool took what waited, after ``is_behind`` was true.
+    """
+
+    def __init__(
+        self,
+        open_spool: Callable[[], SpoolWriter],
+        caught_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._open_spool, self._caught_up = open_spool, caught_up
+        self._chunks: list[bytes] = []
+        self._held = 0  # bytes in _chunks
+        self._writer: SpoolWriter | None = None
+        self._in_flight = 0
+        self._failure: BaseException | None = None
+        self.head = b""
+        self.size_bytes = 0
+        self.is_ascii = True
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the peer should be paused."""
+        return self._in_flight > BLOCK_BYTES
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.size_bytes += len(data)
+        if self.is_ascii and not data.isascii():
+            self.is_ascii = False
+        self._chunks.append(data)
+        self._held += len(data)
+        if self._held >= (BLOCK_BYTES if self._writer else IN_MEMORY_BYTES):
+            self._spill()
+
+    def _spill(self) -> None:
+        block = b"".join(self._chunks)
+        self._chunks, self._held = [], 0
+        if self._failure is not None:
+            return
+        if self._writer is None:
+            self._writer = self._open_spool()
+        if len(self.head) < MAX_HEADER_BYTES:
+            self.head += block[: MAX_HEADER_BYTES + 4 - len(self.head)]
+        self._in_flight += len(block)
+        self._writer.append(block).addBoth(self._written, len(block))
+
+    def _written(self, result: object, size: int) -> None:
+        error = getattr(result, "value", None)
+        if isinstance(error, BaseException):
+            self._failure = error  # told by finish()
+        was_behind = self.is_behind
+        self._in_flight -= size
+        if was_behind and not self.is_behind:
+            self._caught_up()
+
+    def finish(self) -> Deferred[tuple[bytes | None, str | None]]:
+        """The whole body in memory, or the name of the spooled and durable one.
+
+        Fails with what writing failed with.
+        """
+        if self._writer is None:
+            body = b"".join(self._chunks)
+            self.head = body
+            return succeed((body, None))
+        if self._held:
+            self._spill()
+        writer = self._writer
+        return writer.finish().addCallback(self._finished, writer.name)
+
+    def _finished(self, _: None, name: str) -> tuple[bytes | None, str | None]:
+        if self._failure is not None:
+            raise self._failure
+        return None, name
+
+    def abandon(self) -> None:
+        """Forget what came; the spool file goes too."""
+        self._chunks, self._held = [], 0
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None

@@ -1,0 +1,36 @@
+"""What acceptance is given beside the content: the session it came by, and the envelope."""
+
+from __future__ import annotations
+
+from attrs import define, field, frozen
+
+from mailrelay.policy.relay import Submitter
+from mailrelay.smtp.address import Address
+from mailrelay.smtp.command import Mail, Rcpt
+
+
+@frozen
+class Source:
+    """By which door a message came.  ``protocol`` is a WITH keyword for the trace."""
+
+    door: str  # mx, submission, api, ...
+    protocol: str
+    submitter: Submitter
+    peer_ip: str | None = None
+    helo: str | None = None
+    tls: str | None = None
+    hide_peer: bool = False  # the trace must not tell where the submitter sits
+    needs_from: bool = False  # From is checked against the account, Date and Message-ID are added
+
+
+@define
+class Envelope:
+    """Reverse-path and forward-paths of one transaction, with all that was asked for them."""
+
+    mail: Mail
+    recipients: list[Rcpt] = field(factory=list)
+
+    @property
+    def reverse_path(self) -> Address | None:
+        """Where failures are reported; None when null."""
+        return self.mail.reverse_path

@@ -1,0 +1,179 @@
+"""``mailrelay queue`` and ``mailrelay retired``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from mailrelay.cli.durations import DURATION
+from mailrelay.cli.output import fail, moment, print_json, print_rows
+from mailrelay.cli.target import opened, settled, target_options
+from mailrelay.config.settings import Settings
+from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
+
+COLUMNS = ("id", "state", "sender", "recipient", "attempts", "next_attempt", "queued", "size")
+RETIRED_COLUMNS = ("id", "state", "sender", "recipient", "attempts", "queued", "kept_until")
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The filters that all queue commands share."""
+    for option in reversed(
+        [
+            click.argument("ids", nargs=-1, type=int),
+            click.option("--account", help="Name of the account that submitted it."),
+            click.option("--sender", help='Part of the reverse-path; "" is the null one.'),
+            click.option("--recipient", help="Part of the recipient's address."),
+            click.option("--domain", help="The recipient's domain."),
+            click.option("--older-than", type=DURATION, help="In the queue for longer than this."),
+            click.option("--newer-than", type=DURATION, help="In the queue for less than this."),
+            click.option("--held/--not-held", default=None, help="Held, or not."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def make_filter(ids: Sequence[int], **given: Any) -> EntryFilter:
+    """The filter that the options name."""
+    return EntryFilter(ids=list(ids) or None, **given)
+
+
+@click.group()
+def queue() -> None:
+    """See and change what is in the queue."""
+
+
+@queue.command("list")
+@target_options
+@filter_options
+@click.option("--limit", default=1000, show_default=True)
+@click.option("--after", "after_id", default=0, help="Only ids above this one: the next page.")
+@click.option("--json", "as_json", is_flag=True)
+def list_entries(settings: Settings, as_json: bool, **given: Any) -> None:
+    """List entries that are not retired."""
+    with opened(settings) as control:
+        found = settled(control.queue.find(make_filter(**given)))
+    print_rows([entry_row(v) for v in found], COLUMNS, "The queue is empty.", as_json=as_json)
+
+
+@queue.command()
+@target_options
+@click.argument("entry_id", metavar="ID", type=int)
+@click.option("--json", "as_json", is_flag=True)
+def show(settings: Settings, entry_id: int, as_json: bool) -> None:
+    """Show everything that happened to an entry, with each attempt's transcript."""
+    with opened(settings) as control:
+        history = settled(control.queue.history(entry_id))
+    if as_json:
+        print_json(history_object(history))
+    else:
+        click.echo(history_text(history))
+
+
+def _change(name: str, text: str, done: str) -> click.Command:
+    """A command that changes what its filters fit."""
+
+    @target_options
+    @filter_options
+    @click.option("--all", "everything", is_flag=True, help="Everything in the queue.")
+    @click.option("--json", "as_json", is_flag=True)
+    def change(settings: Settings, everything: bool, as_json: bool, **given: Any) -> None:
+        wanted = make_filter(**given)
+        if not everything and not wanted.names_something:
+            fail("which entries? Give ids or filters, or --all")
+        with opened(settings) as control:
+            ids = settled(getattr(control.queue, name)(wanted))
+        if as_json:
+            print_json({"ids": list(ids)})
+        else:
+            click.echo(f"{len(ids)} {'entry' if len(ids) == 1 else 'entries'} {done}.")
+
+    change.__doc__ = text
+    return queue.command(name)(change)
+
+
+_change("hold", "Keep entries from being attempted.", "held")
+_change("release", "Let held entries be attempted, now.", "released")
+_change("retry", "Attempt waiting entries now.", "scheduled for now")
+_change("fail", "End entries as failed; their senders get a DSN.", "failed")
+_change("drop", "Throw entries away; nobody is told.", "dropped")
+
+
+@click.group()
+def retired() -> None:
+    """See what was delivered, failed or dropped."""
+
+
+@retired.command("list")
+@target_options
+@filter_options
+@click.option("--limit", default=1000, show_default=True)
+@click.option("--after", "after_id", default=0, help="Only ids above this one: the next page.")
+@click.option("--json", "as_json", is_flag=True)
+def list_retired(settings: Settings, as_json: bool, **given: Any) -> None:
+    """List retired entries that are still kept."""
+    with opened(settings) as control:
+        found = settled(control.queue.find(make_filter(retired=True, **given)))
+    rows = [entry_row(view) for view in found]
+    print_rows(rows, RETIRED_COLUMNS, "Nothing is retired yet.", as_json=as_json)
+
+
+def entry_row(view: EntryView) -> dict[str, object]:
+    """An entry as listed; times are UTC."""
+    entry, message = view.entry, view.entry.message
+    return {
+        "id": entry.id,
+        "message": message.id,
+        "state": state_word(view),
+        "account": view.account,
+        "sender": str(message.reverse_path) if message.reverse_path else "<>",
+        "recipient": entry.recipient.unicode,
+        "attempts": entry.attempts,
+        "last_attempt": moment(entry.last_attempt_at),
+        "next_attempt": moment(entry.next_attempt_at),
+        "queued": moment(entry.queued_at),
+        "kept_until": moment(view.keep_until),
+        "size": message.size_bytes,
+        "subject": message.subject,
+        "message_id": message.message_id,
+    }
+
+
+def history_object(history: History) -> dict[str, object]:
+    """An entry with its events, for programs."""
+    events = [
+        {
+            "position": event.position,
+            "at": moment(event.at),
+            "event": event.kind.value,
+            "entry": event.entry_id,
+            **event.data,
+        }
+        for event in history.events
+    ]
+    return {**entry_row(history.view), "events": events}
+
+
+def history_text(history: History) -> str:
+    """An entry with its events, for people."""
+    row = entry_row(history.view)
+    lines = [f"{name + ':':<14}{value}" for name, value in row.items() if value is not None]
+    for event in history.events:
+        lines.append("")
+        data = dict(event.data)
+        transcript = data.pop("transcript", [])
+        lines.append(f"{moment(event.at)} {event.kind.value}")
+        lines += [f"  {name}: {_value(name, value)}" for name, value in data.items()]
+        if isinstance(transcript, list):
+            lines += [f"    {line}" for line in transcript]
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _value(name: str, value: object) -> object:
+    return moment(value) if name.endswith("_at") and isinstance(value, int | float) else value
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in line)

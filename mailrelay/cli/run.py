@@ -1,0 +1,34 @@
+"""Running the server in the foreground; importing this chooses the reactor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from twisted.internet import reactor
+from twisted.logger import globalLogBeginner
+
+from mailrelay.cli.output import fail
+from mailrelay.config.settings import Settings
+from mailrelay.net.surroundings import real_surroundings
+from mailrelay.observe.logs import log_observer
+from mailrelay.service import STARTUP_ERRORS, Server
+
+
+def run_server(settings: Settings, started: Callable[[], None]) -> None:
+    """Run until SIGINT or SIGTERM; ``started`` is called once everything listens."""
+    observer = log_observer(settings.log.level, settings.log.levels, settings.log.format)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    surroundings = real_surroundings(reactor, settings.dns.nameservers, settings.dns.timeout)
+    server = Server(surroundings, settings)
+    try:
+        server.privilegedStartService()
+        server.startService()
+    except STARTUP_ERRORS as error:
+        fail(str(error), 78)
+    reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reactor.callWhenRunning(started)
+    sys.stdout.flush()
+    reactor.run()

@@ -1,0 +1,1 @@
+"""File and environment into frozen settings; all problems at once, each with its place."""

@@ -1,0 +1,199 @@
+"""The configuration file and ``MAILRELAY_...`` variables into Settings."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from mailrelay.config.read import Problem, Reader
+from mailrelay.config.settings import (
+    HTTP_ROLES,
+    SMTP_ROLES,
+    ListenerSection,
+    RelayHostSection,
+    RouteSection,
+    Settings,
+)
+from mailrelay.net.tls import TLSLevel
+from mailrelay.queue.schedule import PROFILES
+from mailrelay.smtp.address import MalformedAddress, normal_domain
+
+ENVIRONMENT_PREFIX = "MAILRELAY_"
+NOT_SETTINGS = frozenset({"CONFIG", "PASSWORD", "TEST"})
+"""Variables with our prefix that are no settings."""
+
+_LEVELS = ("debug", "info", "warn", "error", "critical")
+
+
+class BadConfiguration(Exception):
+    """The configuration cannot be used; ``problems`` says everything that is wrong with it."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
+        self.file, self.problems = file, problems
+
+
+def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
+    """The settings in ``path``, overridden by ``environment``.
+
+    Raises: BadConfiguration.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadConfiguration(str(path), [Problem("", f"cannot be read: {reason}")]) from error
+    return parse_settings(text, environment, file=str(path), base=path.parent)
+
+
+def parse_settings(text: str, environment: Mapping[str, str], *, file: str, base: Path) -> Settings:
+    """The settings that ``text`` is; relative paths are below ``base``.
+
+    Raises: BadConfiguration.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfiguration(file, [Problem("", f"is not TOML: {error}")]) from error
+    reader = Reader(text)
+    override(table, environment, reader)
+    settings: Settings | None = reader.read(Settings, table)
+    if settings is not None:
+        settings = _completed(settings, reader, base)
+        _check(settings, reader)
+    if reader.problems or settings is None:
+        raise BadConfiguration(file, reader.problems)
+    return settings
+
+
+def override(table: dict[str, Any], environment: Mapping[str, str], reader: Reader) -> None:
+    """Put ``MAILRELAY_SECTION_NAME`` into ``table``; values are read as TOML, else as text."""
+    sections = {
+        "storage",
+        "tls",
+        "relay_host",
+        "limits",
+        "queue",
+        "login",
+        "dns",
+        "smtp_out",
+        "log",
+    }
+    for name, value in sorted(environment.items()):
+        rest = name.removeprefix(ENVIRONMENT_PREFIX)
+        if rest == name or rest.split("_")[0] in NOT_SETTINGS or rest in NOT_SETTINGS:
+            continue
+        key = rest.lower()
+        section = next((s for s in sorted(sections) if key.startswith(f"{s}_")), None)
+        target = table if section is None else table.setdefault(section, {})
+        if not isinstance(target, dict):
+            reader.problem(section or "", "must be a table")
+            continue
+        target[key if section is None else key.removeprefix(f"{section}_")] = _toml_value(value)
+
+
+def _toml_value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
+    """Paths made absolute, secrets read from their files, port 465 understood."""
+    data_dir = base / settings.data_dir
+    relay_host = settings.relay_host
+    if relay_host is not None:
+        relay_host = _completed_host(relay_host, reader, base, "relay_host")
+    routes = tuple(
+        evolve(r, relay_host=_completed_host(r.relay_host, reader, base, f"route[{i + 1}]"))
+        if r.relay_host
+        else r
+        for i, r in enumerate(settings.route)
+    )
+    tls = settings.tls
+    if tls.certificate:
+        tls = evolve(
+            tls,
+            certificate=str(base / tls.certificate),
+            private_key=str(base / tls.private_key),
+        )
+    return evolve(settings, data_dir=data_dir, relay_host=relay_host, route=routes, tls=tls)
+
+
+def _completed_host(
+    host: RelayHostSection, reader: Reader, base: Path, place: str
+) -> RelayHostSection:
+    if host.port == 465:
+        host = evolve(host, implicit_tls=True)
+    if host.implicit_tls and host.tls in (TLSLevel.NONE, TLSLevel.MAY):
+        host = evolve(host, tls=TLSLevel.ENCRYPT)
+    if not host.password_file:
+        return host
+    if host.password:
+        reader.problem(f"{place}.password_file", "password is set too: keep one of them")
+        return host
+    try:
+        first = (base / host.password_file).read_text(encoding="utf-8").split("\n", 1)[0]
+    except OSError as error:
+        reader.problem(f"{place}.password_file", f"cannot be read: {error.strerror}")
+        return host
+    return evolve(host, password=first)
+
+
+def _check(settings: Settings, reader: Reader) -> None:
+    """What types cannot say."""
+    try:
+        normal_domain(settings.hostname)
+    except MalformedAddress:
+        reader.problem("hostname", f"{settings.hostname!r} is not a host name")
+    for i, network in enumerate(settings.trusted_networks):
+        try:
+            ip_network(network)
+        except ValueError as error:
+            reader.problem(f"trusted_networks[{i + 1}]", str(error))
+    if not settings.listener:
+        reader.problem("listener", "there is none: add [[listener]] with role and endpoint")
+    for i, listener in enumerate(settings.listener):
+        _check_listener(listener, settings, reader, f"listener[{i + 1}]")
+    if bool(settings.tls.certificate) != bool(settings.tls.private_key):
+        reader.problem("tls", "certificate and private_key go together")
+    if settings.queue.retry_profile not in PROFILES:
+        reader.problem("queue.retry_profile", f"must be one of {', '.join(PROFILES)}")
+    for i, route in enumerate(settings.route):
+        _check_route(route, reader, f"route[{i + 1}]")
+    _check_log(settings, reader)
+
+
+def _check_listener(
+    listener: ListenerSection, settings: Settings, reader: Reader, place: str
+) -> None:
+    if listener.role not in (*SMTP_ROLES, *HTTP_ROLES):
+        words = ", ".join((*SMTP_ROLES, *HTTP_ROLES))
+        reader.problem(f"{place}.role", f"must be one of {words}, not {listener.role!r}")
+    needs_tls = listener.role in ("submissions", "https")
+    if needs_tls and not settings.tls.certificate:
+        reader.problem(f"{place}.role", f"{listener.role} needs [tls] certificate and private_key")
+    if listener.endpoint.split(":")[0] not in ("tcp", "tcp6", "unix", "systemd"):
+        reader.problem(f"{place}.endpoint", "must begin with tcp:, tcp6:, unix: or systemd:")
+
+
+def _check_route(route: RouteSection, reader: Reader, place: str) -> None:
+    if sum((route.relay_host is not None, route.mx, route.discard)) != 1:
+        reader.problem(place, "needs exactly one of relay_host, mx and discard")
+
+
+def _check_log(settings: Settings, reader: Reader) -> None:
+    if settings.log.format not in ("human", "json"):
+        reader.problem("log.format", "must be human or json")
+    levels = {"level": settings.log.level} | {
+        f"levels.{k}": v for k, v in settings.log.levels.items()
+    }
+    for name, level in levels.items():
+        if level not in _LEVELS:
+            reader.problem(f"log.{name}", f"must be one of {', '.join(_LEVELS)}")

@@ -1,0 +1,140 @@
+"""Tables of TOML into attrs classes, by the classes' own types; every problem is collected."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import define, field, frozen
+
+
+@frozen
+class Problem:
+    """What is wrong, where, and what to do.  ``line`` is 0 when there is none."""
+
+    place: str
+    text: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        at = f"line {self.line}: " if self.line else ""
+        return f"{at}{self.place}: {self.text}" if self.place else f"{at}{self.text}"
+
+
+@define
+class Reader:
+    """Reads tables of one file's ``text``; ``problems`` grows."""
+
+    text: str
+    problems: list[Problem] = field(factory=list)
+
+    def problem(self, place: str, text: str) -> None:
+        """Note a problem at ``place``, such as ``listener[2].role``."""
+        self.problems.append(Problem(place, text, line_of(self.text, place)))
+
+    def read(self, cls: type[Any], table: Mapping[str, Any], place: str = "") -> Any | None:
+        """A ``cls`` from ``table``; None when it cannot be made."""
+        types_ = typing.get_type_hints(cls)
+        known = {f.name: f for f in attrs.fields(cls) if f.init}
+        for key in table:
+            if key not in known:
+                near = _nearest(key, known)
+                self.problem(_join(place, key), f"unknown setting{near}")
+        values = {}
+        before = len(self.problems)
+        for name, attribute in known.items():
+            where = _join(place, name)
+            if name in table:
+                values[name] = self._value(types_[name], table[name], where)
+            elif attribute.default is attrs.NOTHING:
+                self.problem(where, "is needed")
+        if len(self.problems) > before:
+            return None
+        try:
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            self.problem(place, str(error))
+            return None
+
+    def _value(self, wanted: Any, given: Any, where: str) -> Any:
+        origin = typing.get_origin(wanted)
+        if origin in (typing.Union, types.UnionType):
+            wanted = next(one for one in typing.get_args(wanted) if one is not type(None))
+            origin = typing.get_origin(wanted)
+        if origin is Sequence:
+            return self._list(typing.get_args(wanted)[0], given, where)
+        if origin is dict or origin is Mapping:
+            return self._map(typing.get_args(wanted)[1], given, where)
+        if attrs.has(wanted):
+            if not isinstance(given, Mapping):
+                return self.problem(where, "must be a table")
+            return self.read(wanted, given, where)
+        return self._scalar(wanted, given, where)
+
+    def _list(self, wanted: Any, given: Any, where: str) -> Any:
+        if not isinstance(given, list):
+            return self.problem(where, "must be a list")
+        return tuple(self._value(wanted, one, f"{where}[{i + 1}]") for i, one in enumerate(given))
+
+    def _map(self, wanted: Any, given: Any, where: str) -> Any:
+        if not isinstance(given, Mapping):
+            return self.problem(where, "must be a table")
+        return {key: self._value(wanted, one, f"{where}.{key}") for key, one in given.items()}
+
+    def _scalar(self, wanted: Any, given: Any, where: str) -> Any:
+        if isinstance(wanted, type) and issubclass(wanted, Enum):
+            try:
+                return wanted(given)
+            except ValueError:
+                words = ", ".join(str(one.value) for one in wanted)
+                return self.problem(where, f"must be one of {words}, not {given!r}")
+        if wanted is Path and isinstance(given, str):
+            return Path(given)
+        if wanted is float and isinstance(given, int) and not isinstance(given, bool):
+            return float(given)
+        if isinstance(given, wanted) and not (wanted is int and isinstance(given, bool)):
+            return given
+        return self.problem(where, f"must be {_NAMES[wanted]}, not {given!r}")
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+
+def _join(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _nearest(key: str, known: Mapping[str, object]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, known, n=1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def line_of(text: str, place: str) -> int:
+    """The line of ``text`` where the setting at ``place`` stands, or its table; 0 if nowhere."""
+    *tables, key = place.split(".")
+    counts: dict[str, int] = {}
+    current, found_table = "", 0
+    wanted = ".".join(tables)
+    for number, line in enumerate(text.split("\n"), 1):
+        header = _HEADER.match(line)
+        if header is not None:
+            name = header.group(2).strip()
+            if header.group(1) == "[[":
+                counts[name] = counts.get(name, 0) + 1
+                name = f"{name}[{counts[name]}]"
+            current = name
+            found_table = number if current in (wanted, place) else found_table
+        elif current == wanted and re.match(rf"\s*\"?{re.escape(key.split('[')[0])}\"?\s*=", line):
+            return number
+    return found_table
+
+
+_HEADER = re.compile(r"\s*(\[\[?)([^\]#]+)\]")

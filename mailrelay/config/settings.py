@@ -1,0 +1,189 @@
+"""All settings.  Each package owns its own; this is where they meet the file's section names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+from mailrelay.directory.login import LoginSettings
+from mailrelay.inbound.context import Role
+from mailrelay.net.tls import TLSLevel
+from mailrelay.policy.limits import Limits
+
+
+def _doc(text: str) -> dict[str, str]:
+    return {"doc": text}
+
+
+@frozen
+class ListenerSection:
+    """One ``[[listener]]``."""
+
+    role: str = field(metadata=_doc("mx, submission, submissions, http or https"))
+    endpoint: str = field(metadata=_doc("a Twisted endpoint string, such as tcp:25"))
+    auth_without_tls: bool = field(
+        default=False, metadata=_doc("offer AUTH in clear: for a laptop, never on a network")
+    )
+    proxy_protocol: bool = field(
+        default=False, metadata=_doc("expect a PROXY header (v1 or v2) first; only behind a proxy")
+    )
+    repair_newlines: bool = field(
+        default=False, metadata=_doc("make bare CR and LF in content CRLF instead of refusing them")
+    )
+    hide_submitters: bool = field(
+        default=True, metadata=_doc("keep the address of who logged in out of the Received field")
+    )
+    limits: Limits | None = field(
+        default=None, metadata=_doc("limits of this listener; [limits] for those not given")
+    )
+
+
+@frozen
+class StorageSection:
+    """``[storage]``."""
+
+    url: str = field(
+        default="sqlite:///mailrelay.db",
+        metadata=_doc("sqlite:///FILE (relative to data_dir) or postgresql+psycopg://..."),
+    )
+    min_free_bytes: int = field(
+        default=64 * 1024 * 1024,
+        metadata=_doc("below this much free space MAIL is answered 452 4.3.1"),
+    )
+
+
+@frozen
+class TLSSection:
+    """``[tls]``."""
+
+    certificate: str = field(default="", metadata=_doc("PEM file, chain included"))
+    private_key: str = field(default="", metadata=_doc("PEM file, readable by its owner only"))
+
+
+@frozen
+class RelayHostSection:
+    """``[relay_host]``, and ``relay_host`` of a route."""
+
+    host: str = field(metadata=_doc("name or address of the next hop"))
+    port: int = field(default=25, metadata=_doc("465 implies TLS from the first byte"))
+    tls: TLSLevel = field(default=TLSLevel.MAY, metadata=_doc("none, may, encrypt or verify"))
+    implicit_tls: bool = field(default=False, metadata=_doc("TLS from the first byte"))
+    username: str = field(default="", metadata=_doc("log in as; no AUTH when empty"))
+    password: str = field(default="", repr=False, metadata=_doc("its password"))
+    password_file: str = field(default="", metadata=_doc("a file whose first line it is"))
+    auth_without_tls: bool = field(
+        default=False, metadata=_doc("send the password though the connection is not encrypted")
+    )
+
+
+@frozen
+class RouteSection:
+    """One ``[[route]]``: the first that fits a recipient's domain decides."""
+
+    domain: str = field(metadata=_doc("a domain, .domain for those below it, or *"))
+    relay_host: RelayHostSection | None = field(default=None, metadata=_doc("the next hop"))
+    mx: bool = field(default=False, metadata=_doc("by MX, though [relay_host] is set"))
+    discard: bool = field(default=False, metadata=_doc("accept and throw away"))
+
+
+@frozen
+class QueueSection:
+    """``[queue]``.  Durations are seconds."""
+
+    retry_profile: str = field(default="default", metadata=_doc("default or mox"))
+    first_retry_after: float | None = field(
+        default=None, metadata=_doc("wait before the first retry; it doubles each time")
+    )
+    longest_retry_after: float | None = field(default=None, metadata=_doc("longest such wait"))
+    give_up_after: float | None = field(default=None, metadata=_doc("life in the queue"))
+    delay_dsn_after: float | None = field(
+        default=None, metadata=_doc("when the sender is told that it takes long")
+    )
+    concurrency_per_destination: int = field(default=10, metadata=_doc("attempts at once"))
+    recipients_per_attempt: int = field(
+        default=100, metadata=_doc("recipients of one message in one transaction")
+    )
+    retired_keep_after: float = field(
+        default=3 * 86400.0, metadata=_doc("how long retired entries stay visible")
+    )
+    window: int = field(default=10_000, metadata=_doc("entries in memory at the most"))
+
+
+@frozen
+class DNSSection:
+    """``[dns]``."""
+
+    nameservers: Sequence[str] = field(
+        factory=tuple, metadata=_doc("addresses, with :port if not 53; the system's when empty")
+    )
+    timeout: float = field(default=10.0, metadata=_doc("seconds for one look-up"))
+
+
+@frozen
+class SMTPOutSection:
+    """``[smtp_out]``."""
+
+    ehlo_name: str = field(default="", metadata=_doc("name in EHLO; hostname when empty"))
+    source_ipv4: str = field(default="", metadata=_doc("address to connect from"))
+    source_ipv6: str = field(default="", metadata=_doc("address to connect from"))
+    ipv4: bool = field(default=True, metadata=_doc("connect to IPv4 addresses"))
+    ipv6: bool = field(default=True, metadata=_doc("connect to IPv6 addresses"))
+    prefer_ipv4: bool = field(default=False, metadata=_doc("try IPv4 first"))
+    mx_port: int = field(default=25, metadata=_doc("port of MX hosts; for tests"))
+    mx_tls: TLSLevel = field(default=TLSLevel.MAY, metadata=_doc("TLS towards MX hosts"))
+    host_overrides: dict[str, str] = field(
+        factory=dict, metadata=_doc("host or domain to host:port, instead of DNS; for tests")
+    )
+    command_timeout: float = field(default=300.0, metadata=_doc("seconds to wait for a reply"))
+    connect_timeout: float = field(default=30.0, metadata=_doc("seconds to wait for a connection"))
+
+
+@frozen
+class LogSection:
+    """``[log]``."""
+
+    mail_log: str = field(
+        default="-", metadata=_doc("file for the mail log, - for standard output, empty for none")
+    )
+    format: str = field(default="human", metadata=_doc("human or json"))
+    level: str = field(default="info", metadata=_doc("debug, info, warn, error or critical"))
+    levels: dict[str, str] = field(
+        factory=dict, metadata=_doc('level by part, such as "mailrelay.outbound" = "debug"')
+    )
+
+
+@frozen
+class Settings:
+    """The whole configuration of one node."""
+
+    hostname: str = field(metadata=_doc("the server's own name, in greetings and trace"))
+    data_dir: Path = field(metadata=_doc("where the database, spool and keys are"))
+    node: str = field(default="main", metadata=_doc("this process's name among those that share"))
+    trusted_networks: Sequence[str] = field(
+        factory=tuple, metadata=_doc("networks that may relay without login; none by default")
+    )
+    run_as: str = field(default="", metadata=_doc("user to become once the ports are bound"))
+    allow_root: bool = field(default=False, metadata=_doc("stay root when started as root"))
+    stop_grace: float = field(
+        default=20.0, metadata=_doc("seconds that transactions under way get at a stop")
+    )
+    listener: Sequence[ListenerSection] = field(factory=tuple, metadata=_doc(""))
+    storage: StorageSection = field(factory=StorageSection, metadata=_doc(""))
+    tls: TLSSection = field(factory=TLSSection, metadata=_doc(""))
+    relay_host: RelayHostSection | None = field(default=None, metadata=_doc(""))
+    route: Sequence[RouteSection] = field(factory=tuple, metadata=_doc(""))
+    limits: Limits = field(factory=Limits, metadata=_doc(""))
+    queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
+    login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
+    dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))
+    smtp_out: SMTPOutSection = field(factory=SMTPOutSection, metadata=_doc(""))
+    log: LogSection = field(factory=LogSection, metadata=_doc(""))
+    localserve: bool = field(
+        default=False, metadata=_doc("accept everything, deliver only locally; see localserve")
+    )
+
+
+SMTP_ROLES = {role.value: role for role in Role}
+HTTP_ROLES = ("http", "https")

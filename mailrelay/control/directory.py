@@ -1,0 +1,200 @@
+"""Domains, accounts and addresses: what may be asked, checked, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.control.errors import Refusal
+from mailrelay.directory.credentials import ScramVerifier, hash_password
+from mailrelay.directory.model import CATCH_ALL, Directory, Domain, matched_localpart
+from mailrelay.net.threads import Executor
+from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
+
+LEAST_PASSWORD_CHARACTERS = 8
+
+
+@frozen
+class AccountDetails:
+    """What an account is made of, or changed to; None leaves a value as it is."""
+
+    full_name: str | None = None
+    password: str | None = field(default=None, repr=False)
+    scram: bool = True  # keep a verifier beside the hash
+    quota_bytes: int | None = None
+    messages_per_day: int | None = None
+    login_disabled: bool | None = None
+
+
+class DirectoryRecords(Protocol):
+    """The directory's rows.  Every change tells running processes, and is audited as ``actor``'s.
+
+    Methods fail with Refusal's kinds, and with StoreUnavailable.
+    """
+
+    def load(self) -> Deferred[Directory]:
+        """Everything now."""
+
+    def add_domain(self, actor: str, domain: Domain) -> Deferred[None]:
+        """Add a domain."""
+
+    def set_domain(self, actor: str, name: str, values: dict[str, object]) -> Deferred[None]:
+        """Change columns."""
+
+    def remove_domain(self, actor: str, name: str) -> Deferred[None]:
+        """Remove a domain without addresses."""
+
+    def add_account(self, actor: str, name: str, values: dict[str, object]) -> Deferred[int]:
+        """Add an account; its id."""
+
+    def set_account(self, actor: str, name: str, values: dict[str, object]) -> Deferred[None]:
+        """Change columns."""
+
+    def remove_account(self, actor: str, name: str) -> Deferred[None]:
+        """Remove an account without addresses and messages."""
+
+    def add_address(self, actor: str, localpart: str, domain: str, account: str) -> Deferred[None]:
+        """Give an account an address."""
+
+    def remove_address(self, actor: str, localpart: str, domain: str) -> Deferred[None]:
+        """Take an address away."""
+
+    def setting(self, name: str) -> Deferred[str | None]:
+        """A value kept beside the directory."""
+
+    def set_setting(self, actor: str, name: str, value: str) -> Deferred[None]:
+        """Keep a value."""
+
+
+@frozen
+class DirectoryControl:
+    """Checks and normalises, then changes one thing.  ``salt`` gives 16 fresh bytes."""
+
+    records: DirectoryRecords
+    executor: Executor
+    salt: Callable[[], bytes]
+    actor: str
+
+    async def add_domain(
+        self, name: str, separator: str = "+", *, case_sensitive: bool = False
+    ) -> None:
+        """Take mail for a domain.  Raises: Refusal."""
+        domain = Domain(0, _domain(name), _separator(separator), case_sensitive)
+        await self.records.add_domain(self.actor, domain)
+
+    async def set_domain(
+        self, name: str, separator: str | None = None, *, disabled: bool | None = None
+    ) -> None:
+        """Change a domain.  Raises: Refusal."""
+        values: dict[str, object] = {}
+        if separator is not None:
+            values["separator"] = _separator(separator)
+        if disabled is not None:
+            values["disabled"] = disabled
+        if not values:
+            raise Refusal("nothing to change: name a setting")
+        await self.records.set_domain(self.actor, _domain(name), values)
+
+    async def remove_domain(self, name: str) -> None:
+        """Take no more mail for a domain.  Raises: Refusal."""
+        await self.records.remove_domain(self.actor, _domain(name))
+
+    async def add_account(self, name: str, details: AccountDetails) -> None:
+        """Make an account.  Raises: Refusal."""
+        if not name or len(name) > 100 or not name.isprintable() or " " in name:
+            raise Refusal(f"{name!r} is no account name: use up to 100 characters, no spaces")
+        values = {
+            "full_name": "",
+            "login_disabled": False,
+            "password_hash": None,
+            "scram_verifier": None,
+            "quota_bytes": None,
+            "messages_per_day": None,
+            "used_bytes": 0,
+        } | await self._values(details)
+        await self.records.add_account(self.actor, name, values)
+
+    async def set_account(self, name: str, details: AccountDetails) -> None:
+        """Change an account.  A limit of 0 takes it away.  Raises: Refusal."""
+        values = await self._values(details)
+        if not values:
+            raise Refusal("nothing to change: name a setting")
+        await self.records.set_account(self.actor, name, values)
+
+    async def remove_account(self, name: str) -> None:
+        """Remove an account.  Raises: Refusal."""
+        await self.records.remove_account(self.actor, name)
+
+    async def add_address(self, text: str, account: str) -> None:
+        """Give an account ``local@domain``, or ``@domain`` for all the rest.  Raises: Refusal."""
+        localpart, domain = await self._key(text)
+        await self.records.add_address(self.actor, localpart, domain, account)
+
+    async def remove_address(self, text: str) -> None:
+        """Take an address away.  Raises: Refusal."""
+        localpart, domain = await self._key(text)
+        await self.records.remove_address(self.actor, localpart, domain)
+
+    async def _key(self, text: str) -> tuple[str, str]:
+        """The address as the directory matches it."""
+        if text.startswith("@"):
+            return CATCH_ALL, _domain(text[1:])
+        try:
+            address = Address.parse(text)
+        except MalformedAddress as error:
+            raise Refusal(f"{text!r} is no address: {error}") from None
+        directory = await self.records.load()
+        domain = directory.domains.get(address.domain)
+        if domain is None:
+            raise Refusal(f"no domain {address.domain}: mailrelay domain add {address.domain}")
+        localpart = matched_localpart(address.localpart, domain)
+        if domain.separator and domain.separator in address.localpart:
+            raise Refusal(
+                f"{text!r} has the separator {domain.separator!r}: mail for it already goes to"
+                f" {localpart}@{domain.name}"
+            )
+        return localpart, address.domain
+
+    async def _values(self, details: AccountDetails) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for name in ("full_name", "login_disabled"):
+            given = getattr(details, name)
+            if given is not None:
+                values[name] = given
+        for name in ("quota_bytes", "messages_per_day"):
+            given = getattr(details, name)
+            if given is not None:
+                values[name] = given or None
+        if details.password is not None:
+            check_password_length(details.password)
+            values["password_hash"] = await self.executor.run(hash_password, details.password)
+            values["scram_verifier"] = None
+            if details.scram:
+                salt = self.salt()
+                made = await self.executor.run(ScramVerifier.of, details.password, salt)
+                values["scram_verifier"] = str(made)
+        elif not details.scram:
+            values["scram_verifier"] = None
+        return values
+
+
+def check_password_length(password: str) -> None:
+    """Raises: Refusal when ``password`` is too short."""
+    if len(password) < LEAST_PASSWORD_CHARACTERS:
+        raise Refusal(f"the password needs at least {LEAST_PASSWORD_CHARACTERS} characters")
+
+
+def _domain(text: str) -> str:
+    try:
+        return normal_domain(text)
+    except MalformedAddress as error:
+        raise Refusal(f"{text!r} is no domain: {error}") from None
+
+
+def _separator(text: str) -> str:
+    if len(text) > 1 or (text and text not in "+-_=.~"):
+        raise Refusal(f"{text!r} is no separator: use one of + - _ = . ~, or nothing")
+    return text

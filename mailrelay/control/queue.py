@@ -1,0 +1,193 @@
+"""The queue as operators see and change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.control.errors import NoSuch
+from mailrelay.observe.events import Event
+from mailrelay.queue.destination import Destination
+from mailrelay.queue.entry import Entry, EntryState
+from mailrelay.queue.outcome import PermanentFailure
+from mailrelay.queue.report import Reporter
+from mailrelay.queue.schedule import RetryProfile
+from mailrelay.queue.settle import Rules, settle
+from mailrelay.queue.store import QueueStore
+from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.smtp.reply import reply
+
+FAILED_BY_OPERATOR = reply(550, "5.7.0", "delivery was ended by the operator")
+
+
+@frozen
+class EntryFilter:
+    """Which entries; None is any, and all that is given must fit.
+
+    ``sender`` and ``recipient`` fit as substrings, ``domain`` is the recipient's whole one,
+    ages are seconds.
+    """
+
+    ids: Sequence[int] | None = None
+    account: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    domain: str | None = None
+    older_than: float | None = None
+    newer_than: float | None = None
+    held: bool | None = None
+    retired: bool = False
+    limit: int = 1000
+    after_id: int = 0
+
+    @property
+    def names_something(self) -> bool:
+        """Whether anything narrows it: what changes the queue asks for that."""
+        given = (self.ids, self.account, self.sender, self.recipient, self.domain)
+        ages = (self.older_than, self.newer_than, self.held)
+        return any(one is not None for one in (*given, *ages))
+
+
+@frozen
+class EntryView:
+    """An entry as shown.  Times are seconds since the epoch."""
+
+    entry: Entry
+    account: str | None
+    outcome: str | None = None
+    keep_until: float | None = None
+    claimed: bool = False
+
+
+@frozen
+class History:
+    """Everything that happened to an entry's message that concerns the entry."""
+
+    view: EntryView
+    events: Sequence[Event] = field(factory=list)
+
+
+class QueueRecords(Protocol):
+    """The queue's rows as operators need them.  Methods may fail with StoreUnavailable.
+
+    Those that change something answer the ids that they changed, record an event for each and
+    tell running processes, in one transaction.
+    """
+
+    def find(self, wanted: EntryFilter, now: float) -> Deferred[Sequence[EntryView]]:
+        """Entries, by id."""
+
+    def events(self, message_id: int) -> Deferred[Sequence[Event]]:
+        """A message's events, in order."""
+
+    def hold(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """Keep ready entries from being attempted."""
+
+    def release(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """Let held entries be attempted again, now."""
+
+    def retry(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """Attempt ready entries now."""
+
+    def drop(
+        self, actor: str, ids: Sequence[int], now: float, keep_until: float
+    ) -> Deferred[Sequence[int]]:
+        """Retire entries without a DSN."""
+
+    def take(self, ids: Sequence[int]) -> Deferred[Sequence[Entry]]:
+        """Claim living entries for us, whoever has them: a running attempt loses its claim."""
+
+    def told(self, actor: str, action: str, ids: Sequence[int], now: float) -> Deferred[None]:
+        """Audit a change that was made by other means, and tell running processes."""
+
+
+@frozen
+class QueueControl:
+    """What may be asked of the queue, and by whom it was."""
+
+    records: QueueRecords
+    store: QueueStore
+    reporter: Reporter
+    now: Callable[[], float]
+    retired_kept_for: float
+    actor: str
+
+    async def find(self, wanted: EntryFilter) -> Sequence[EntryView]:
+        """The entries that ``wanted`` fits."""
+        return await self.records.find(wanted, self.now())
+
+    async def history(self, entry_id: int) -> History:
+        """An entry and its events, retired or not.  Raises: NoSuch."""
+        for retired in (False, True):
+            found = await self.find(EntryFilter(ids=[entry_id], retired=retired))
+            if found:
+                events = await self.records.events(found[0].entry.message.id)
+                mine = [e for e in events if e.entry_id in (None, entry_id)]
+                return History(found[0], mine)
+        raise NoSuch(f"no entry {entry_id}: it never was, or is swept after its retention")
+
+    async def hold(self, wanted: EntryFilter) -> Sequence[int]:
+        """Hold what fits; the ids."""
+        ids = await self._ids(evolve(wanted, held=False))
+        return await self.records.hold(self.actor, ids, self.now())
+
+    async def release(self, wanted: EntryFilter) -> Sequence[int]:
+        """Release what fits; the ids."""
+        ids = await self._ids(evolve(wanted, held=True))
+        return await self.records.release(self.actor, ids, self.now())
+
+    async def retry(self, wanted: EntryFilter) -> Sequence[int]:
+        """Have what fits attempted now; the ids."""
+        ids = await self._ids(evolve(wanted, held=False))
+        return await self.records.retry(self.actor, ids, self.now())
+
+    async def drop(self, wanted: EntryFilter) -> Sequence[int]:
+        """Retire what fits, and tell no sender; the ids."""
+        now = self.now()
+        ids = await self._ids(wanted)
+        return await self.records.drop(self.actor, ids, now, now + self.retired_kept_for)
+
+    async def fail(self, wanted: EntryFilter) -> Sequence[int]:
+        """End what fits as failed, with the DSNs that go with it; the ids."""
+        taken = await self.records.take(await self._ids(wanted))
+        failed: list[int] = []
+        by_message: dict[int, list[Entry]] = {}
+        for entry in taken:
+            by_message.setdefault(entry.message.id, []).append(entry)
+        for entries in by_message.values():
+            failed += await self._fail_message(entries)
+        await self.records.told(self.actor, "queue fail", failed, self.now())
+        return failed
+
+    async def _fail_message(self, entries: Sequence[Entry]) -> list[int]:
+        now = self.now()
+        message = entries[0].message
+        result = Result([PermanentFailure(FAILED_BY_OPERATOR)] * len(entries), Attempt(now, now))
+        result.notes["by"] = self.actor
+        job = Job(Destination("operator", None), message, entries)
+        rules = Rules(RetryProfile(), self.retired_kept_for)
+        settlement = settle(job, result, rules, now, 0.0)
+        reports = await self.reporter.reports(message, settlement.reports, None)
+        recorded = await self.store.finish_attempts(settlement.finished, reports)
+        return [e.id for e, was in zip(entries, recorded, strict=True) if was]
+
+    async def _ids(self, wanted: EntryFilter) -> list[int]:
+        """Every id that fits, page by page."""
+        ids: list[int] = []
+        page = evolve(wanted, limit=5000)
+        while found := await self.find(page):
+            ids += [view.entry.id for view in found]
+            page = evolve(page, after_id=ids[-1])
+        return ids
+
+
+def state_word(view: EntryView) -> str:
+    """One word for where an entry stands."""
+    if view.entry.state is EntryState.RETIRED:
+        return view.outcome or "retired"
+    if view.entry.state is EntryState.HELD:
+        return "held"
+    return "active" if view.claimed else "waiting" if view.entry.attempts else "ready"

@@ -1,0 +1,1 @@
+"""Whom we serve: domains, accounts, addresses as an immutable snapshot; credentials; login."""

@@ -1,0 +1,186 @@
+"""Logging in: bounded hashing off the reactor thread, equal answers, limits on failures."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.directory.credentials import (
+    ScramVerifier,
+    check_password,
+    hash_password,
+    pretended_verifier,
+)
+from mailrelay.directory.model import Account, Directory
+from mailrelay.net.threads import Executor
+
+
+class LoginRefused(Exception):
+    """Wrong, unknown, disabled: the caller must not tell which."""
+
+
+class TooManyFailures(Exception):
+    """This address, network or account failed too often lately."""
+
+
+class Overloaded(Exception):
+    """Too many passwords wait to be checked: try again later."""
+
+
+@frozen
+class LoginSettings:
+    """``[login]`` of the configuration."""
+
+    failures_per_minute: int = 10
+    failures_per_day: int = 50
+    account_failures_per_hour: int = 100  # from all addresses where it never succeeded
+    waiting_checks: int = 32
+    remembered_for: float = 300.0  # seconds a checked password is not hashed again
+
+
+@define
+class FailureLimits:
+    """Failures in fixed windows, by address, wider networks, and account."""
+
+    settings: LoginSettings
+    seconds: Callable[[], float]
+    _counts: OrderedDict[tuple[str, float, int], int] = field(factory=OrderedDict)
+    _good: OrderedDict[tuple[str, int], None] = field(factory=OrderedDict)
+
+    def allows(self, ip: str, account: Account | None) -> bool:
+        """Whether another try from ``ip`` may be judged at all."""
+        return all(
+            self._counts.get((key, window, self._slot(window)), 0) < most
+            for key, window, most in self._limits(ip, account)
+        )
+
+    def failed(self, ip: str, account: Account | None) -> None:
+        """Count a failure."""
+        for key, window, _ in self._limits(ip, account):
+            slot = (key, window, self._slot(window))
+            self._counts[slot] = self._counts.pop(slot, 0) + 1
+        while len(self._counts) > 50_000:
+            self._counts.popitem(last=False)
+
+    def succeeded(self, ip: str, account: Account) -> None:
+        """The right password always works again from where it worked, whatever others try."""
+        self._good[(ip, account.id)] = None
+        while len(self._good) > 10_000:
+            self._good.popitem(last=False)
+        for window in (60.0, 86400.0):
+            self._counts.pop((networks(ip)[0], window, self._slot(window)), None)
+
+    def _slot(self, window: float) -> int:
+        return int(self.seconds() // window)
+
+    def _limits(self, ip: str, account: Account | None) -> Iterator[tuple[str, float, int]]:
+        for factor, network in zip((1, 3, 9), networks(ip), strict=True):
+            yield network, 60.0, self.settings.failures_per_minute * factor
+            yield network, 86400.0, self.settings.failures_per_day * factor
+        if account is not None and (ip, account.id) not in self._good:
+            yield f"account {account.id}", 3600.0, self.settings.account_failures_per_hour
+
+
+def networks(ip: str) -> tuple[str, str, str]:
+    """The address, and the two wider networks it is counted in (IPv6: /64, /48, /32)."""
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ip, ip, ip  # a Unix socket
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    sizes = (64, 48, 32) if isinstance(address, IPv6Address) else (32, 26, 21)
+    one, two, three = (str(ip_network((address, size), strict=False)) for size in sizes)
+    return one, two, three
+
+
+class Authenticator:
+    """Judges credentials against the current directory.  Create and use in the reactor thread."""
+
+    def __init__(
+        self,
+        directory: Callable[[], Directory],
+        executor: Executor,
+        settings: LoginSettings,
+        seconds: Callable[[], float],
+        secret: bytes,
+    ) -> None:
+        self._directory, self._executor = directory, executor
+        self._settings, self._seconds, self._secret = settings, seconds, secret
+        self._limits = FailureLimits(settings, seconds)
+        self._waiting = 0
+        self._checked: OrderedDict[bytes, float] = OrderedDict()
+
+    async def password(self, identity: str, password: str, ip: str) -> Account:
+        """The account ``identity`` if ``password`` is its own.
+
+        Raises: LoginRefused, TooManyFailures, Overloaded.
+        """
+        account = self._directory().login(identity)
+        self._check_limits(ip, account)
+        password_hash = account.password_hash if account else None
+        remembered = self._fingerprint(password_hash, password)
+        if self._checked.get(remembered, -1.0) < self._seconds():
+            if self._waiting >= self._settings.waiting_checks:
+                raise Overloaded
+            self._waiting += 1
+            try:
+                right = await self._executor.run(check_password, password_hash, password)
+            finally:
+                self._waiting -= 1
+            if not right:
+                self._refuse(ip, account)
+            self._remember(remembered)
+        return self._grant(ip, account)
+
+    def scram_verifier(self, identity: str) -> ScramVerifier:
+        """What SCRAM compares with; for the unknown, something that looks the same."""
+        account = self._directory().login(identity)
+        if account is None or account.scram_verifier is None:
+            return pretended_verifier(self._secret, identity)
+        return ScramVerifier.parse(account.scram_verifier)
+
+    def scram_finished(self, identity: str, ip: str, *, proven: bool) -> Account:
+        """The account after a SCRAM exchange.
+
+        Raises: LoginRefused, TooManyFailures.
+        """
+        account = self._directory().login(identity)
+        self._check_limits(ip, account)
+        if not proven:
+            self._refuse(ip, account)
+        return self._grant(ip, account)
+
+    def _check_limits(self, ip: str, account: Account | None) -> None:
+        if not self._limits.allows(ip, account):
+            raise TooManyFailures
+
+    def _refuse(self, ip: str, account: Account | None) -> None:
+        self._limits.failed(ip, account)
+        raise LoginRefused
+
+    def _grant(self, ip: str, account: Account | None) -> Account:
+        if account is None or account.login_disabled:
+            self._refuse(ip, account)
+        assert account is not None
+        self._limits.succeeded(ip, account)
+        return account
+
+    def _fingerprint(self, password_hash: str | None, password: str) -> bytes:
+        text = f"{password_hash}\0{password}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, text, hashlib.sha256)
+
+    def _remember(self, fingerprint: bytes) -> None:
+        self._checked[fingerprint] = self._seconds() + self._settings.remembered_for
+        while len(self._checked) > 10_000:
+            self._checked.popitem(last=False)
+
+    def hash(self, password: str) -> Deferred[str]:
+        """The hash to store for a new password, made off the reactor thread."""
+        return self._executor.run(hash_password, password)

@@ -1,0 +1,130 @@
+"""The directory as a snapshot: validating a recipient is a dictionary look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from mailrelay.smtp.address import Address, MalformedAddress
+
+ALWAYS_ACCEPTED = frozenset({"postmaster", "abuse"})  # RFC 5321 section 4.5.1, RFC 2142 section 4
+CATCH_ALL = ""
+"""The localpart under which a domain's catch-all address is kept."""
+
+
+@frozen
+class Domain:
+    """A domain whose mail we take.  An empty ``separator`` means no plus-addressing."""
+
+    id: int
+    name: str
+    separator: str = "+"
+    case_sensitive: bool = False
+    disabled: bool = False
+
+
+@frozen
+class Account:
+    """Somebody with a mailbox who may log in.  Limits of None mean no limit."""
+
+    id: int
+    name: str
+    full_name: str = ""
+    login_disabled: bool = False
+    password_hash: str | None = field(default=None, repr=False)
+    scram_verifier: str | None = field(default=None, repr=False)
+    quota_bytes: int | None = None
+    messages_per_day: int | None = None
+
+
+@frozen
+class NoSuchUser:
+    """The domain is ours, the localpart is nobody's."""
+
+
+@frozen
+class Foreign:
+    """The domain is not ours."""
+
+
+@frozen
+class DomainDisabled:
+    """The domain is ours and switched off."""
+
+
+Resolution: TypeAlias = Account | NoSuchUser | Foreign | DomainDisabled
+
+
+@frozen
+class Directory:
+    """Everything at one moment.  Keys of ``addresses`` are (localpart as matched, domain)."""
+
+    domains: Mapping[str, Domain] = field(factory=dict)
+    accounts: Mapping[int, Account] = field(factory=dict)
+    addresses: Mapping[tuple[str, str], int] = field(factory=dict)
+    postmaster_id: int | None = None
+    everything_to: int | None = None  # localserve: whose the mail of all other recipients is
+
+    def resolve(self, recipient: Address) -> Resolution:
+        """Whose mail for ``recipient`` is."""
+        domain = self.domains.get(recipient.domain)
+        if domain is None:
+            return self._of_no_domain(recipient)
+        if domain.disabled:
+            return DomainDisabled()
+        account = self._account(recipient, domain)
+        if account is not None:
+            return account
+        if recipient.localpart.lower() in ALWAYS_ACCEPTED and self.postmaster_id is not None:
+            return self.accounts[self.postmaster_id]
+        if self.everything_to is not None:
+            return self.accounts[self.everything_to]
+        return NoSuchUser()
+
+    def _of_no_domain(self, recipient: Address) -> Resolution:
+        if self.everything_to is not None:
+            return self.accounts[self.everything_to]
+        # "<postmaster>" without a domain is the server's own (RFC 5321 section 4.5.1).
+        if not recipient.domain and self.postmaster_id is not None:
+            return self.accounts[self.postmaster_id]
+        return Foreign()
+
+    def _account(self, address: Address, domain: Domain) -> Account | None:
+        for localpart in (matched_localpart(address.localpart, domain), CATCH_ALL):
+            account_id = self.addresses.get((localpart, domain.name))
+            if account_id is not None:
+                return self.accounts.get(account_id)
+        return None
+
+    def login(self, identity: str) -> Account | None:
+        """The account that logs in as ``identity``: any of its addresses, suffix allowed."""
+        try:
+            address = Address.parse(identity)
+        except MalformedAddress:
+            return None
+        domain = self.domains.get(address.domain)
+        if domain is None or domain.disabled:
+            return None
+        localpart = matched_localpart(address.localpart, domain)
+        account_id = self.addresses.get((localpart, domain.name))
+        return self.accounts.get(account_id) if account_id is not None else None
+
+    def owns(self, account: Account, address: Address) -> bool:
+        """Whether ``account`` may send as ``address``: it is its own, or in its catch-all."""
+        domain = self.domains.get(address.domain)
+        return domain is not None and self._account(address, domain) == account
+
+    def addresses_of(self, account: Account) -> list[str]:
+        """The account's addresses as written; a catch-all is ``@domain``."""
+        owned = (key for key, owner in self.addresses.items() if owner == account.id)
+        return sorted(f"{localpart}@{domain}" for localpart, domain in owned)
+
+
+def matched_localpart(localpart: str, domain: Domain) -> str:
+    """``localpart`` as addresses are keyed: without its suffix, lower case unless case counts."""
+    if domain.separator:
+        base = localpart.split(domain.separator, 1)[0]
+        localpart = base or localpart
+    return localpart if domain.case_sensitive else localpart.lower()

@@ -1,0 +1,169 @@
+"""SASL mechanisms as a server (RFC 4954, 4616, 5802, 7677), sans I/O.
+
+A mechanism is fed the client's responses and answers a challenge, or what is to be verified.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from attrs import frozen
+from scramp import ScramException, ScramMechanism
+from twisted.cred.credentials import ICredentials
+from zope.interface import implementer
+
+from mailrelay.directory.credentials import ScramVerifier
+
+
+class ISASLCredentials(ICredentials):
+    """What a SASL exchange came to, for the portal to judge."""
+
+
+class MalformedResponse(Exception):
+    """The client's response does not follow the mechanism."""
+
+
+@implementer(ISASLCredentials)
+@frozen
+class PasswordGiven:
+    """An identity and the password that came with it."""
+
+    identity: str
+    password: str
+    ip: str
+
+
+@implementer(ISASLCredentials)
+@frozen
+class ScramFinished:
+    """A SCRAM exchange that came to its end: ``proven`` when the client knows the password."""
+
+    identity: str
+    ip: str
+    proven: bool
+
+
+@frozen
+class Challenge:
+    """Bytes for the client, before base64."""
+
+    data: bytes
+
+
+@frozen
+class Verify:
+    """Credentials for the portal; ``last_word`` is sent as a challenge when they are right."""
+
+    credentials: PasswordGiven | ScramFinished
+    last_word: bytes | None = None
+
+
+Step: TypeAlias = Challenge | Verify
+
+
+class Mechanism(Protocol):
+    """One authentication exchange."""
+
+    def step(self, response: bytes | None) -> Step:
+        """What follows ``response``; None when AUTH came without an initial one.
+
+        Raises: MalformedResponse.
+        """
+
+
+@frozen
+class Plain:
+    """PLAIN (RFC 4616): authorization identity, identity, password, separated by NUL."""
+
+    ip: str
+
+    def step(self, response: bytes | None) -> Step:
+        """See Mechanism."""
+        if response is None:
+            return Challenge(b"")
+        parts = _text(response).split("\0")
+        if len(parts) != 3 or not parts[1] or not parts[2]:
+            raise MalformedResponse("PLAIN is [authzid] NUL authcid NUL password")
+        authorization, identity, password = parts
+        if authorization not in ("", identity):
+            raise MalformedResponse("acting as somebody else is not supported")
+        return Verify(PasswordGiven(identity, password, self.ip))
+
+
+class Login:
+    """LOGIN, which has no RFC but many clients: name, then password."""
+
+    def __init__(self, ip: str) -> None:
+        self._ip = ip
+        self._identity: str | None = None
+        self._asked = False
+
+    def step(self, response: bytes | None) -> Step:
+        """See Mechanism."""
+        if response is None:
+            self._asked = True
+            return Challenge(b"Username:")
+        if self._identity is None:
+            self._identity = _text(response)
+            return Challenge(b"Password:")
+        return Verify(PasswordGiven(self._identity, _text(response), self._ip))
+
+
+class Scram:
+    """SCRAM-SHA-256, with channel binding when ``binding`` is (type, data)."""
+
+    def __init__(
+        self,
+        ip: str,
+        verifier: Callable[[str], ScramVerifier],
+        *,
+        plus: bool,
+        binding: tuple[str, bytes] | None,
+        nonce: str,
+    ) -> None:
+        self._ip, self._verifier = ip, verifier
+        self._identity = ""
+        self._stage = 0
+        self._proven = False
+        self._final = b""
+        name = "SCRAM-SHA-256-PLUS" if plus else "SCRAM-SHA-256"
+        self._server = ScramMechanism(name).make_server(
+            self._look_up, channel_binding=binding, s_nonce=nonce
+        )
+
+    def _look_up(self, identity: str) -> tuple[bytes, bytes, bytes, int]:
+        self._identity = identity
+        found = self._verifier(identity)
+        return found.salt, found.stored_key, found.server_key, found.rounds
+
+    def step(self, response: bytes | None) -> Step:
+        """See Mechanism."""
+        if response is None:
+            return Challenge(b"")
+        text = _text(response)
+        self._stage += 1
+        try:
+            if self._stage == 1:
+                self._server.set_client_first(text)
+                return Challenge(self._server.get_server_first().encode())
+            self._server.set_client_final(text)
+        except ScramException as error:
+            if self._stage == 1 or not _PROOF.search(text):
+                raise MalformedResponse("malformed SCRAM message") from error
+            return Verify(ScramFinished(self._identity, self._ip, proven=False))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise MalformedResponse("malformed SCRAM message") from error
+        final = self._server.get_server_final().encode()
+        return Verify(ScramFinished(self._identity, self._ip, proven=True), last_word=final)
+
+
+def _text(response: bytes) -> str:
+    try:
+        return response.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedResponse("response is not UTF-8") from error
+
+
+_PROOF = re.compile(r",p=[A-Za-z0-9+/=]+$")

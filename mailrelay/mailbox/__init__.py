@@ -1,0 +1,1 @@
+"""Local mailboxes: what is in them, and delivery into them."""

@@ -1,0 +1,64 @@
+"""The transport into local mailboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, gatherResults, succeed
+
+from mailrelay.directory.model import Account, Directory
+from mailrelay.mailbox.model import INBOX, Incoming, MailboxStore
+from mailrelay.message.trace import delivery_fields
+from mailrelay.queue.entry import Entry
+from mailrelay.queue.outcome import Deferral, Delivered, Outcome, PermanentFailure, Reach
+from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.smtp.reply import reply
+
+STORED = reply(250, "2.0.0", "stored in the mailbox")
+NO_SUCH_USER = reply(550, "5.1.1", "no such user any more")
+OVER_QUOTA = reply(452, "4.2.2", "mailbox is full")
+
+
+@frozen
+class MailboxTransport:
+    """Delivers into the mailbox of whomever each recipient belongs to now."""
+
+    store: MailboxStore
+    directory: Callable[[], Directory]
+    now: Callable[[], float]
+
+    def attempt(self, job: Job) -> Deferred[Result]:
+        """See Transport."""
+        started = self.now()
+        delivered = gatherResults([self._deliver(job, entry) for entry in job.entries])
+
+        def done(outcomes: Sequence[Outcome]) -> Result:
+            return Result(outcomes, Attempt(started, self.now()))
+
+        return delivered.addCallback(done)
+
+    def _deliver(self, job: Job, entry: Entry) -> Deferred[Outcome]:
+        owner = self.directory().resolve(entry.recipient)
+        if not isinstance(owner, Account):
+            return succeed(PermanentFailure(NO_SUCH_USER))
+        message = job.message
+        prefix = delivery_fields(message.reverse_path, entry.recipient)
+        incoming = Incoming(
+            self.store.new_id(),
+            owner.id,
+            INBOX,
+            message.id,
+            entry.id,
+            message.reverse_path,
+            entry.recipient,
+            self.now(),
+            len(prefix) + message.size_bytes,
+            message.subject,
+            prefix,
+        )
+        return self.store.deliver(incoming).addCallback(_outcome)
+
+
+def _outcome(stored: bool) -> Outcome:
+    return Delivered(STORED, Reach.MAILBOX) if stored else Deferral(OVER_QUOTA)

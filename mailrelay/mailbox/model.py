@@ -1,0 +1,67 @@
+"""Messages in mailboxes, and what is asked of their store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.smtp.address import Address
+
+INBOX = "Inbox"
+DEFAULT_MAILBOXES = (INBOX, "Sent", "Archive", "Trash", "Drafts", "Junk")
+
+
+@frozen
+class Incoming:
+    """A message to be put in a mailbox.  Its content is the queue message's, under ``prefix``."""
+
+    id: int
+    account_id: int
+    mailbox: str
+    message_id: int
+    entry_id: int | None
+    reverse_path: Address | None
+    recipient: Address
+    received_at: float
+    size_bytes: int
+    subject: str
+    prefix: bytes
+    flags: Sequence[str] = ()
+
+
+@frozen
+class MailboxMessage:
+    """A message as listed.  ``received_at`` is seconds since the epoch."""
+
+    id: int
+    account_id: int
+    mailbox: str
+    uid: int
+    message_id: int
+    flags: Sequence[str]
+    reverse_path: str
+    recipient: str
+    received_at: float
+    size_bytes: int
+    subject: str
+
+
+class OverQuota(Exception):
+    """The account's mailboxes are full."""
+
+
+class MailboxStore(Protocol):
+    """Durable mailboxes."""
+
+    def new_id(self) -> int:
+        """See QueueStore."""
+
+    def deliver(self, incoming: Incoming) -> Deferred[bool]:
+        """Store ``incoming`` once: what its entry has delivered before is not delivered again.
+
+        False when the account's quota does not allow it; once true it survives a crash.
+        Fails with StoreUnavailable.
+        """

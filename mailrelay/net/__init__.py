@@ -1,0 +1,1 @@
+"""The outside, safely: names, TLS, certificates, threads."""

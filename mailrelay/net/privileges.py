@@ -1,0 +1,62 @@
+"""Giving root up, for good."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+from pathlib import Path
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+class CannotDropPrivileges(Exception):
+    """The process would keep rights it must not have; the message says what to do."""
+
+
+def refuse_root(run_as: str, *, allow_root: bool) -> None:
+    """Raises: CannotDropPrivileges when the server would stay root without being asked to."""
+    if os.geteuid() == 0 and not run_as and not allow_root:
+        raise CannotDropPrivileges(
+            "refusing to run as root: set run_as to a user of its own (ports are bound before),"
+            " or allow_root = true if you must"
+        )
+
+
+def drop_privileges(user: str, data_dir: Path) -> None:
+    """Become ``user`` with its own group and no other, and never anything else again.
+
+    ``data_dir`` and what lies in it directly is given to the user first.  Does nothing when
+    the process is that user already.
+
+    Raises: CannotDropPrivileges.
+    """
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise CannotDropPrivileges(
+            f"run_as: no user {user}: make it with useradd --system {user}"
+        ) from None
+    if os.geteuid() == entry.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise CannotDropPrivileges(f"run_as {user} needs a start as root, or as {user}")
+    give_away(data_dir, entry.pw_uid, entry.pw_gid)
+    os.setgroups([])
+    os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+    os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    try:
+        os.setuid(0)
+    except PermissionError:
+        return
+    raise CannotDropPrivileges(f"root could be regained after becoming {user}")
+
+
+def give_away(data_dir: Path, uid: int, gid: int) -> None:
+    """Give ``data_dir``, its files and its spool to the user that will write them."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (data_dir, *data_dir.iterdir()):
+        if not path.is_symlink():
+            os.chown(path, uid, gid, follow_symlinks=False)

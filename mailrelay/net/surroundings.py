@@ -1,0 +1,62 @@
+"""What the server is given of the world: nothing in the package reaches for it by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from random import Random, SystemRandom
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from mailrelay.net.resolver import DNSResolver, Resolver
+from mailrelay.net.threads import Executor, ThreadExecutor
+
+
+@frozen
+class Surroundings:
+    """Reactor, clocks, chance, names and threads.
+
+    ``clock`` is monotonic, for timers; ``now`` is seconds since the epoch, for stored times.
+    ``writer`` runs one piece of work at a time, ``workers`` several.
+    """
+
+    reactor: Any  # IReactorTCP, IReactorCore, ...: zope interfaces do not intersect in types
+    clock: IReactorTime
+    now: Callable[[], float]
+    random: Random
+    resolver: Resolver
+    writer: Executor
+    workers: Executor
+
+
+WORKERS = 8
+"""Threads for reads, files, password hashing: two a core at the most are busy with hashing."""
+
+LOOKUPS = 16
+"""Threads that wait for DNS."""
+
+
+def real_surroundings(
+    reactor: Any, nameservers: Sequence[str] = (), dns_timeout: float = 10.0
+) -> Surroundings:
+    """The world as it is, for the entry points; its threads end with the reactor.
+
+    Twisted's clock follows steps of the wall clock: ours must not.
+    """
+    reactor.seconds = time.monotonic
+    writer = ThreadExecutor(reactor, 1, "writer")
+    workers = ThreadExecutor(reactor, WORKERS, "workers")
+    lookups = ThreadExecutor(reactor, LOOKUPS, "lookups")
+    for executor in (writer, workers, lookups):
+        reactor.addSystemEventTrigger("after", "shutdown", executor.stop)
+    return Surroundings(
+        reactor,
+        reactor,
+        time.time,
+        SystemRandom(),
+        DNSResolver(lookups, nameservers, dns_timeout),
+        writer,
+        workers,
+    )

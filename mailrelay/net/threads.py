@@ -1,0 +1,50 @@
+"""Where blocking work runs: an executor that is passed in, never the reactor thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Executor(Protocol):
+    """Runs blocking work elsewhere; the Deferred fires in the reactor thread."""
+
+    def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Start ``work``; its result or its exception is the Deferred's."""
+
+
+class ThreadExecutor:
+    """Up to ``threads`` pieces of work at once on threads of its own."""
+
+    def __init__(self, reactor: IReactorFromThreads, threads: int, name: str) -> None:
+        self._reactor = reactor
+        self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
+        self._started = False
+
+    def stop(self) -> None:
+        """Wait for the work under way; blocks."""
+        if self._started:
+            self._pool.stop()
+
+    def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """See Executor.  The threads start with the first work: after a daemon's fork."""
+        if not self._started:
+            self._started = True
+            self._pool.start()
+        return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+
+
+class AtOnce:
+    """Runs the work in the caller's thread, before ``run`` returns: for commands and tests."""
+
+    def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """See Executor."""
+        return execute(work, *args, **kwargs)

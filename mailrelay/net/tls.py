@@ -1,0 +1,144 @@
+"""TLS contexts, ours as server and as client, and the words for how much is asked of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from attrs import define, frozen
+from OpenSSL import SSL
+from twisted.internet import ssl
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from zope.interface import implementer
+
+
+class TLSLevel(Enum):
+    """What a connection to a next hop must have.  Each may be over STARTTLS or implicit."""
+
+    NONE = "none"  # never TLS
+    MAY = "may"  # TLS when offered, not verified; plain when it fails
+    ENCRYPT = "encrypt"  # TLS, not verified
+    VERIFY = "verify"  # TLS with a certificate that is valid for the host
+
+
+class UnusableCertificate(Exception):
+    """The certificate or key file cannot be used; the message names it and says what to do."""
+
+
+@frozen
+class Negotiated:
+    """What a TLS handshake agreed on, for history and trace."""
+
+    version: str
+    cipher: str
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.cipher}"
+
+
+@define
+class ServerCertificate:
+    """The listeners' certificate: ``options()`` follows what ``load`` last read."""
+
+    certificate: Path
+    private_key: Path
+    _options: ssl.CertificateOptions | None = None
+
+    def load(self) -> None:
+        """Read the files and use them from now on; on error what was loaded stays in use.
+
+        Raises: UnusableCertificate.
+        """
+        _check_private(self.private_key)
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        try:
+            context.use_certificate_chain_file(os.fspath(self.certificate))
+            context.use_privatekey_file(os.fspath(self.private_key))
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise UnusableCertificate(
+                f"{self.certificate} and {self.private_key} are no certificate with its key"
+                f" ({_reason(error)}): set [tls] to PEM files that belong together"
+            ) from error
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+        options = ssl.CertificateOptions()
+        options.getContext = lambda: context  # type: ignore[method-assign]
+        self._options = options
+
+    def options(self) -> ssl.CertificateOptions:
+        """What to start TLS with now."""
+        if self._options is None:
+            self.load()
+        assert self._options is not None
+        return self._options
+
+
+def _check_private(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UnusableCertificate(f"{path}: {error.strerror}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
+        raise UnusableCertificate(f"{path} is readable by others: chmod 600 {path}")
+
+
+def _reason(error: SSL.Error) -> str:
+    try:
+        return str(error.args[0][0][2])
+    except (IndexError, TypeError):
+        return str(error) or "no reason given"
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Unverified:
+    """Encrypts, and believes any certificate; sends the host name for SNI."""
+
+    def __init__(self, hostname: str, context: SSL.Context) -> None:
+        self._hostname, self._context = hostname, context
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if not _is_address(self._hostname):
+            connection.set_tlsext_host_name(self._hostname.encode("ascii"))
+        connection.set_app_data(tlsProtocol)
+        return connection
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+ClientTLS = Callable[[str, TLSLevel], IOpenSSLClientConnectionCreator]
+"""Makes the creator for a connection to a host at a level."""
+
+
+def client_tls(trust_root: Any = None) -> ClientTLS:
+    """Creators that verify against ``trust_root``, the system's certificates when None."""
+    unverified = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    unverified.set_min_proto_version(SSL.TLS1_2_VERSION)
+    unverified.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+
+    def creator(host: str, level: TLSLevel) -> IOpenSSLClientConnectionCreator:
+        if level is TLSLevel.VERIFY:
+            return ssl.optionsForClientTLS(
+                host,
+                trustRoot=trust_root,
+                extraCertificateOptions={"raiseMinimumTo": ssl.TLSVersion.TLSv1_2},
+            )
+        return _Unverified(host, unverified)
+
+    return creator
+
+
+def negotiated(transport: object) -> Negotiated | None:
+    """What ``transport`` agreed on, None when it is not TLS or not yet."""
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if not isinstance(handle, SSL.Connection):
+        return None
+    cipher = handle.get_cipher_name()
+    return Negotiated(handle.get_protocol_version_name(), cipher) if cipher else None

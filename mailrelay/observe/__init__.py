@@ -1,0 +1,1 @@
+"""What is told of the server's work: events, mail log, metrics."""

@@ -1,0 +1,41 @@
+"""Events: what happened to a message, recorded in the transaction that made it so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from attrs import field, frozen
+
+
+class EventKind(Enum):
+    """What may happen to a message or an entry; the values are stored and shown."""
+
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    DELAYED = "delayed"  # an attempt failed and will be repeated
+    FAILED = "failed"  # no more attempts: refused, or its life is spent
+    HELD = "held"
+    RELEASED = "released"
+    RESCHEDULED = "rescheduled"
+    CANCELED = "canceled"  # dropped by an operator, without a DSN
+    REPORTED = "reported"  # a DSN was made for the sender
+
+
+@frozen
+class NewEvent:
+    """An event before it has its position.  ``data`` holds JSON values only; times are seconds."""
+
+    kind: EventKind
+    at: float
+    message_id: int
+    entry_id: int | None = None
+    account_id: int | None = None
+    data: Mapping[str, object] = field(factory=dict)
+
+
+@frozen
+class Event(NewEvent):
+    """A recorded event; positions rise in commit order and are never given twice."""
+
+    position: int = 0

@@ -1,0 +1,173 @@
+"""The mail log: one line per event, written off the reactor thread, safe against its content."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailrelay.net.threads import Executor
+from mailrelay.observe.events import NewEvent
+
+FLUSH_AFTER = 0.25
+MOST_WAITING = 100_000
+MOST_FIELD_CHARACTERS = 500
+
+FIELDS = (
+    "door",
+    "recipient",
+    "reverse_path",
+    "recipient_count",
+    "size_bytes",
+    "message_id",
+    "peer_ip",
+    "attempt",
+    "host",
+    "ip",
+    "tls",
+    "code",
+    "status",
+    "reply",
+    "next_attempt_at",
+    "expired",
+    "action",
+    "queue_id",
+    "by",
+)
+"""What of an event's data is logged, in this order; transcripts are in the history only."""
+
+
+class MailLog(Service):
+    """Collects events and appends them to a file four times a second at the most.
+
+    The file is opened anew each time, so that log rotation needs no signal.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        path: str,
+        format_: str,
+        clock: IReactorTime,
+        executor: Executor,
+        write: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._path, self._clock, self._executor = path, clock, executor
+        self._line = json_line if format_ == "json" else human_line
+        self._write = write or append_text
+        self._waiting: list[NewEvent] = []
+        self._timer: IDelayedCall | None = None
+        self._writing: Deferred[None] | None = None
+        self.left_out = 0
+
+    def record(self, events: Sequence[NewEvent]) -> None:
+        """Log what was just committed."""
+        if not self._path:
+            return
+        if len(self._waiting) > MOST_WAITING:  # the disk does not take them: lines go, mail stays
+            self.left_out += len(events)
+            return
+        self._waiting.extend(events)
+        if self._timer is None and self._writing is None:
+            self._timer = self._clock.callLater(FLUSH_AFTER, self._flush)
+
+    def _flush(self) -> Deferred[None]:
+        self._timer = None
+        events, self._waiting = self._waiting, []
+        if not events:
+            return succeed(None)
+        writing = self._executor.run(self._write_lines, events)
+        self._writing = writing
+
+        def failed(failure: Failure) -> None:
+            self.left_out += len(events)
+            self._log.failure("the mail log cannot be written", failure)
+
+        def ended(_: None) -> None:
+            self._writing = None
+            if self._waiting and self.running:
+                self._timer = self._clock.callLater(FLUSH_AFTER, self._flush)
+
+        return writing.addErrback(failed).addCallback(ended)
+
+    def _write_lines(self, events: Sequence[NewEvent]) -> None:
+        self._write(self._path, "".join(self._line(event) + "\n" for event in events))
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything is written."""
+        super().stopService()
+        if self._timer is not None:
+            self._timer.cancel()
+        before: Deferred[None] = self._writing or succeed(None)
+        return before.addCallback(lambda _: self._flush())
+
+
+def append_text(path: str, text: str) -> None:
+    """Append to ``path``; ``-`` is standard output."""
+    if path == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def human_line(event: NewEvent) -> str:
+    """``2026-11-21T12:00:00.000Z delivered message=12 entry=13 recipient=a@b.example ...``."""
+    words = [_time(event.at), event.kind.value, f"message={event.message_id}"]
+    if event.entry_id is not None:
+        words.append(f"entry={event.entry_id}")
+    words += [f"{name}={_shown(value)}" for name, value in _logged(event.data).items()]
+    return " ".join(words)
+
+
+def json_line(event: NewEvent) -> str:
+    """The same as a JSON object."""
+    line = {
+        "time": _time(event.at),
+        "event": event.kind.value,
+        "message": event.message_id,
+        "entry": event.entry_id,
+        "account": event.account_id,
+        **{name: safe(v) if isinstance(v, str) else v for name, v in _logged(event.data).items()},
+    }
+    return msgspec.json.encode(line).decode()
+
+
+def _logged(data: Mapping[str, object]) -> dict[str, object]:
+    return {name: data[name] for name in FIELDS if data.get(name) not in (None, "")}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = safe(str(value))
+    if text and not any(c in text for c in ' "='):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def safe(text: str) -> str:
+    """``text`` within a bound, with everything that is not printable as ``\\x..`` or ``\\u....``.
+
+    That is C0, C1 and DEL, line and paragraph separators, bidirectional marks, lone surrogates.
+    """
+    if len(text) > MOST_FIELD_CHARACTERS:
+        text = text[: MOST_FIELD_CHARACTERS - 3] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _time(at: float) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""SMTP out: hosts, connections, transactions, attempts."""

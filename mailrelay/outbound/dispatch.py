@@ -1,0 +1,64 @@
+"""Which transport takes a job: one per kind of way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from mailrelay.queue.outcome import Delivered, Reach, outcome_of_reply
+from mailrelay.queue.transport import Attempt, Job, Result, Transport
+from mailrelay.routing.ways import Fail
+from mailrelay.smtp.reply import reply
+
+DISCARDED = reply(250, "2.0.0", "discarded, as the route says")
+
+
+@frozen
+class Dispatch:
+    """Hands each job to the transport of its way's class."""
+
+    transports: Mapping[type, Transport]
+
+    def attempt(self, job: Job) -> Deferred[Result]:
+        """See Transport."""
+        return self.transports[type(job.destination.way)].attempt(job)
+
+
+@frozen
+class DiscardTransport:
+    """Throws away what a route says is to be thrown away."""
+
+    now: Callable[[], float]
+
+    def attempt(self, job: Job) -> Deferred[Result]:
+        """See Transport."""
+        now = self.now()
+        outcome = Delivered(DISCARDED, Reach.MAILBOX)
+        return succeed(Result([outcome] * len(job.entries), Attempt(now, now)))
+
+
+@frozen
+class FailTransport:
+    """Answers with the way's own reply, late if it says so: simulated and unroutable mail."""
+
+    now: Callable[[], float]
+    clock: IReactorTime
+
+    def attempt(self, job: Job) -> Deferred[Result]:
+        """See Transport."""
+        way = job.destination.way
+        assert isinstance(way, Fail)
+        started = self.now()
+
+        def failed(_: None) -> Result:
+            outcome = outcome_of_reply(way.reply)
+            return Result([outcome] * len(job.entries), Attempt(started, self.now()))
+
+        if not way.after:
+            return succeed(failed(None))
+        waited: Deferred[None] = Deferred()
+        self.clock.callLater(way.after, waited.callback, None)
+        return waited.addCallback(failed)

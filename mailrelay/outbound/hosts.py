@@ -1,0 +1,105 @@
+"""Which hosts to try for a domain, in order (RFC 5321 section 5, RFC 7505)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from attrs import frozen
+
+from mailrelay.net.resolver import MXHost, NoSuchDomain, Resolver, as_ip
+from mailrelay.outbound.settings import OutboundSettings
+from mailrelay.queue.outcome import Postponed, Undeliverable
+from mailrelay.smtp.reply import reply
+
+NULL_MX = reply(556, "5.1.10", "the domain takes no mail (null MX)")
+NO_ADDRESS = reply(550, "5.4.4", "the domain has neither MX nor address records")
+LOOPS_BACK = reply(554, "5.4.6", "mail for the domain loops back to this server")
+HOSTS_UNKNOWN = reply(451, "4.4.3", "no address of the domain's mail hosts could be found now")
+
+
+@frozen
+class Target:
+    """One address to connect to, and the name its certificate must have."""
+
+    host: str
+    ip: str
+    port: int
+
+
+@frozen
+class HostFinder:
+    """Answers with addresses; ``own_addresses`` are where this server itself listens."""
+
+    resolver: Resolver
+    settings: OutboundSettings
+    random: Random
+    own_names: frozenset[str]
+    own_addresses: frozenset[str]
+
+    async def for_domain(self, domain: str) -> Sequence[Target]:
+        """The addresses for mail to ``domain``, best first.
+
+        Raises: Undeliverable, Postponed, LookupFailed, NoSuchDomain.
+        """
+        override = self.settings.host_overrides.get(domain)
+        if override:
+            return await self.for_host(override, self.settings.mx_port)
+        if as_ip(domain) is not None:
+            return self._foreign(await self.for_host(domain, self.settings.mx_port))
+        records = await self.resolver.mx_hosts(domain)
+        if not records:  # RFC 5321 section 5.1: the domain itself is the implicit MX
+            targets = await self.for_host(domain, self.settings.mx_port)
+            if not targets:
+                raise Undeliverable(NO_ADDRESS)
+            return self._foreign(targets)
+        if len(records) == 1 and records[0].host == "":
+            raise Undeliverable(NULL_MX)
+        return await self._for_records(self._ordered(records))
+
+    def _ordered(self, records: Sequence[MXHost]) -> list[MXHost]:
+        """By preference, at random among equals, without us and what is worse than us."""
+        named = [record for record in records if record.host]
+        ours = [r.preference for r in named if r.host.lower() in self.own_names]
+        worst = min(ours, default=1 << 16)
+        usable = [record for record in named if record.preference < worst]
+        if not usable:
+            raise Undeliverable(LOOPS_BACK)
+        return sorted(usable, key=lambda r: (r.preference, self.random.random()))
+
+    async def _for_records(self, records: Sequence[MXHost]) -> Sequence[Target]:
+        targets: list[Target] = []
+        trouble: Exception | None = None
+        for record in records[: self.settings.most_hosts]:
+            try:
+                found = await self.for_host(record.host, self.settings.mx_port)
+            except NoSuchDomain:
+                continue  # another host may exist
+            except Exception as error:
+                trouble = error
+                continue
+            if any(target.ip in self.own_addresses for target in found):
+                break  # ourselves: what is worse must not be tried either
+            targets += found
+        if targets:
+            return targets[: 2 * self.settings.most_hosts]
+        raise trouble or Postponed(HOSTS_UNKNOWN)
+
+    async def for_host(self, host: str, port: int) -> Sequence[Target]:
+        """The addresses of one host, the preferred family first."""
+        override = self.settings.host_overrides.get(host)
+        if override:
+            host = override
+        if host.count(":") == 1:
+            host, _, text = host.partition(":")
+            port = int(text)
+        s = self.settings
+        addresses = await self.resolver.addresses(host, ipv4=s.ipv4, ipv6=s.ipv6)
+        ordered = sorted(addresses, key=lambda ip: (":" in ip) == s.prefer_ipv4)
+        return [Target(as_ip(host) or host, ip, port) for ip in ordered]
+
+    def _foreign(self, targets: Sequence[Target]) -> Sequence[Target]:
+        foreign = [target for target in targets if target.ip not in self.own_addresses]
+        if targets and not foreign:
+            raise Undeliverable(LOOPS_BACK)
+        return foreign

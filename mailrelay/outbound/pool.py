@@ -1,0 +1,158 @@
+"""Connections: made when needed, kept a while for the next message to the same destination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from mailrelay.net.tls import ClientTLS, TLSLevel
+from mailrelay.outbound.hosts import Target
+from mailrelay.outbound.protocol import SessionPlan, SMTPClientProtocol, Stage
+from mailrelay.outbound.settings import OutboundSettings
+
+
+@frozen
+class Access:
+    """How a host is to be talked to."""
+
+    level: TLSLevel
+    implicit_tls: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    auth_without_tls: bool = False
+
+
+@define
+class _Idle:
+    connection: SMTPClientProtocol
+    target: Target
+    timer: IDelayedCall
+
+
+class ConnectionPool:
+    """Ready connections by destination key: credentials and TLS are part of it, never shared."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        clock: IReactorTime,
+        settings: OutboundSettings,
+        ehlo_name: str,
+        client_tls: ClientTLS,
+        nonce: Callable[[], str],
+    ) -> None:
+        self._reactor, self._clock = reactor, clock
+        self._settings, self._ehlo_name = settings, ehlo_name
+        self._client_tls, self._nonce = client_tls, nonce
+        self._idle: dict[str, list[_Idle]] = {}
+        self._open: set[SMTPClientProtocol] = set()
+
+    @property
+    def open_connections(self) -> int:
+        """Connections, idle or in use."""
+        return len(self._open)
+
+    def take_idle(self, key: str) -> tuple[SMTPClientProtocol, Target] | None:
+        """A ready connection to the destination, which is the caller's now."""
+        idle = self._idle.get(key)
+        while idle:
+            kept = idle.pop()
+            kept.timer.cancel()
+            if kept.connection.stage is Stage.READY:
+                return kept.connection, kept.target
+        return None
+
+    def give_back(self, key: str, connection: SMTPClientProtocol, target: Target) -> None:
+        """Keep the connection for the next message, if it is still good."""
+        if connection.stage is not Stage.READY:
+            return
+        if connection.transactions >= self._settings.reuse_most:
+            connection.close()
+            return
+        timer = self._clock.callLater(self._settings.reuse_idle_for, self._expire, key, connection)
+        self._idle.setdefault(key, []).append(_Idle(connection, target, timer))
+
+    def _expire(self, key: str, connection: SMTPClientProtocol) -> None:
+        self._drop(key, connection)
+        connection.close()
+
+    def _drop(self, key: str, connection: SMTPClientProtocol) -> None:
+        kept = [idle for idle in self._idle.get(key, ()) if idle.connection is not connection]
+        if kept:
+            self._idle[key] = kept
+        else:
+            self._idle.pop(key, None)
+
+    async def connect(self, target: Target, access: Access) -> SMTPClientProtocol:
+        """A new connection, greeted, in TLS and logged in as ``access`` asks.
+
+        Raises: what kept it from getting ready.
+        """
+        settings = self._settings
+        creator: Any = (
+            None
+            if access.level is TLSLevel.NONE and not access.implicit_tls
+            else self._client_tls(target.host, access.level)
+        )
+        plan = SessionPlan(
+            target.host,
+            self._ehlo_name,
+            access.level,
+            access.implicit_tls,
+            creator,
+            settings.timeouts,
+            access.username,
+            access.password,
+            access.auth_without_tls,
+            self._nonce(),
+        )
+        connection = SMTPClientProtocol(plan, self._clock)
+        connection.on_closed = self._open.discard
+        factory: IProtocolFactory = _One(connection)
+        if access.implicit_tls:
+            factory = TLSMemoryBIOFactory(creator, True, factory)
+        self._open.add(connection)
+        try:
+            await self._endpoint(target).connect(factory)
+            return await connection.ready
+        except BaseException:
+            self._open.discard(connection)
+            raise
+
+    def _endpoint(self, target: Target) -> TCP4ClientEndpoint | TCP6ClientEndpoint:
+        timeout = int(self._settings.timeouts.connect)
+        if ":" in target.ip:
+            bind = (self._settings.source_ipv6, 0) if self._settings.source_ipv6 else None
+            return TCP6ClientEndpoint(self._reactor, target.ip, target.port, timeout, bind)
+        bind = (self._settings.source_ipv4, 0) if self._settings.source_ipv4 else None
+        return TCP4ClientEndpoint(self._reactor, target.ip, target.port, timeout, bind)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses."""
+        for key, kept in list(self._idle.items()):
+            for idle in kept:
+                idle.timer.cancel()
+                idle.connection.close()
+            self._idle.pop(key, None)
+
+    def abort_all(self) -> None:
+        """Break off everything: the grace period is over."""
+        self.close_idle()
+        for connection in list(self._open):
+            connection.abort()
+
+
+class _One(Factory):
+    noisy = False
+
+    def __init__(self, connection: SMTPClientProtocol) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, addr: object) -> SMTPClientProtocol:
+        return self._connection

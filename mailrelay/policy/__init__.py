@@ -1,0 +1,1 @@
+"""May this be accepted or sent: limits, relaying, simulated failures.  Plain functions."""

@@ -1,0 +1,64 @@
+"""Limits of a listener, with their defaults; and how many connections there may be."""
+
+from __future__ import annotations
+
+from attrs import define, field, frozen
+
+from mailrelay.directory.login import networks
+from mailrelay.smtp.reply import Reply, reply
+
+
+@frozen
+class Limits:
+    """``[limits]``, and per listener.  Sizes in bytes, times in seconds."""
+
+    message_bytes: int = 100 * 1024 * 1024  # 552 5.3.4
+    recipients: int = 1000  # 452 4.5.3
+    connections: int = 10_000  # 421 4.7.0
+    connections_per_address: int = 100  # 421 4.7.0; IPv6 by /64
+    errors: int = 20  # 421 4.7.0, then closed
+    idle_after: float = 300.0  # 421 4.4.2; RFC 5321 section 4.5.3.2.7 asks for 5 minutes
+    content_window: float = 60.0  # in each such time at least content_window_bytes must come
+    content_window_bytes: int = 6_000  # 421 4.4.2
+    junk_commands: int = 100  # NOOP, RSET, VRFY, HELP, empty BDAT between messages; then errors
+    received_fields: int = 50  # 554 5.4.6
+
+
+TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "too many connections, try again later")
+TOO_MANY_ERRORS = reply(421, "4.7.0", "too many errors")
+IDLE = reply(421, "4.4.2", "timeout, closing the connection")
+SHUTTING_DOWN = reply(421, "4.3.2", "the server is stopping, try again later")
+TOO_SLOW = reply(421, "4.4.2", "content came too slowly, closing the connection")
+TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "too many recipients in one transaction")
+TOO_LARGE = reply(552, "5.3.4", "message is larger than this server takes")
+LOOPING = reply(554, "5.4.6", "too many Received fields: the message loops")
+
+
+@define
+class ConnectionCount:
+    """Open connections of all listeners: in all, and by address (IPv6 by /64)."""
+
+    total: int = 0
+    _by_network: dict[str, int] = field(factory=dict)
+
+    def opened(self, ip: str, limits: Limits) -> Reply | None:
+        """Count one more; the reply to refuse it with when there are too many.
+
+        Whoever called this calls ``closed`` later, refused or not.
+        """
+        network = networks(ip)[0]
+        self.total += 1
+        mine = self._by_network[network] = self._by_network.get(network, 0) + 1
+        if self.total > limits.connections or mine > limits.connections_per_address:
+            return TOO_MANY_CONNECTIONS
+        return None
+
+    def closed(self, ip: str) -> None:
+        """One less."""
+        network = networks(ip)[0]
+        self.total -= 1
+        left = self._by_network[network] - 1
+        if left:
+            self._by_network[network] = left
+        else:
+            del self._by_network[network]

@@ -1,0 +1,41 @@
+"""Networks that may relay without login."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from attrs import field, frozen
+
+
+@frozen
+class TrustedNetworks:
+    """Empty by default, loopback included: being local is no permission."""
+
+    networks: Sequence[IPv4Network | IPv6Network] = ()
+    _known: dict[str, bool] = field(factory=dict, init=False, eq=False, repr=False)
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> TrustedNetworks:
+        """The networks written in ``texts``.  Raises: ValueError."""
+        return cls([ip_network(text) for text in texts])
+
+    def __call__(self, ip: str) -> bool:
+        """Whether ``ip`` lies in one of them."""
+        if not self.networks:
+            return False
+        known = self._known.get(ip)
+        if known is None:
+            if len(self._known) > 10_000:
+                self._known.clear()
+            known = self._known[ip] = self._contains(ip)
+        return known
+
+    def _contains(self, ip: str) -> bool:
+        try:
+            address = ip_address(ip)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self.networks)

@@ -1,0 +1,1 @@
+"""What is due, what happened, what next.  No sockets, no SQL."""

@@ -1,0 +1,107 @@
+"""Destinations: what is tried together, throttled together, and counted together."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterable
+
+from attrs import define, field, frozen
+
+from mailrelay.queue.entry import Entry
+from mailrelay.smtp.reply import Reply
+
+
+@frozen
+class Destination:
+    """Next hop, credentials and TLS level as one ``key``; ``way`` is what routing decided."""
+
+    key: str
+    way: object = field(eq=False)
+
+    def lane(self, account_id: int | None) -> int:
+        """A stable number for this destination and account; collisions do no harm."""
+        return zlib.crc32(f"{self.key}\0{account_id}".encode())
+
+
+@frozen
+class BackOff:
+    """How a destination is treated whose host fails; seconds."""
+
+    failures: int = 3  # host failures in a row before it is suspended
+    first_after: float = 60.0
+    longest_after: float = 3600.0
+
+
+@define
+class Backlog:
+    """The entries in memory for one destination, taken fairly between accounts.
+
+    Invariant: an entry is in exactly one of: here, under attempt, or not in memory.
+    """
+
+    destination: Destination
+    active: int = 0
+    suspended_until: float = 0.0  # monotonic seconds
+    last_reply: Reply | None = None
+    failures: int = 0
+    _by_account: dict[int | None, deque[Entry]] = field(factory=dict)
+    _turns: deque[int | None] = field(factory=deque)
+    size: int = 0
+
+    def push(self, entry: Entry) -> None:
+        """Put ``entry`` behind its account's others."""
+        account = entry.message.account_id
+        own = self._by_account.get(account)
+        if own is None:
+            own = self._by_account[account] = deque()
+            self._turns.append(account)
+        own.append(entry)
+        self.size += 1
+
+    def account_size(self, account_id: int | None) -> int:
+        """How many entries of one account wait here."""
+        own = self._by_account.get(account_id)
+        return len(own) if own else 0
+
+    def pop_group(self, most: int) -> list[Entry]:
+        """The next account's first entry, and those of its message behind it, up to ``most``."""
+        account = self._turns.popleft()
+        own = self._by_account[account]
+        group = [own.popleft()]
+        while own and len(group) < most and own[0].message.id == group[0].message.id:
+            group.append(own.popleft())
+        if own:
+            self._turns.append(account)
+        else:
+            del self._by_account[account]
+        self.size -= len(group)
+        return group
+
+    def pop_all(self) -> list[Entry]:
+        """Everything that waits."""
+        entries = [entry for own in self._by_account.values() for entry in own]
+        self._by_account.clear()
+        self._turns.clear()
+        self.size = 0
+        return entries
+
+    def accounts(self) -> Iterable[tuple[int | None, int]]:
+        """Account and how many of its entries wait."""
+        return ((account, len(own)) for account, own in self._by_account.items())
+
+    def host_failed(self, rules: BackOff, now: float, reply: Reply) -> bool:
+        """Count a host failure at monotonic ``now``; True when this suspends the destination."""
+        self.failures += 1
+        self.last_reply = reply
+        beyond = self.failures - rules.failures
+        if beyond < 0 or now < self.suspended_until:
+            return False
+        delay = min(rules.first_after * 2 ** min(beyond, 10), rules.longest_after)
+        self.suspended_until = now + delay
+        return True
+
+    def host_answered(self) -> None:
+        """The host is well: forget its failures."""
+        self.failures = 0
+        self.suspended_until = 0.0

@@ -1,0 +1,116 @@
+"""Entries: one recipient of one message, from acceptance to retirement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+from attrs import frozen
+
+from mailrelay.observe.events import NewEvent
+from mailrelay.smtp.address import Address
+from mailrelay.smtp.command import Notify
+
+
+class EntryState(IntEnum):
+    """Where an entry stands; the numbers are stored."""
+
+    READY = 0  # attempted when due
+    HELD = 1  # kept, not attempted until released
+    RETIRED = 2  # delivered, failed or canceled; kept until ``keep_until``
+
+
+@frozen
+class Message:
+    """What the entries of one message share.  ``received_at`` is seconds since the epoch."""
+
+    id: int
+    account_id: int | None
+    reverse_path: Address | None
+    received_at: float
+    size_bytes: int  # prefix and body
+    door: str  # smtp, submission, dsn, import, ...
+    message_id: str | None = None  # the header's, with its angle brackets
+    subject: str = ""
+    eight_bit: bool = False
+    smtputf8: bool = False
+    require_tls: bool = False
+    is_automatic: bool = False  # its failure is reported to nobody (RFC 3834)
+    ret: str | None = None
+    envid: str | None = None
+
+
+@frozen
+class Entry:
+    """One recipient with its own outcome.  Times are seconds since the epoch."""
+
+    id: int
+    message: Message
+    recipient: Address
+    queued_at: float  # its life begins here: acceptance, or the release that was asked for
+    next_attempt_at: float
+    notify: frozenset[Notify] = frozenset()
+    orcpt: str | None = None
+    state: EntryState = EntryState.READY
+    attempts: int = 0
+    last_attempt_at: float | None = None
+    delay_reported: bool = False
+    lane: int = 0  # destination and account, hashed: what a claim may leave out
+    epoch: int = 0  # of the claim; 0 when no node holds one
+
+    def wants(self, what: Notify) -> bool:
+        """Whether a DSN of this kind is asked for; FAILURE and DELAY by default (RFC 3461)."""
+        if not self.notify:
+            return what in (Notify.FAILURE, Notify.DELAY)
+        return what in self.notify
+
+
+@frozen
+class Content:
+    """A message's bytes: ``prefix`` is what we put on top; a large body is in the spool by name."""
+
+    prefix: bytes
+    body: bytes | None
+    spool_name: str | None
+    body_size_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in all."""
+        return len(self.prefix) + self.body_size_bytes
+
+
+@frozen
+class NewMessage:
+    """A message to be stored whole in one transaction: content, entries, events."""
+
+    message: Message
+    content: Content
+    entries: Sequence[Entry]
+    events: Sequence[NewEvent]
+
+
+@frozen
+class Begun:
+    """An attempt about to be made: counted, and its retry set, before it starts."""
+
+    entry_id: int
+    epoch: int
+    at: float
+    next_attempt_at: float
+
+
+@frozen
+class Finished:
+    """What an attempt changed.  ``retired_until`` is None while the entry lives.
+
+    ``report`` is a DSN that tells of it, stored in the same transaction.
+    """
+
+    entry_id: int
+    epoch: int
+    next_attempt_at: float
+    event: NewEvent
+    retired_until: float | None = None
+    delay_reported: bool = False
+    uncounted_attempt: bool = False  # no attempt began, yet it counts: its destination is suspended

@@ -1,0 +1,131 @@
+"""DSNs as new messages in the queue (RFC 3461 section 6, RFC 3464)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import evolve, frozen
+
+from mailrelay.message.dsn import RecipientReport as Told
+from mailrelay.message.dsn import Report, compose_dsn
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.entry import Content, Entry, Message, NewMessage
+from mailrelay.queue.store import QueueStore
+from mailrelay.smtp.command import Notify
+
+HEADER_READ_BYTES = 256 * 1024
+"""How much of a large original is read for a DSN that returns its header only."""
+
+
+def may_report(message: Message) -> bool:
+    """Whether anybody may be told: never a null reverse-path (RFC 3461 section 6.1).
+
+    Automatic mail of strangers is not answered either, or we would be a source of backscatter.
+    """
+    if message.reverse_path is None or not message.reverse_path.domain:
+        return False
+    return message.account_id is not None or not message.is_automatic
+
+
+@frozen
+class Reporter:
+    """Makes the DSNs; ``admit`` is the scheduler's, so that they leave at once."""
+
+    hostname: str
+    store: QueueStore
+    now: Callable[[], float]
+
+    async def reports(
+        self, message: Message, told: Sequence[Told], next_attempt_at: float | None
+    ) -> list[NewMessage]:
+        """One DSN for each action in ``told``, to the reverse-path of ``message``."""
+        if not told or not may_report(message):
+            return []
+        content = await self.store.content(message.id)
+        original = await self._original(content, full=message.ret == "FULL")
+        return [
+            self._report(message, group, next_attempt_at, original, content.size_bytes)
+            for group in _by_action(told)
+        ]
+
+    async def _original(self, content: Content, *, full: bool) -> bytes:
+        if content.body is not None:
+            return content.prefix + content.body
+        assert content.spool_name is not None
+        size = content.body_size_bytes if full else HEADER_READ_BYTES
+        # A body too large to be returned is not read whole: compose_dsn returns its header.
+        size = min(size, 2 * 1024 * 1024)
+        body = await self.store.read_spool(content.spool_name, 0, size)
+        return content.prefix + body
+
+    def _report(
+        self,
+        message: Message,
+        told: Sequence[Told],
+        next_attempt_at: float | None,
+        original: bytes,
+        size_bytes: int,
+    ) -> NewMessage:
+        now = self.now()
+        id_, entry_id = self.store.new_id(), self.store.new_id()
+        assert message.reverse_path is not None
+        message_id = f"<{id_}.dsn.{int(now)}@{self.hostname}>"
+        body = compose_dsn(
+            Report(
+                reporting_mta=self.hostname,
+                reverse_path=message.reverse_path,
+                message_id=message_id,
+                original_message_id=message.message_id,
+                envid=message.envid,
+                arrival_at=message.received_at,
+                now=now,
+                recipients=told,
+                original=original,
+                original_size_bytes=size_bytes,
+                return_full=message.ret == "FULL",
+                next_attempt_at=next_attempt_at,
+            )
+        )
+        report = Message(
+            id_,
+            None,
+            None,
+            now,
+            len(body),
+            door="dsn",
+            message_id=message_id,
+            subject=f"DSN: {told[0].action.value}",
+            eight_bit=not body.isascii(),
+            smtputf8=not message.reverse_path.is_ascii,
+            is_automatic=True,
+        )
+        entry = Entry(
+            entry_id,
+            report,
+            message.reverse_path,
+            now,
+            now,
+            notify=frozenset({Notify.NEVER}),  # RFC 3461 section 6.1
+        )
+        events = [
+            NewEvent(
+                EventKind.REPORTED,
+                now,
+                message.id,
+                None,
+                message.account_id,
+                {"action": told[0].action.value, "queue_id": id_},
+            ),
+            NewEvent(EventKind.ACCEPTED, now, id_, None, None, {"door": "dsn"}),
+        ]
+        return NewMessage(report, Content(b"", body, None, len(body)), [entry], events)
+
+
+def _by_action(told: Sequence[Told]) -> Iterator[Sequence[Told]]:
+    for action in dict.fromkeys(one.action for one in told):
+        yield [one for one in told if one.action is action]
+
+
+def admitted(report: NewMessage, admit: Callable[[Entry], Entry]) -> NewMessage:
+    """``report`` with its entries as ``admit`` places them."""
+    return evolve(report, entries=[admit(entry) for entry in report.entries])

@@ -1,0 +1,138 @@
+"""From an attempt's result to what is recorded of it.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
+
+from mailrelay.message.dsn import Action, RecipientReport
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.entry import Entry, Finished
+from mailrelay.queue.outcome import Deferral, Delivered, Outcome, PermanentFailure, Reach
+from mailrelay.queue.schedule import RetryProfile, gives_up_at, is_delay_due, next_attempt_at
+from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.smtp.command import Notify
+from mailrelay.smtp.reply import Reply
+
+
+@frozen
+class Settlement:
+    """What to record, and what the sender is to be told in one DSN per action."""
+
+    finished: Sequence[Finished]
+    reports: Sequence[RecipientReport]
+    next_attempt_at: float | None  # the earliest of those that were put off
+
+
+@frozen
+class Rules:
+    """How long entries live and how long they are kept after; seconds."""
+
+    profile: RetryProfile
+    retired_kept_for: float
+
+
+def settle(
+    job: Job, result: Result, rules: Rules, now: float, jitter: float, *, suspended: bool = False
+) -> Settlement:
+    """What the outcomes of ``result`` change.  ``suspended`` when no attempt was made at all."""
+    finished, reports = [], []
+    for entry, outcome in zip(job.entries, result.outcomes, strict=True):
+        one, report = _settle_entry(entry, outcome, result.attempt, rules, now, jitter)
+        data = {**one.event.data, "destination": job.destination.key, **result.notes}
+        finished.append(
+            evolve(one, event=evolve(one.event, data=data), uncounted_attempt=suspended)
+        )
+        reports += [report] if report else []
+    due = [f.next_attempt_at for f in finished if f.retired_until is None]
+    return Settlement(finished, reports, min(due) if due else None)
+
+
+def _settle_entry(
+    entry: Entry, outcome: Outcome, attempt: Attempt, rules: Rules, now: float, jitter: float
+) -> tuple[Finished, RecipientReport | None]:
+    attempts = entry.attempts + 1
+    expired = False
+    due: float | None = None
+    if isinstance(outcome, Deferral):
+        due = next_attempt_at(rules.profile, entry.queued_at, now, attempts, jitter)
+        if due is None:
+            expired, outcome = True, PermanentFailure(outcome.reply)
+    kind = _KINDS[type(outcome)]
+    tell_delay = (
+        due is not None
+        and is_delay_due(rules.profile, entry.queued_at, now, reported=entry.delay_reported)
+        and entry.wants(Notify.DELAY)
+    )
+    event = NewEvent(
+        kind,
+        now,
+        entry.message.id,
+        entry.id,
+        entry.message.account_id,
+        _attempt_data(entry, outcome.reply, attempt, attempts, expired=expired, due=due),
+    )
+    finished = Finished(
+        entry.id,
+        entry.epoch,
+        next_attempt_at=now if due is None else due,
+        event=event,
+        retired_until=now + rules.retired_kept_for if due is None else None,
+        delay_reported=entry.delay_reported or tell_delay,
+    )
+    action = _action(entry, outcome, tell_delay=tell_delay)
+    if action is None:
+        return finished, None
+    until = gives_up_at(rules.profile, entry.queued_at, now, attempts) if due is not None else None
+    report = RecipientReport(
+        entry.recipient,
+        action,
+        outcome.reply,
+        orcpt=entry.orcpt,
+        remote_host=attempt.host,
+        last_attempt_at=attempt.ended_at,
+        will_retry_until=until,
+    )
+    return finished, report
+
+
+def _action(entry: Entry, outcome: Outcome, *, tell_delay: bool) -> Action | None:
+    """What the sender is told of this, if anything (RFC 3461 sections 4.1 and 5.2)."""
+    if isinstance(outcome, PermanentFailure):
+        return Action.FAILED if entry.wants(Notify.FAILURE) else None
+    if isinstance(outcome, Deferral):
+        return Action.DELAYED if tell_delay else None
+    if not entry.wants(Notify.SUCCESS) or outcome.reach is Reach.PASSED_ON:
+        return None
+    return Action.DELIVERED if outcome.reach is Reach.MAILBOX else Action.RELAYED
+
+
+def _attempt_data(
+    entry: Entry, answer: Reply, attempt: Attempt, number: int, *, expired: bool, due: float | None
+) -> dict[str, object]:
+    data: dict[str, object] = {
+        "recipient": str(entry.recipient),
+        "attempt": number,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "code": answer.code,
+        "status": str(answer.status) if answer.status else "",
+        "reply": answer.text,
+    }
+    optional = {
+        "host": attempt.host,
+        "ip": attempt.ip,
+        "tls": attempt.tls,
+        "transcript": list(attempt.transcript) or None,
+        "next_attempt_at": due,
+        "expired": expired or None,
+    }
+    return data | {name: value for name, value in optional.items() if value is not None}
+
+
+_KINDS: dict[type[object], EventKind] = {
+    Delivered: EventKind.DELIVERED,
+    Deferral: EventKind.DELAYED,
+    PermanentFailure: EventKind.FAILED,
+}

@@ -1,0 +1,67 @@
+"""What the queue asks of its storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from mailrelay.queue.entry import Begun, Content, Entry, Finished, NewMessage
+
+
+class StoreUnavailable(Exception):
+    """The store cannot do this now (full, I/O error, no connection): nothing was changed."""
+
+
+class QueueStore(Protocol):
+    """Durable record of every entry we answered for and have not retired.
+
+    Invariant: once a Deferred fires, its change survives a crash.  Every method may fail
+    with StoreUnavailable (retry later); none raises a driver's own exception.  All times
+    are seconds since the epoch (UTC).  A claim is this node's alone while its epoch is current.
+    """
+
+    def new_id(self) -> int:
+        """An id never given before, below 2^53.  Raises: StoreUnavailable."""
+
+    def add(self, message: NewMessage) -> Deferred[None]:
+        """Store ``message`` whole.  Entries with an epoch are claimed by this node."""
+
+    def claim_due(
+        self, now: float, limit: int, full_lanes: Sequence[int]
+    ) -> Deferred[Sequence[Entry]]:
+        """Entries with ``next_attempt_at <= now``, earliest first, now this node's.
+
+        Entries of ``full_lanes`` are left where they are.
+        """
+
+    def next_due_at(self) -> Deferred[float | None]:
+        """When the earliest unclaimed ready entry is due, None when there is none."""
+
+    def begin_attempts(self, begun: Sequence[Begun]) -> Deferred[Sequence[bool]]:
+        """Count attempts and set retry times *before* they are made, so that a crash cannot loop.
+
+        False where the claim was lost or the entry is not ready: do not attempt.  Then the
+        claim is this node's no more.
+        """
+
+    def finish_attempts(
+        self, finished: Sequence[Finished], reports: Sequence[NewMessage]
+    ) -> Deferred[Sequence[bool]]:
+        """Record outcomes, events and the DSNs that tell of them, and give the claims up.
+
+        False where the claim was lost: nothing of that entry was changed.
+        """
+
+    def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
+        """Give claims up without an attempt: the entries are due as before."""
+
+    def content(self, message_id: int) -> Deferred[Content]:
+        """The content of a message whose entries are not all retired."""
+
+    def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
+        """Up to ``size`` bytes of a large body from ``offset`` on; empty at its end."""
+
+    def step_times(self, step: float) -> Deferred[None]:
+        """The wall clock was stepped by ``step`` seconds: move retrying entries' times with it."""

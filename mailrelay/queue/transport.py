@@ -1,0 +1,54 @@
+"""A way out: what every transport is given and what it must answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.queue.destination import Destination
+from mailrelay.queue.entry import Entry, Message
+from mailrelay.queue.outcome import Outcome
+
+
+@frozen
+class Job:
+    """Entries of one message for one destination, attempted together."""
+
+    destination: Destination
+    message: Message
+    entries: Sequence[Entry]
+
+
+@frozen
+class Attempt:
+    """How an attempt went, for the history; ``transcript`` is at most 16 KiB."""
+
+    started_at: float
+    ended_at: float
+    host: str | None = None
+    ip: str | None = None
+    tls: str | None = None
+    transcript: Sequence[str] = ()
+
+
+@frozen
+class Result:
+    """One outcome per entry of the job, in order.
+
+    ``host_failed`` when the host could not be talked to at all: its other entries wait too.
+    """
+
+    outcomes: Sequence[Outcome]
+    attempt: Attempt
+    host_failed: bool = False
+    notes: dict[str, object] = field(factory=dict)
+
+
+class Transport(Protocol):
+    """Makes attempts.  Never fails: what goes wrong is an outcome."""
+
+    def attempt(self, job: Job) -> Deferred[Result]:
+        """Try ``job`` once."""

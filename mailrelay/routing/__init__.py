@@ -1,0 +1,1 @@
+"""Where to: from a recipient to a destination and the way there."""

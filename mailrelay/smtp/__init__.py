@@ -1,0 +1,1 @@
+"""The SMTP language: addresses, commands, replies, order, content.  No I/O, no Twisted."""

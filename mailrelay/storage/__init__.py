@@ -1,0 +1,1 @@
+"""The only SQL: database, tables, migrations, one module per store."""

@@ -1,0 +1,181 @@
+"""The database: engines, the group-commit writer, readers, migration at start."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from attrs import frozen
+from sqlalchemy import Connection, Engine, create_engine, event, pool
+from sqlalchemy.engine import URL, make_url
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from mailrelay.net.threads import Executor
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.storage.group_commit import GroupCommit, Operation, is_store_trouble
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process's write; none of ours lasts over 50 ms."""
+
+
+class UnusableDatabase(Exception):
+    """The database cannot be used; the message says why and what to do."""
+
+
+@frozen
+class Database:
+    """One store: writes go through ``writer``, reads run on threads of their own."""
+
+    engine: Engine
+    writer: GroupCommit
+    readers: Executor
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the dialect is SQLite's."""
+        return self.engine.dialect.name == "sqlite"
+
+    def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
+        """See GroupCommit."""
+        return self.writer.write(work)
+
+    def merge(self, operation: Operation[I, R], item: I) -> Deferred[R]:
+        """See GroupCommit."""
+        return self.writer.merge(operation, item)
+
+    def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
+        """Run ``work`` on a reader's connection.  Fails with StoreUnavailable."""
+        return self.readers.run(_read, self.engine, work).addErrback(_as_unavailable)
+
+
+def _read(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.connect().execution_options(read_only=True) as connection:
+        return work(connection)
+
+
+def _as_unavailable(failure: Failure) -> Any:
+    if isinstance(failure.value, Exception) and is_store_trouble(failure.value):
+        raise StoreUnavailable(str(failure.value).split("\n")[0]) from failure.value
+    return failure
+
+
+def open_engine(url: str, data_dir: Path) -> Engine:
+    """An engine for ``url``; a SQLite path is relative to ``data_dir``.  Touches nothing yet."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, data_dir)
+    if parsed.get_backend_name() == "postgresql":
+        return _postgres_engine(parsed)
+    raise UnusableDatabase(
+        f"{url}: not a sqlite:/// or postgresql+psycopg:// URL: set [storage] url to one"
+    )
+
+
+def _sqlite_engine(url: URL, data_dir: Path) -> Engine:
+    path = data_dir / (url.database or "mailrelay.db")
+    engine = create_engine(
+        URL.create("sqlite", database=os.fspath(path)),
+        poolclass=pool.QueuePool,
+        pool_size=8,
+        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say, see below
+        cursor = connection.cursor()
+        if not cursor.execute("PRAGMA page_count").fetchone()[0]:
+            cursor.execute("PRAGMA page_size = 8192")
+            cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # NORMAL may lose the last commits
+        cursor.execute("PRAGMA wal_autocheckpoint = 0")  # see storage/upkeep.py
+        cursor.execute("PRAGMA cache_size = -16384")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that turns writer would fail with SQLITE_BUSY_SNAPSHOT: say so from the start.
+        write = connection.get_execution_options().get("read_only") is not True
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url, pool_size=8, pool_pre_ping=False)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = on")
+            cursor.execute("SET statement_timeout = '60s'")
+        connection.commit()
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema up to date, in one transaction per step.
+
+    Raises: UnusableDatabase when it was made by a newer mailrelay, or cannot be opened.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(files("mailrelay.storage") / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+
+    def upgrade(revision: object, _: object) -> Any:
+        return scripts._upgrade_revs("head", revision)  # type: ignore[arg-type]
+
+    try:
+        with engine.begin() as connection:
+            # Two nodes that start together must not both migrate.
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7235014)")
+            current = MigrationContext.configure(connection).get_current_revision()
+            if current == head:
+                return
+            if current is not None and current not in {
+                s.revision for s in scripts.walk_revisions()
+            }:
+                raise UnusableDatabase(
+                    f"the database is at schema {current}, which this mailrelay does not know:"
+                    " it was made by a newer one. Run that, or restore a backup"
+                )
+            context = MigrationContext.configure(connection, opts={"fn": upgrade})
+            with Operations.context(context):
+                context.run_migrations()
+    except (OSError, StoreUnavailable) as error:
+        raise UnusableDatabase(f"the database cannot be opened: {error}") from error
+    except Exception as error:
+        if is_store_trouble(error):
+            reason = str(error).split("\n")[0]
+            raise UnusableDatabase(f"the database cannot be opened: {reason}") from error
+        raise
+    if engine.dialect.name == "sqlite":
+        _sync_directory(Path(engine.url.database or "."))
+
+
+def _sync_directory(path: Path) -> None:
+    """A new file survives power loss only once its folder is synced."""
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

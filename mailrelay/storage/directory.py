@@ -1,0 +1,186 @@
+"""The directory's rows: the snapshot, and what changes it.  Each function is one unit of work."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
+from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
+from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.storage import tables
+
+_domain, _account, _address = tables.domain, tables.account, tables.address
+
+
+def load(connection: Connection) -> Directory:
+    """Everything at this moment."""
+    domains = {
+        row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
+        for row in connection.execute(select(_domain))
+    }
+    accounts = {
+        row.id: Account(
+            row.id,
+            row.name,
+            row.full_name,
+            row.login_disabled,
+            row.password_hash,
+            row.scram_verifier,
+            row.quota_bytes,
+            row.messages_per_day,
+        )
+        for row in connection.execute(select(_account))
+    }
+    addresses = {
+        (row.localpart, row.domain): row.account_id for row in connection.execute(select(_address))
+    }
+    return Directory(
+        domains,
+        accounts,
+        addresses,
+        _account_setting(connection, POSTMASTER, accounts),
+        _account_setting(connection, EVERYTHING_TO, accounts),
+    )
+
+
+def _account_setting(connection: Connection, name: str, accounts: dict[int, Account]) -> int | None:
+    value = read_setting(connection, name)
+    return int(value) if value is not None and int(value) in accounts else None
+
+
+def read_setting(connection: Connection, name: str) -> str | None:
+    """A setting kept in the database, None when unset."""
+    setting = tables.setting
+    value = connection.execute(select(setting.c.value).where(setting.c.name == name)).scalar()
+    return str(value) if value is not None else None
+
+
+def write_setting(connection: Connection, name: str, value: str) -> None:
+    """Set a setting kept in the database."""
+    setting = tables.setting
+    changed = connection.execute(update(setting).where(setting.c.name == name).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(insert(setting).values(name=name, value=value))
+
+
+def add_domain(connection: Connection, domain: Domain) -> None:
+    """Add a domain; its id is given here.  Raises: AlreadyThere."""
+    if connection.execute(select(_domain.c.id).where(_domain.c.name == domain.name)).first():
+        raise AlreadyThere(f"domain {domain.name} exists")
+    connection.execute(
+        insert(_domain).values(
+            name=domain.name,
+            separator=domain.separator,
+            case_sensitive=domain.case_sensitive,
+            disabled=domain.disabled,
+        )
+    )
+
+
+def remove_domain(connection: Connection, name: str) -> None:
+    """Remove a domain without addresses.  Raises: NoSuch, InUse."""
+    used = connection.execute(
+        select(func.count()).select_from(_address).where(_address.c.domain == name)
+    ).scalar_one()
+    if used:
+        raise InUse(f"domain {name} has {used} addresses: remove them first")
+    if connection.execute(delete(_domain).where(_domain.c.name == name)).rowcount == 0:
+        raise NoSuch(f"no domain {name}")
+
+
+def set_domain(connection: Connection, name: str, values: dict[str, object]) -> None:
+    """Change columns of a domain.  Raises: NoSuch."""
+    changed = connection.execute(update(_domain).where(_domain.c.name == name).values(values))
+    if changed.rowcount == 0:
+        raise NoSuch(f"no domain {name}")
+
+
+def add_account(connection: Connection, name: str, values: dict[str, object]) -> int:
+    """Add an account; its id.  Raises: AlreadyThere."""
+    if connection.execute(select(_account.c.id).where(_account.c.name == name)).first():
+        raise AlreadyThere(f"account {name} exists")
+    connection.execute(insert(_account).values(name=name, **values))
+    return account_id(connection, name)
+
+
+def account_id(connection: Connection, name: str) -> int:
+    """The id of the account called ``name``.  Raises: NoSuch."""
+    id_ = connection.execute(select(_account.c.id).where(_account.c.name == name)).scalar()
+    if id_ is None:
+        raise NoSuch(f"no account {name}")
+    return int(id_)
+
+
+def set_account(connection: Connection, name: str, values: dict[str, object]) -> None:
+    """Change columns of an account.  Raises: NoSuch."""
+    changed = connection.execute(update(_account).where(_account.c.name == name).values(values))
+    if changed.rowcount == 0:
+        raise NoSuch(f"no account {name}")
+
+
+def remove_account(connection: Connection, name: str) -> None:
+    """Remove an account that has neither addresses nor messages.  Raises: NoSuch, InUse."""
+    id_ = account_id(connection, name)
+    box = tables.mailbox_message
+    for table, what in ((_address, "addresses"), (box, "messages")):
+        owned = connection.execute(
+            select(func.count()).select_from(table).where(table.c.account_id == id_)
+        ).scalar_one()
+        if owned:
+            raise InUse(f"account {name} has {owned} {what}: remove them first")
+    connection.execute(delete(tables.mailbox).where(tables.mailbox.c.account_id == id_))
+    connection.execute(delete(_account).where(_account.c.id == id_))
+
+
+def add_address(connection: Connection, localpart: str, domain: str, account: str) -> None:
+    """Give ``account`` an address.  Raises: NoSuch, AlreadyThere."""
+    if not connection.execute(select(_domain.c.id).where(_domain.c.name == domain)).first():
+        raise NoSuch(f"no domain {domain}: add it first")
+    id_ = account_id(connection, account)
+    where = (_address.c.localpart == localpart, _address.c.domain == domain)
+    if connection.execute(select(_address.c.id).where(*where)).first():
+        raise AlreadyThere(f"address {localpart}@{domain} exists")
+    connection.execute(insert(_address).values(account_id=id_, localpart=localpart, domain=domain))
+
+
+def remove_address(connection: Connection, localpart: str, domain: str) -> None:
+    """Take an address away.  Raises: NoSuch."""
+    where = (_address.c.localpart == localpart, _address.c.domain == domain)
+    if connection.execute(delete(_address).where(*where)).rowcount == 0:
+        raise NoSuch(f"no address {localpart}@{domain}")
+
+
+# Changes that running processes are told of
+
+
+def tell(connection: Connection, at: float, kind: str, subject: object = None) -> None:
+    """Record a change in the transaction that makes it; running processes read these rows."""
+    connection.execute(
+        insert(tables.change).values(
+            at=at, kind=kind, subject=msgspec.json.encode(subject).decode()
+        )
+    )
+
+
+def changes_after(connection: Connection, position: int) -> list[tuple[int, str]]:
+    """Id and kind of the changes behind ``position``, in order."""
+    change = tables.change
+    rows = connection.execute(
+        select(change.c.id, change.c.kind).where(change.c.id > position).order_by(change.c.id)
+    )
+    return [(row.id, row.kind) for row in rows]
+
+
+def newest_change(connection: Connection) -> int:
+    """The position of the last change, 0 when there is none."""
+    return int(
+        connection.execute(select(func.coalesce(func.max(tables.change.c.id), 0))).scalar_one()
+    )
+
+
+def record_audit(connection: Connection, at: float, actor: str, action: str, subject: str) -> None:
+    """Who did what, in the transaction that did it."""
+    connection.execute(
+        insert(tables.audit).values(at=at, actor=actor, action=action, subject=subject)
+    )

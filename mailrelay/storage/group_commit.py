@@ -1,0 +1,226 @@
+"""Group commit: what is asked for while a commit runs is committed together by the next one.
+
+Invariants:
+
+- A Deferred fires only after the COMMIT of its work is on stable storage.
+- Merged operations (fresh ids, guarded updates) go first, by rank; other work runs in the order
+  it was given.  Who needs an order between two pieces waits for the first.
+- Bad data fails alone; trouble of the store fails every member of the batch, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from attrs import define, frozen
+from sqlalchemy import Connection, Engine, exc
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailrelay.net.threads import Executor
+from mailrelay.queue.store import StoreUnavailable
+
+I_contra = TypeVar("I_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+_Answers = list[Any]
+
+
+class Apply(Protocol[I_contra, R_co]):
+    """Does all ``items`` in one transaction; one result each, in order."""
+
+    def __call__(self, connection: Connection, items: Sequence[I_contra]) -> Sequence[R_co]:
+        """Called in the writer's thread."""
+
+
+@frozen(eq=False)
+class Operation(Generic[I_contra, R_co]):
+    """List-wise work: ``apply`` answers one result per item.  Lower ``rank`` runs first."""
+
+    name: str
+    rank: int
+    apply: Apply[I_contra, R_co]
+
+
+@define(eq=False)
+class _Member:
+    work: Callable[[Connection], Any] | None
+    operation: Operation[Any, Any] | None
+    item: Any
+    fired: Deferred[Any]
+
+
+@frozen
+class _Failed:
+    error: BaseException
+
+
+class GroupCommit:
+    """The one writer of a process.  Create and use it in the reactor thread."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        engine: Engine,
+        executor: Executor,
+        committed: Callable[[int, float], None] = lambda size, seconds: None,
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._engine, self._executor = engine, executor
+        self._committed, self._seconds = committed, seconds
+        self._waiting: list[_Member] = []
+        self._busy = False
+        self._idle: list[Deferred[None]] = []
+
+    def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
+        """Run ``work`` in the next batch, in order; its own exception fails it alone."""
+        return self._submit(_Member(work, None, None, Deferred()))
+
+    def merge(self, operation: Operation[I_contra, R_co], item: I_contra) -> Deferred[R_co]:
+        """Have ``item`` done with the other items of ``operation`` in the next batch."""
+        return self._submit(_Member(None, operation, item, Deferred()))
+
+    def outside(self, work: Callable[[Engine], T]) -> Deferred[T]:
+        """Run ``work`` in the writer's thread, outside of any transaction."""
+        return self._executor.run(work, self._engine)
+
+    def drained(self) -> Deferred[None]:
+        """Fires when nothing waits and nothing is being committed."""
+        done: Deferred[None] = Deferred()
+        if self._busy:
+            self._idle.append(done)
+        else:
+            done.callback(None)
+        return done
+
+    def _submit(self, member: _Member) -> Deferred[Any]:
+        self._waiting.append(member)
+        if not self._busy:
+            self._next_batch()
+        return member.fired
+
+    def _next_batch(self) -> None:
+        if not self._waiting:
+            self._busy = False
+            idle, self._idle = self._idle, []
+            for done in idle:
+                done.callback(None)
+            return
+        self._busy = True
+        batch, self._waiting = self._waiting, []
+        started = self._seconds()
+        running = self._executor.run(_commit, self._engine, batch)
+
+        def ended(answers: _Answers | Failure) -> None:
+            if isinstance(answers, Failure):  # the executor itself failed
+                error = StoreUnavailable(f"{answers.value}")
+                answers = [_Failed(error)] * len(batch)
+            self._committed(len(batch), self._seconds() - started)
+            # The next commit starts before this one's callers run: they overlap.
+            self._next_batch()
+            for member, answer in zip(batch, answers, strict=True):
+                self._fire(member, answer)
+
+        running.addBoth(ended)
+        running.addErrback(lambda failure: self._log.failure("a caller failed", failure))
+
+    def _fire(self, member: _Member, answer: object) -> None:
+        if isinstance(answer, _Failed):
+            member.fired.errback(Failure(answer.error))
+        else:
+            member.fired.callback(answer)
+
+
+def _commit(engine: Engine, batch: Sequence[_Member]) -> _Answers:
+    """Commit ``batch``; one answer, or _Failed, per member.  Runs in the writer's thread."""
+    try:
+        try:
+            return _run(engine, batch, _merged)
+        except Exception as error:
+            if is_store_trouble(error):
+                raise
+        return _run(engine, batch, _each_alone)
+    except Exception as error:
+        if not is_store_trouble(error):
+            raise
+        trouble = StoreUnavailable(str(error).split("\n")[0])
+        return [_Failed(trouble)] * len(batch)
+
+
+def _run(
+    engine: Engine,
+    batch: Sequence[_Member],
+    run_merged: Callable[[Connection, Operation[Any, Any], Sequence[_Member]], _Answers],
+) -> _Answers:
+    answers: dict[int, Any] = {}
+    connection = engine.connect()
+    try:
+        transaction = connection.begin()
+        by_operation: dict[Operation[Any, Any], list[_Member]] = {}
+        for member in batch:
+            if member.operation is not None:
+                by_operation.setdefault(member.operation, []).append(member)
+        for operation in sorted(by_operation, key=lambda o: o.rank):
+            members = by_operation[operation]
+            results = run_merged(connection, operation, members)
+            answers.update(zip(map(id, members), results, strict=True))
+        for member in batch:
+            if member.work is not None:
+                answers[id(member)] = _alone(connection, member.work)
+        transaction.commit()
+    except BaseException as error:
+        if is_store_trouble(error):
+            connection.invalidate()  # SQLITE_FULL has rolled back already: touch nothing
+        raise
+    finally:
+        connection.close()
+    return [answers[id(member)] for member in batch]
+
+
+def _merged(
+    connection: Connection, operation: Operation[Any, Any], members: Sequence[_Member]
+) -> _Answers:
+    return list(operation.apply(connection, [member.item for member in members]))
+
+
+def _each_alone(
+    connection: Connection, operation: Operation[Any, Any], members: Sequence[_Member]
+) -> _Answers:
+    answers = []
+    for member in members:
+        answer = _alone(connection, partial(operation.apply, items=[member.item]))
+        answers.append(answer if isinstance(answer, _Failed) else answer[0])
+    return answers
+
+
+def _alone(connection: Connection, work: Callable[[Connection], Any]) -> Any:
+    """Run ``work`` in a savepoint of its own: what fails there is undone there."""
+    savepoint = connection.begin_nested()
+    try:
+        answer = work(connection)
+    except Exception as error:
+        if is_store_trouble(error):
+            raise
+        savepoint.rollback()
+        return _Failed(error)
+    savepoint.commit()
+    return answer
+
+
+_DATA_TROUBLE = (exc.DataError, exc.IntegrityError, exc.ProgrammingError, exc.NotSupportedError)
+_STORE_TROUBLE = ("OperationalError", "InterfaceError", "InternalError", "DatabaseError")
+
+
+def is_store_trouble(error: BaseException) -> bool:
+    """Whether ``error`` is the store's (full, I/O, lost connection), not the data's."""
+    if isinstance(error, StoreUnavailable | OSError):
+        return True
+    if isinstance(error, _DATA_TROUBLE):
+        return False
+    # The raw driver's own errors carry the same names in every driver (PEP 249).
+    return isinstance(error, exc.DBAPIError) or type(error).__name__ in _STORE_TROUBLE

@@ -1,0 +1,1 @@
+"""alembic's scripts; the environment is made in storage/database.py."""

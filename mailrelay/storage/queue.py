@@ -1,0 +1,370 @@
+"""The queue's store (queue/store.py) over Core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, TypeVar
+
+from attrs import evolve
+from sqlalchemy import (
+    Connection,
+    Integer,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from twisted.internet.defer import Deferred
+
+from mailrelay.observe.events import NewEvent
+from mailrelay.queue.entry import Begun, Content, Entry, Finished, Message, NewMessage
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.group_commit import Operation
+from mailrelay.storage.ids import IdBlocks
+from mailrelay.storage.nodes import Node
+from mailrelay.storage.rows import (
+    ENTRY_COLUMNS,
+    content_of,
+    content_row,
+    entry_of,
+    entry_row,
+    event_row,
+    message_of,
+    message_row,
+)
+from mailrelay.storage.spool import Spool
+from mailrelay.storage.statements import Prepared, Row, prepared_insert
+
+T = TypeVar("T")
+
+_EVENT_LOCK = 7235015
+_entry, _message, _event = tables.entry, tables.message, tables.event
+
+_insert_message = prepared_insert(tables.message)
+_insert_content = prepared_insert(tables.content)
+_insert_entry = prepared_insert(tables.entry)
+_EVENT_COLUMNS = ("at", "kind", "message_id", "entry_id", "account_id", "data")
+_insert_event = Prepared(
+    insert(_event).values({n: bindparam(n) for n in _EVENT_COLUMNS}), _EVENT_COLUMNS
+)
+_begin = Prepared(
+    update(_entry)
+    .where(
+        _entry.c.id == bindparam("b_id"),
+        _entry.c.node_id == bindparam("b_node"),
+        _entry.c.epoch == bindparam("b_epoch"),
+        text("state = 0"),
+    )
+    .values(
+        {
+            "next_attempt_at": bindparam("b_next"),
+            "attempts": _entry.c.attempts + literal_column("1"),
+            "last_attempt_at": bindparam("b_at"),
+        }
+    ),
+    ("b_next", "b_at", "b_id", "b_node", "b_epoch"),
+)
+_finish = Prepared(
+    update(_entry)
+    .where(
+        _entry.c.id == bindparam("b_id"),
+        _entry.c.node_id == bindparam("b_node"),
+        _entry.c.epoch == bindparam("b_epoch"),
+        text("state <> 2"),
+    )
+    .values(
+        {
+            "state": case(
+                (bindparam("b_retire", type_=Integer) == literal_column("1"), literal_column("2")),
+                else_=_entry.c.state,
+            ),
+            "next_attempt_at": bindparam("b_next"),
+            "attempts": _entry.c.attempts + bindparam("b_more"),
+            "node_id": literal_column("0"),
+            "epoch": literal_column("0"),
+            "delay_reported": bindparam("b_reported"),
+            "keep_until": bindparam("b_until"),
+            "outcome": bindparam("b_outcome"),
+        }
+    ),
+    (
+        "b_retire",
+        "b_next",
+        "b_more",
+        "b_reported",
+        "b_until",
+        "b_outcome",
+        "b_id",
+        "b_node",
+        "b_epoch",
+    ),
+)
+_unclaim = Prepared(
+    update(_entry)
+    .where(
+        _entry.c.id == bindparam("b_id"),
+        _entry.c.node_id == bindparam("b_node"),
+        _entry.c.epoch == bindparam("b_epoch"),
+    )
+    .values({"node_id": literal_column("0"), "epoch": literal_column("0")}),
+    ("b_id", "b_node", "b_epoch"),
+)
+_claim = Prepared(
+    update(_entry)
+    .where(_entry.c.id == bindparam("b_id"))
+    .values({"node_id": bindparam("b_node"), "epoch": bindparam("b_epoch")}),
+    ("b_node", "b_epoch", "b_id"),
+)
+
+
+def insert_messages(connection: Connection, messages: Sequence[NewMessage], node: Node) -> None:
+    """Messages whole: content, entries, events; all ids are fresh."""
+    _insert_message.many(connection, [message_row(m.message) for m in messages])
+    _insert_content.many(connection, [content_row(m.message.id, m.content) for m in messages])
+    _insert_entry.many(
+        connection, [entry_row(entry, node.id) for m in messages for entry in m.entries]
+    )
+    insert_events(connection, [event for m in messages for event in m.events])
+
+
+def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
+    """Events, their positions in commit order: on PostgreSQL one writer at a time gives them."""
+    if events and connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_EVENT_LOCK})")
+    _insert_event.many(connection, [event_row(event) for event in events])
+
+
+class DatabaseQueueStore:
+    """QueueStore over one database, as one node."""
+
+    def __init__(self, database: Database, ids: IdBlocks, node: Node, spool: Spool) -> None:
+        self._database, self._ids, self._node, self._spool = database, ids, node, spool
+        self.committed: Callable[[Sequence[NewEvent]], None] = lambda events: None
+        self._add = Operation("add", 0, self._apply_add)
+        self._begin = Operation("begin", 1, self._apply_begin)
+        self._finish = Operation("finish", 2, self._apply_finish)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this node's claims."""
+        return self._node.epoch
+
+    def new_id(self) -> int:
+        """See QueueStore."""
+        return self._ids.new_id()
+
+    def add(self, message: NewMessage) -> Deferred[None]:
+        """See QueueStore."""
+        return self._database.merge(self._add, message).addCallback(self._announce, message.events)
+
+    def _announce(self, result: T, events: Sequence[NewEvent]) -> T:
+        """Tell log and metrics of events that are committed now."""
+        self.committed(events)
+        return result
+
+    def _apply_add(self, connection: Connection, items: Sequence[NewMessage]) -> Sequence[None]:
+        insert_messages(connection, items, self._node)
+        return [None] * len(items)
+
+    def claim_due(
+        self, now: float, limit: int, full_lanes: Sequence[int]
+    ) -> Deferred[Sequence[Entry]]:
+        """See QueueStore."""
+        return self._database.write(lambda c: self._claim_due(c, now, limit, full_lanes))
+
+    def _claim_due(
+        self, connection: Connection, now: float, limit: int, full_lanes: Sequence[int]
+    ) -> Sequence[Entry]:
+        # The constants stand as text: with parameters the partial index is not used.
+        due = (
+            select(*ENTRY_COLUMNS, *_message.c)
+            .join(_message, _message.c.id == _entry.c.message_id)
+            .where(text("entry.state = 0 AND entry.node_id = 0"))
+            .where(_entry.c.next_attempt_at <= now)
+            .order_by(_entry.c.next_attempt_at)
+            .limit(limit)
+        )
+        if full_lanes:
+            due = due.where(_entry.c.lane.not_in(full_lanes))
+        if connection.dialect.name == "postgresql":
+            due = due.with_for_update(of=_entry, skip_locked=True)
+        rows = connection.execute(due).all()
+        epoch = self._node.epoch
+        _claim.many(connection, [(self._node.id, epoch, row[0]) for row in rows])
+        return [evolve(entry, epoch=epoch) for entry in _entries(rows)]
+
+    def next_due_at(self) -> Deferred[float | None]:
+        """See QueueStore."""
+        earliest = select(func.min(_entry.c.next_attempt_at)).where(
+            text("state = 0 AND node_id = 0")
+        )
+        return self._database.read(lambda c: c.execute(earliest).scalar())
+
+    def begin_attempts(self, begun: Sequence[Begun]) -> Deferred[Sequence[bool]]:
+        """See QueueStore."""
+        return self._database.merge(self._begin, begun)
+
+    def _apply_begin(
+        self, connection: Connection, items: Sequence[Sequence[Begun]]
+    ) -> Sequence[Sequence[bool]]:
+        node = self._node.id
+        flat = [b for group in items for b in group]
+        rows = [(b.next_attempt_at, b.at, b.entry_id, node, b.epoch) for b in flat]
+        begun = _begin.each(connection, rows)
+        # Not ours to attempt any more: held, canceled, or another node's already.
+        lost = [b for b, may in zip(flat, begun, strict=True) if not may]
+        _unclaim.many(connection, [(b.entry_id, node, b.epoch) for b in lost])
+        return _regrouped(begun, items)
+
+    def finish_attempts(
+        self, finished: Sequence[Finished], reports: Sequence[NewMessage]
+    ) -> Deferred[Sequence[bool]]:
+        """See QueueStore."""
+        done = self._database.merge(self._finish, (finished, reports))
+        return done.addCallback(self._recorded, finished, reports)
+
+    def _apply_finish(
+        self,
+        connection: Connection,
+        items: Sequence[tuple[Sequence[Finished], Sequence[NewMessage]]],
+    ) -> Sequence[tuple[Sequence[bool], Sequence[str]]]:
+        flat = [f for finished, _ in items for f in finished]
+        recorded = _finish.each(connection, [self._finish_row(f) for f in flat])
+        ours = [f for f, was in zip(flat, recorded, strict=True) if was]
+        insert_events(connection, [f.event for f in ours])
+        by_group = _regrouped(recorded, [finished for finished, _ in items])
+        told = [
+            r
+            for (_, reports), was in zip(items, by_group, strict=True)
+            if any(was)
+            for r in reports
+        ]
+        if told:
+            insert_messages(connection, told, self._node)
+        retired = {f.event.message_id for f in ours if f.retired_until is not None}
+        unneeded = drop_unneeded_content(connection, sorted(retired))
+        return [(was, unneeded if i == 0 else ()) for i, was in enumerate(by_group)]
+
+    def _finish_row(self, f: Finished) -> Row:
+        retired = f.retired_until is not None
+        return (
+            int(retired),
+            f.next_attempt_at,
+            int(f.uncounted_attempt),
+            int(f.delay_reported),
+            f.retired_until,
+            f.event.kind.value if retired else None,
+            f.entry_id,
+            self._node.id,
+            f.epoch,
+        )
+
+    def _recorded(
+        self,
+        done: tuple[Sequence[bool], Sequence[str]],
+        finished: Sequence[Finished],
+        reports: Sequence[NewMessage],
+    ) -> Sequence[bool]:
+        recorded, unneeded = done
+        if unneeded:
+            self._spool.remove(unneeded)
+        events = [f.event for f, was in zip(finished, recorded, strict=True) if was]
+        if events:
+            events += [event for report in reports for event in report.events]
+        return self._announce(recorded, events)
+
+    def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
+        """See QueueStore."""
+        rows = [(id_, self._node.id, self._node.epoch) for id_ in entry_ids]
+        return self._database.write(lambda c: _unclaim.many(c, rows))
+
+    def content(self, message_id: int) -> Deferred[Content]:
+        """See QueueStore."""
+        return self._database.read(lambda c: read_content(c, message_id))
+
+    def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
+        """See QueueStore."""
+        return self._spool.read(name, offset, size)
+
+    def step_times(self, step: float) -> Deferred[None]:
+        """See QueueStore."""
+        moved = (
+            update(_entry)
+            .where(text("state < 2"), _entry.c.attempts > 0)
+            .values(
+                queued_at=_entry.c.queued_at + step,
+                next_attempt_at=_entry.c.next_attempt_at + step,
+            )
+        )
+
+        def move(connection: Connection) -> None:
+            connection.execute(moved)
+
+        return self._database.write(move)
+
+
+class ContentGone(Exception):
+    """The message's content was dropped: all its entries are retired and no mailbox has it."""
+
+
+def read_content(connection: Connection, message_id: int) -> Content:
+    """The content of a message.
+
+    Raises: ContentGone.
+    """
+    row = connection.execute(
+        select(tables.content).where(tables.content.c.message_id == message_id)
+    ).one_or_none()
+    if row is None:
+        raise ContentGone(f"message {message_id} has no content any more")
+    return content_of(tuple(row))
+
+
+_NEEDED = "(SELECT 1 FROM entry WHERE entry.message_id = content.message_id AND entry.state <> 2)"
+_KEPT = "(SELECT 1 FROM mailbox_message WHERE mailbox_message.message_id = content.message_id)"
+_spooled = Prepared(
+    select(tables.content.c.spool_name)
+    .where(tables.content.c.message_id == bindparam("b_id"))
+    .where(tables.content.c.spool_name.is_not(None))
+    .where(text(f"NOT EXISTS {_NEEDED} AND NOT EXISTS {_KEPT}")),
+    ("b_id",),
+)
+_drop = Prepared(
+    delete(tables.content)
+    .where(tables.content.c.message_id == bindparam("b_id"))
+    .where(text(f"NOT EXISTS {_NEEDED} AND NOT EXISTS {_KEPT}")),
+    ("b_id",),
+)
+
+
+def drop_unneeded_content(connection: Connection, message_ids: Sequence[int]) -> Sequence[str]:
+    """Drop the content that no living entry and no mailbox needs; the spool names that go free."""
+    names = [row[0] for id_ in message_ids for row in _spooled.rows(connection, (id_,))]
+    _drop.many(connection, [(id_,) for id_ in message_ids])
+    return names
+
+
+def _entries(rows: Sequence[Any]) -> list[Entry]:
+    """Entries from rows of ENTRY_COLUMNS and the message's; one Message for those that share it."""
+    messages: dict[int, Message] = {}
+    entries = []
+    width = len(ENTRY_COLUMNS)
+    for row in rows:
+        message = messages.get(row[width])
+        if message is None:
+            message = messages[row[width]] = message_of(tuple(row[width:]))
+        entries.append(entry_of(row, message))
+    return entries
+
+
+def _regrouped(flat: Sequence[bool], groups: Sequence[Sequence[object]]) -> list[Sequence[bool]]:
+    """``flat`` cut into runs as long as ``groups``."""
+    ends = list(accumulate(len(group) for group in groups))
+    return [flat[end - len(group) : end] for end, group in zip(ends, groups, strict=True)]

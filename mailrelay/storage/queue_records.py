@@ -1,0 +1,226 @@
+"""The queue as ``control/`` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import evolve, frozen
+from sqlalchemy import ColumnElement, Connection, Update, select, text, update
+from twisted.internet.defer import Deferred
+
+from mailrelay.control.queue import EntryFilter, EntryView
+from mailrelay.observe.events import Event, EventKind, NewEvent
+from mailrelay.queue.entry import Entry, EntryState
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.directory import record_audit, tell
+from mailrelay.storage.nodes import Node
+from mailrelay.storage.queue import drop_unneeded_content, insert_events
+from mailrelay.storage.rows import ENTRY_COLUMNS, entry_of, event_of, message_of
+
+_entry, _message, _account = tables.entry, tables.message, tables.account
+_event = tables.event
+
+BATCH = 200
+"""Rows changed in one transaction: a long one would hold up the server's."""
+
+
+@frozen
+class DatabaseQueueRecords:
+    """QueueRecords over one database; ``node`` is the one that ``take`` claims for."""
+
+    database: Database
+    node: Callable[[], Node]
+    remove_spooled: Callable[[Sequence[str]], object]
+
+    def find(self, wanted: EntryFilter, now: float) -> Deferred[Sequence[EntryView]]:
+        """See QueueRecords."""
+        return self.database.read(lambda c: _find(c, wanted, now))
+
+    def events(self, message_id: int) -> Deferred[Sequence[Event]]:
+        """See QueueRecords."""
+        wanted = select(_event).where(_event.c.message_id == message_id)
+        wanted = wanted.order_by(_event.c.position)
+        return self.database.read(lambda c: [event_of(tuple(row)) for row in c.execute(wanted)])
+
+    def hold(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """See QueueRecords."""
+        change = update(_entry).where(text("state = 0")).values(state=EntryState.HELD.value)
+        return self._change(actor, EventKind.HELD, ids, now, change)
+
+    def release(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """See QueueRecords."""
+        change = (
+            update(_entry)
+            .where(text("state = 1"))
+            .values(state=EntryState.READY.value, next_attempt_at=now)
+        )
+        return self._change(actor, EventKind.RELEASED, ids, now, change)
+
+    def retry(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """See QueueRecords."""
+        change = update(_entry).where(text("state = 0")).values(next_attempt_at=now)
+        return self._change(actor, EventKind.RESCHEDULED, ids, now, change)
+
+    def drop(
+        self, actor: str, ids: Sequence[int], now: float, keep_until: float
+    ) -> Deferred[Sequence[int]]:
+        """See QueueRecords."""
+        change = (
+            update(_entry)
+            .where(text("state <> 2"))
+            .values(
+                state=EntryState.RETIRED.value,
+                keep_until=keep_until,
+                outcome=EventKind.CANCELED.value,
+                node_id=0,
+                epoch=0,
+            )
+        )
+        return self._change(actor, EventKind.CANCELED, ids, now, change)
+
+    def _change(
+        self, actor: str, kind: EventKind, ids: Sequence[int], now: float, change: Update
+    ) -> Deferred[Sequence[int]]:
+        return Deferred.fromCoroutine(self._in_batches(actor, kind, ids, now, change))
+
+    async def _in_batches(
+        self, actor: str, kind: EventKind, ids: Sequence[int], now: float, change: Update
+    ) -> Sequence[int]:
+        changed: list[int] = []
+        for at in range(0, len(ids), BATCH):
+            batch = ids[at : at + BATCH]
+            done, names = await self.database.write(
+                partial(_change_batch, actor=actor, kind=kind, ids=batch, now=now, change=change)
+            )
+            changed += done
+            if names:
+                self.remove_spooled(names)
+        return changed
+
+    def take(self, ids: Sequence[int]) -> Deferred[Sequence[Entry]]:
+        """See QueueRecords."""
+        node = self.node()
+
+        def work(connection: Connection) -> Sequence[Entry]:
+            taken = []
+            for at in range(0, len(ids), BATCH):
+                batch = _entry.c.id.in_(ids[at : at + BATCH])
+                alive = text("entry.state <> 2")
+                connection.execute(
+                    update(_entry).where(batch, alive).values(node_id=node.id, epoch=node.epoch)
+                )
+                rows = connection.execute(
+                    select(*ENTRY_COLUMNS, *_message.c)
+                    .join(_message, _message.c.id == _entry.c.message_id)
+                    .where(batch, alive)
+                )
+                taken += [_entry_and_message(row) for row in rows]
+            return [evolve(entry, epoch=node.epoch) for entry in taken]
+
+        return self.database.write(work)
+
+    def told(self, actor: str, action: str, ids: Sequence[int], now: float) -> Deferred[None]:
+        """See QueueRecords."""
+
+        def work(connection: Connection) -> None:
+            tell(connection, now, "queue")
+            record_audit(connection, now, actor, action, _listed(ids))
+
+        return self.database.write(work)
+
+
+def _change_batch(
+    connection: Connection,
+    actor: str,
+    kind: EventKind,
+    ids: Sequence[int],
+    now: float,
+    change: Update,
+) -> tuple[list[int], Sequence[str]]:
+    # RETURNING would say what changed, but SQLite before 3.35 does not know it: ask before.
+    changed = []
+    events = []
+    messages = set()
+    wanted = select(_entry.c.id, _entry.c.message_id, _entry.c.account_id, _entry.c.recipient)
+    rows = {row.id: row for row in connection.execute(wanted.where(_entry.c.id.in_(ids)))}
+    for id_ in ids:
+        row = rows.get(id_)
+        if row is None or connection.execute(change.where(_entry.c.id == id_)).rowcount == 0:
+            continue
+        changed.append(id_)
+        messages.add(row.message_id)
+        data: dict[str, object] = {"by": actor, "recipient": row.recipient}
+        events.append(NewEvent(kind, now, row.message_id, id_, row.account_id, data))
+    insert_events(connection, events)
+    names: Sequence[str] = ()
+    if kind is EventKind.CANCELED:
+        names = drop_unneeded_content(connection, sorted(messages))
+    if changed:
+        tell(connection, now, "queue")
+        record_audit(connection, now, actor, f"queue {kind.value}", _listed(changed))
+    return changed, names
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return " ".join(str(id_) for id_ in ids)
+
+
+def _find(connection: Connection, wanted: EntryFilter, now: float) -> list[EntryView]:
+    query = (
+        select(
+            *ENTRY_COLUMNS,
+            *_message.c,
+            _account.c.name.label("account_name"),
+            _entry.c.outcome,
+            _entry.c.keep_until,
+            _entry.c.node_id,
+        )
+        .join(_message, _message.c.id == _entry.c.message_id)
+        .outerjoin(_account, _account.c.id == _entry.c.account_id)
+        .where(*_conditions(wanted, now))
+        .order_by(_entry.c.id)
+        .limit(wanted.limit)
+    )
+    return [
+        EntryView(
+            _entry_and_message(row), row.account_name, row.outcome, row.keep_until, row.node_id != 0
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _conditions(wanted: EntryFilter, now: float) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool] | None] = [
+        _entry.c.id > wanted.after_id,
+        _entry.c.state == EntryState.RETIRED.value
+        if wanted.retired
+        else _entry.c.state != EntryState.RETIRED.value,
+        _entry.c.id.in_(wanted.ids) if wanted.ids is not None else None,
+        _account.c.name == wanted.account if wanted.account is not None else None,
+        _message.c.reverse_path.contains(wanted.sender, autoescape=True)
+        if wanted.sender
+        else _message.c.reverse_path == ""
+        if wanted.sender == ""
+        else None,
+        _entry.c.recipient.contains(wanted.recipient, autoescape=True)
+        if wanted.recipient
+        else None,
+        _entry.c.recipient.endswith(f"@{wanted.domain}", autoescape=True)
+        if wanted.domain
+        else None,
+        _entry.c.queued_at <= now - wanted.older_than if wanted.older_than is not None else None,
+        _entry.c.queued_at >= now - wanted.newer_than if wanted.newer_than is not None else None,
+    ]
+    if wanted.held is not None and not wanted.retired:
+        held = EntryState.HELD.value
+        conditions.append(_entry.c.state == held if wanted.held else _entry.c.state != held)
+    return [condition for condition in conditions if condition is not None]
+
+
+def _entry_and_message(row: Any) -> Entry:
+    width = len(ENTRY_COLUMNS)
+    end = width + len(_message.c)
+    return entry_of(tuple(row), message_of(tuple(row[width:end])))

@@ -1,0 +1,118 @@
+"""All stores of one process, opened together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+from sqlalchemy import Connection, func, select
+
+from mailrelay.directory.model import Directory
+from mailrelay.net.threads import Executor
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database, migrate, open_engine
+from mailrelay.storage.directory import load, read_setting, write_setting
+from mailrelay.storage.group_commit import GroupCommit
+from mailrelay.storage.ids import BLOCK, IdBlocks, take_ids
+from mailrelay.storage.mailbox import DatabaseMailboxStore
+from mailrelay.storage.nodes import Node, register
+from mailrelay.storage.queue import DatabaseQueueStore
+from mailrelay.storage.spool import FileSpool, RowSpool, Spool, remove_orphans
+
+SPOOL_FOLDER = "spool"
+SECRET = "server_secret"
+
+
+@frozen
+class Threads:
+    """Where the stores' work runs, and what is told of it."""
+
+    writer: Executor
+    readers: Executor
+    token: Callable[[], str]  # 32 hexadecimal digits, never the same
+    committed: Callable[[int, float], None] = lambda size, seconds: None
+    seconds: Callable[[], float] = lambda: 0.0
+
+
+@frozen
+class Stores:
+    """The database and what stands on it.  Used from the reactor thread."""
+
+    database: Database
+    node: Node
+    ids: IdBlocks
+    queue: DatabaseQueueStore
+    mailboxes: DatabaseMailboxStore
+    spool: Spool
+    directory: Directory  # at the moment of opening
+    secret: bytes
+    sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
+
+
+def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
+    """The database, migrated.  Blocks.  Raises: UnusableDatabase."""
+    engine = open_engine(url, data_dir)
+    migrate(engine)
+    writer = GroupCommit(engine, threads.writer, threads.committed, threads.seconds)
+    return Database(engine, writer, threads.readers)
+
+
+def make_spool(database: Database, data_dir: Path, threads: Threads) -> Spool:
+    """Where the database's large bodies are."""
+    if not database.is_sqlite:
+        return RowSpool(database, threads.token)
+    folder = data_dir / SPOOL_FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return FileSpool(folder, threads.readers, threads.token)
+
+
+def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now: float) -> Stores:
+    """Open everything as node ``node_name``; blocks, before anything is accepted.
+
+    Raises: UnusableDatabase.
+    """
+    database = open_database(url, data_dir, threads)
+    spool = make_spool(database, data_dir, threads)
+    with database.engine.begin() as connection:
+        node = register(connection, node_name)
+        if isinstance(spool, FileSpool):
+            remove_orphans(data_dir / SPOOL_FOLDER, connection)
+        directory = load(connection)
+        secret = _secret(connection, threads.token)
+        sent = _sent_since(connection, now - 86400.0)
+        first = take_ids(connection, BLOCK)
+    ids = IdBlocks(database)
+    ids.use(first)
+    return Stores(
+        database,
+        node,
+        ids,
+        DatabaseQueueStore(database, ids, node, spool),
+        DatabaseMailboxStore(database, ids),
+        spool,
+        directory,
+        secret,
+        sent,
+    )
+
+
+def _secret(connection: Connection, token: Callable[[], str]) -> bytes:
+    """A key of the installation, made once."""
+    kept = read_setting(connection, SECRET)
+    if kept is None:
+        kept = token()
+        write_setting(connection, SECRET, kept)
+    return bytes.fromhex(kept)
+
+
+def _sent_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
+    entry, message = tables.entry, tables.message
+    hour = func.floor(message.c.received_at / 3600.0)
+    rows = connection.execute(
+        select(message.c.account_id, hour, func.count())
+        .join(entry, entry.c.message_id == message.c.id)
+        .where(message.c.account_id.is_not(None), message.c.received_at >= since)
+        .group_by(message.c.account_id, hour)
+    )
+    return [(account, int(at), count) for account, at, count in rows]

@@ -1,0 +1,239 @@
+"""The tables, as the newest migration leaves them.
+
+Times are seconds since the epoch in double precision, ids are below 2^53.  An entry's row changes
+state in place; exactly one partial index holds it while it lives: ``entry_due`` when no node
+claims it, ``entry_claimed`` when one does.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+# SQLite gives a rowid only to INTEGER; PostgreSQL wants 64 bits.
+ID = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", ID, primary_key=True, autoincrement=True)
+
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+id_block = Table(
+    "id_block",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("next", ID, nullable=False),
+)
+
+node = Table(
+    "node",
+    metadata,
+    _id(),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("epoch", ID, nullable=False),
+    Column("heartbeat", ID, nullable=False),
+)
+
+change = Table(
+    "change",
+    metadata,
+    _id(),
+    Column("at", Double, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("subject", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+domain = Table(
+    "domain",
+    metadata,
+    _id(),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("separator", String(8), nullable=False),
+    Column("case_sensitive", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    _id(),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("full_name", String(255), nullable=False),
+    Column("login_disabled", Boolean, nullable=False),
+    Column("password_hash", Text),  # argon2id
+    Column("scram_verifier", Text),
+    Column("quota_bytes", ID),
+    Column("used_bytes", ID, nullable=False),
+    Column("messages_per_day", Integer),
+)
+
+address = Table(
+    "address",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("localpart", String(255), nullable=False),  # "" is the domain's catch-all
+    Column("domain", String(255), nullable=False),
+    UniqueConstraint("localpart", "domain"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("account_id", ID),
+    Column("reverse_path", Text, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("size_bytes", ID, nullable=False),
+    Column("door", String(20), nullable=False),
+    Column("message_id", Text),
+    Column("subject", Text, nullable=False),
+    Column("flags", SmallInteger, nullable=False),
+    Column("ret", String(4)),
+    Column("envid", Text),
+)
+
+content = Table(
+    "content",
+    metadata,
+    Column("message_id", ID, primary_key=True, autoincrement=False),
+    Column("body_size_bytes", ID, nullable=False),
+    Column("spool_name", String(64)),
+    Column("prefix", LargeBinary, nullable=False),
+    Column("body", LargeBinary),
+)
+
+content_chunk = Table(
+    "content_chunk",
+    metadata,
+    Column("spool_name", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+entry = Table(
+    "entry",
+    metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("message_id", ID, nullable=False),
+    Column("account_id", ID),
+    Column("recipient", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("next_attempt_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_attempt_at", Double),
+    Column("lane", ID, nullable=False),
+    Column("node_id", ID, nullable=False),  # 0: nobody's
+    Column("epoch", ID, nullable=False),
+    Column("notify", String(30), nullable=False),
+    Column("orcpt", Text),
+    Column("delay_reported", SmallInteger, nullable=False),
+    Column("keep_until", Double),
+    Column("outcome", String(20)),
+    Index(
+        "entry_due",
+        "next_attempt_at",
+        "lane",
+        sqlite_where=text("state = 0 AND node_id = 0"),
+        postgresql_where=text("state = 0 AND node_id = 0"),
+    ),
+    Index(
+        "entry_claimed",
+        "node_id",
+        sqlite_where=text("node_id <> 0"),
+        postgresql_where=text("node_id <> 0"),
+    ),
+    Index(
+        "entry_held",
+        "id",
+        sqlite_where=text("state = 1"),
+        postgresql_where=text("state = 1"),
+    ),
+    Index(
+        "entry_retired",
+        "keep_until",
+        sqlite_where=text("state = 2"),
+        postgresql_where=text("state = 2"),
+    ),
+    Index("entry_message", "message_id"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("position", ID, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("message_id", ID, nullable=False),
+    Column("entry_id", ID),
+    Column("account_id", ID),
+    Column("data", LargeBinary, nullable=False),  # JSON
+    Index("event_message", "message_id"),
+    sqlite_autoincrement=True,
+)
+
+mailbox = Table(
+    "mailbox",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("uid_validity", ID, nullable=False),
+    Column("uid_next", ID, nullable=False),
+    UniqueConstraint("account_id", "name"),
+)
+
+mailbox_message = Table(
+    "mailbox_message",
+    metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("account_id", ID, nullable=False),
+    Column("mailbox_id", ID, nullable=False),
+    Column("uid", ID, nullable=False),
+    Column("message_id", ID, nullable=False),  # whose content this is
+    Column("entry_id", ID, unique=True),  # delivered by it, once
+    Column("flags", Text, nullable=False),
+    Column("reverse_path", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("size_bytes", ID, nullable=False),  # with its own prefix
+    Column("subject", Text, nullable=False),
+    Column("prefix", LargeBinary, nullable=False),
+    Index("mailbox_message_of", "mailbox_id", "uid"),
+    Index("mailbox_message_content", "message_id"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    Column("at", Double, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(100), nullable=False),
+    Column("subject", Text, nullable=False),
+)

@@ -1,0 +1,253 @@
+"""What keeps the store in order while it runs: checkpoints, sweeping, heartbeats, changes.
+
+Every write here is small: none keeps the others waiting for more than 50 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import define, field
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text
+from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.directory import changes_after, newest_change
+from mailrelay.storage.nodes import Node, beat, bury, heartbeats
+from mailrelay.storage.queue import drop_unneeded_content
+from mailrelay.storage.statements import Prepared
+
+CHECKPOINT_EVERY = 1.0
+SWEEP_EVERY = 1.0
+SWEEP_BATCH = 500
+CHANGES_EVERY = 0.25
+HEARTBEAT_EVERY = 5.0
+DEAD_AFTER = 30.0
+WAL_CEILING_BYTES = 256 * 1024 * 1024
+
+_entry, _event, _message = tables.entry, tables.event, tables.message
+
+
+def repeated(
+    clock: IReactorTime, every: float, work: Callable[[], Deferred[object]], log: Logger
+) -> TimerService:
+    """A service that calls ``work`` every so many seconds, never twice at once."""
+
+    def run() -> Deferred[object]:
+        done = work()
+        done.addErrback(lambda failure: log.failure("upkeep failed", failure))
+        return done
+
+    service = TimerService(every, run)
+    service.clock = clock
+    return service
+
+
+class Upkeep(MultiService):
+    """Everything that is done to the store at intervals.
+
+    ``changed`` is called with the kinds of changes that others made.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        database: Database,
+        node: Node,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        changed: Callable[[set[str]], None],
+        remove_spooled: Callable[[list[str]], object],
+    ) -> None:
+        super().__init__()
+        self._database, self._node = database, node
+        self._clock, self._now = clock, now
+        self._changed, self._remove_spooled = changed, remove_spooled
+        self._seen_change = -1
+        self._watch = HeartbeatWatch()
+        for every, work in (
+            (CHECKPOINT_EVERY, self._checkpoint),
+            (SWEEP_EVERY, self._sweep),
+            (CHANGES_EVERY, self._look_for_changes),
+            (HEARTBEAT_EVERY, self._beat),
+        ):
+            repeated(clock, every, work, self._log).setServiceParent(self)
+
+    # Checkpoints
+
+    def _checkpoint(self) -> Deferred[object]:
+        if not self._database.is_sqlite:
+            return succeed(None)
+        path = Path(f"{self._database.engine.url.database}-wal")
+        done = self._database.readers.run(_checkpoint, self._database, path)
+        done.addCallback(self._truncate_if_large)
+        return done.addErrback(_unless_unavailable)
+
+    def _truncate_if_large(self, wal_bytes: int) -> object:
+        if wal_bytes <= WAL_CEILING_BYTES:
+            return None
+        # Readers kept the passive ones from finishing: now the writer waits for it.
+        return self._database.writer.outside(_truncate)
+
+    # Sweeping
+
+    def _sweep(self) -> Deferred[object]:
+        swept = self._database.write(lambda c: sweep(c, self._now(), SWEEP_BATCH))
+
+        def again(result: tuple[int, list[str]]) -> object:
+            count, names = result
+            if names:
+                self._remove_spooled(names)
+            return self._sweep() if count == SWEEP_BATCH and self.running else None
+
+        return swept.addCallback(again).addErrback(_unless_unavailable)
+
+    # Changes
+
+    def _look_for_changes(self) -> Deferred[object]:
+        if self._seen_change < 0:
+            newest = self._database.read(newest_change)
+            return newest.addCallback(self._start_from).addErrback(_unless_unavailable)
+        found = self._database.read(lambda c: changes_after(c, self._seen_change))
+        return found.addCallback(self._take_changes).addErrback(_unless_unavailable)
+
+    def _start_from(self, newest: int) -> None:
+        self._seen_change = newest
+        self._changed({"directory", "queue"})
+
+    def _take_changes(self, changes: list[tuple[int, str]]) -> None:
+        if changes:
+            self._seen_change = changes[-1][0]
+            self._changed({kind for _, kind in changes})
+
+    # Nodes
+
+    def _beat(self) -> Deferred[object]:
+        def work(connection: Connection) -> dict[int, int]:
+            beat(connection, self._node)
+            return heartbeats(connection)
+
+        done = self._database.write(work)
+        return done.addCallback(self._bury_the_dead).addErrback(_unless_unavailable)
+
+    def _bury_the_dead(self, counters: dict[int, int]) -> object:
+        dead = self._watch.dead(counters, self._clock.seconds(), own=self._node.id)
+        if not dead:
+            return None
+
+        def work(connection: Connection) -> int:
+            return sum(bury(connection, node_id) for node_id in dead)
+
+        return self._database.write(work).addCallback(self._took_over)
+
+    def _took_over(self, entries: int) -> None:
+        if entries:
+            self._log.warn("took over {entries} entries of dead nodes", entries=entries)
+            self._changed({"queue"})
+
+
+def _unless_unavailable(failure: Failure) -> None:
+    failure.trap(StoreUnavailable)
+
+
+@define
+class HeartbeatWatch:
+    """Which nodes' counters stand still, by the observer's own monotonic clock."""
+
+    _seen: dict[int, tuple[int, float]] = field(factory=dict)
+
+    def dead(self, counters: dict[int, int], now: float, *, own: int) -> list[int]:
+        """Nodes that have not moved for DEAD_AFTER seconds; each is named once."""
+        found = []
+        for node_id, counter in counters.items():
+            before = self._seen.get(node_id)
+            if before is None or before[0] != counter:
+                self._seen[node_id] = (counter, now)
+            elif node_id != own and 0 <= before[1] <= now - DEAD_AFTER:
+                self._seen[node_id] = (counter, float("inf"))
+                found.append(node_id)
+        return found
+
+
+def _checkpoint(database: Database, wal: Path) -> int:
+    """A passive checkpoint on a reader's connection; the size of the WAL after it."""
+    raw = database.engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    finally:
+        raw.close()
+    return wal.stat().st_size if wal.exists() else 0
+
+
+def _truncate(engine: Engine) -> None:
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        raw.close()
+
+
+_delete_entry = Prepared(delete(_entry).where(_entry.c.id == bindparam("b_id")), ("b_id",))
+_GONE = (
+    "NOT EXISTS (SELECT 1 FROM entry WHERE entry.message_id = {0}) AND NOT EXISTS"
+    " (SELECT 1 FROM mailbox_message WHERE mailbox_message.message_id = {0})"
+)
+_delete_events = Prepared(
+    delete(_event)
+    .where(_event.c.message_id == bindparam("b_id"))
+    .where(text(_GONE.format("event.message_id"))),
+    ("b_id",),
+)
+_delete_message = Prepared(
+    delete(_message)
+    .where(_message.c.id == bindparam("b_id"))
+    .where(text(_GONE.format("message.id"))),
+    ("b_id",),
+)
+
+
+def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str]]:
+    """Remove up to ``limit`` retired entries whose time is over, and what only they needed.
+
+    How many went, and the spool names that are free now.
+    """
+    due = connection.execute(
+        select(_entry.c.id, _entry.c.message_id)
+        .where(text("state = 2"), _entry.c.keep_until <= now)
+        .order_by(_entry.c.keep_until)
+        .limit(limit)
+    ).all()
+    if not due:
+        return 0, []
+    _delete_entry.many(connection, [(row.id,) for row in due])
+    messages = sorted({row.message_id for row in due})
+    names = drop_unneeded_content(connection, messages)
+    _delete_events.many(connection, [(id_,) for id_ in messages])
+    _delete_message.many(connection, [(id_,) for id_ in messages])
+    connection.execute(delete(tables.change).where(tables.change.c.at < now - 86400.0))
+    return len(due), list(names)
+
+
+def queue_sizes(connection: Connection, now: float) -> tuple[dict[str, int], float]:
+    """Entries by state, and the age in seconds of the oldest that is ready."""
+    sizes = {}
+    for name, condition in (
+        ("ready", "state = 0 AND node_id = 0"),
+        ("held", "state = 1"),
+        ("claimed", "node_id <> 0"),
+    ):
+        counted = select(func.count()).select_from(_entry).where(text(condition))
+        sizes[name] = int(connection.execute(counted).scalar_one())
+    oldest = connection.execute(
+        select(func.min(_entry.c.next_attempt_at)).where(text("state = 0 AND node_id = 0"))
+    ).scalar()
+    return sizes, max(0.0, now - oldest) if oldest is not None else 0.0
