@@ -79,11 +79,11 @@ class Server(MultiService):
     def __init__(self, surroundings: Surroundings, settings: Settings) -> None:
         super().__init__()
         self._s, self._settings = surroundings, settings
-        self._listeners = [
+        self.listeners = [
             Listener(serverFromString(surroundings.reactor, section.endpoint), section.endpoint)
             for section in settings.listener
         ]
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.setServiceParent(self)
         self._sessions: set[LiveSession] = set()
         self.metrics = Metrics()
@@ -101,7 +101,7 @@ class Server(MultiService):
         Raises: UnusableDatabase, UnusableCertificate, CannotListen, CannotDropPrivileges.
         """
         settings = self._settings
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.startService()
             _ = listener.port  # raises when it is not bound
         if settings.run_as:
@@ -210,14 +210,14 @@ class Server(MultiService):
 
     def _own_addresses(self, mx_port: int) -> Sequence[str]:
         """Where we ourselves take mail on the port of MX hosts."""
-        hosts: list[Any] = [listener.port.getHost() for listener in self._listeners]
+        hosts: list[Any] = [listener.port.getHost() for listener in self.listeners]
         own = [h.host for h in hosts if getattr(h, "port", None) == mx_port]
         return [*own, *(["127.0.0.1", "::1"] if {"0.0.0.0", "::"} & set(own) else [])]
 
     # Serving
 
     def _serve(self) -> None:
-        for section, listener in zip(self._settings.listener, self._listeners, strict=True):
+        for section, listener in zip(self._settings.listener, self.listeners, strict=True):
             listener.serve(self._factory(section))
 
     def _factory(self, section: ListenerSection) -> IProtocolFactory:
@@ -335,7 +335,8 @@ class Server(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Listeners close, transactions under way end within the grace period, all is recorded."""
         if not self.running:
-            return super().stopService()
+            stopping_before: Deferred[Any] = super().stopService()
+            return stopping_before
         abort = self._s.clock.callLater(self._settings.stop_grace, self._abort)
         for session in list(self._sessions):
             session.leave()

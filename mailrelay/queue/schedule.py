@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import field, frozen, validators
 
-_POSITIVE = validators.gt(0.0)
+_POSITIVE: Any = validators.gt(0.0)
 
 
 @frozen
@@ -15,8 +17,8 @@ class RetryProfile:
     """
 
     first_after: float = field(default=7.5 * 60, validator=_POSITIVE)
-    longest_after: float = field(default=4 * 3600, validator=_POSITIVE)
-    give_up_after: float = field(default=5 * 86400, validator=_POSITIVE)
+    longest_after: float = field(default=4 * 3600.0, validator=_POSITIVE)
+    give_up_after: float = field(default=5 * 86400.0, validator=_POSITIVE)
     least_attempts: int = 8  # a clock step must not retire what was hardly tried
     most_attempts: int | None = None
     delay_dsn_after: float = 2 * 3600
