@@ -141,7 +141,8 @@ class Server(MultiService):
             Outside(
                 clock=s.clock,
                 now=s.now,
-                random=s.random,
+                # Jitter needs no secrecy, and the system's source is a call into the kernel.
+                random=Random(s.random.getrandbits(64)),
                 store=stores.queue,
                 route=Router(lambda: self._routing, lambda: self.directory),
                 transport=self._make_transport(),
@@ -347,7 +348,8 @@ class Server(MultiService):
             if abort.active():
                 abort.cancel()
             self._pool.close_idle()
-            return self.stores.database.writer.drained().addCallback(lambda _: self._closed())
+            return self._pool.gone().addCallback(lambda _: self.stores.database.writer.drained()
+            ).addCallback(lambda _: self._closed())
 
         stopping.addBoth(stopped)
         return stopping
@@ -371,6 +373,7 @@ class Server(MultiService):
         self._pool.abort_all()
 
     def _closed(self) -> None:
+        self.stores.database.writer.close()
         self.stores.database.engine.dispose()
 
 
@@ -394,6 +397,7 @@ class Control:
 
     def close(self) -> None:
         """Let the database go."""
+        self.database.writer.close()
         self.database.engine.dispose()
 
 

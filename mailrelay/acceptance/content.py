@@ -8,8 +8,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 
 from mailrelay.message.header import MAX_HEADER_BYTES
+from mailrelay.queue.entry import LARGE_BYTES
 
-IN_MEMORY_BYTES = 64 * 1024
 BLOCK_BYTES = 256 * 1024
 """How much is handed to the spool at a time, and how much may wait before the peer is paused."""
 
@@ -62,7 +62,7 @@ class IncomingContent:
             self.is_ascii = False
         self._chunks.append(data)
         self._held += len(data)
-        if self._held >= (BLOCK_BYTES if self._writer else IN_MEMORY_BYTES):
+        if self._held >= (BLOCK_BYTES if self._writer else LARGE_BYTES):
             self._spill()
 
     def _spill(self) -> None:

@@ -8,7 +8,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from email.utils import getaddresses
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailrelay.smtp.address import Address, MalformedAddress
 
@@ -26,18 +26,28 @@ class Header:
 
     fields: tuple[tuple[str, bytes], ...]
     size_bytes: int
+    _by_name: dict[str, list[bytes]] = field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for name, body in self.fields:
+            self._by_name.setdefault(name, []).append(body)
+
+    @_by_name.default
+    def _empty(self) -> dict[str, list[bytes]]:
+        return {}
 
     def first(self, name: str) -> str | None:
         """The unfolded body of the first field called ``name`` (lower case), None if absent."""
-        return next(self.all(name), None)
+        bodies = self._by_name.get(name)
+        return unfolded(bodies[0]) if bodies else None
 
     def all(self, name: str) -> Iterator[str]:
         """The unfolded bodies of all fields called ``name``."""
-        return (unfolded(body) for field, body in self.fields if field == name)
+        return map(unfolded, self._by_name.get(name, ()))
 
     def count(self, name: str) -> int:
         """How many fields are called ``name``."""
-        return sum(field == name for field, _ in self.fields)
+        return len(self._by_name.get(name, ()))
 
     @property
     def is_automatic(self) -> bool:
@@ -47,7 +57,7 @@ class Header:
         return (
             submitted != "no"
             or precedence in ("bulk", "list", "junk")
-            or any(field in _LIST_FIELDS for field, _ in self.fields)
+            or not _LIST_FIELDS.isdisjoint(self._by_name)
         )
 
 

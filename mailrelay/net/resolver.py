@@ -80,7 +80,17 @@ class DNSResolver:
         if own is not None:
             return [own]
         types = (["AAAA"] if ipv6 else []) + (["A"] if ipv4 else [])
-        return [record.address for type_ in types for record in self._ask(host, type_)]
+        found: list[str] = []
+        trouble: list[Exception] = []
+        for type_ in types:
+            try:
+                found += [record.address for record in self._ask(host, type_)]
+            except (LookupFailed, NoSuchDomain) as error:
+                # Some name servers know one family only: NXDOMAIN or SERVFAIL for the other.
+                trouble.append(error)
+        if not found and trouble:
+            raise next((e for e in trouble if isinstance(e, LookupFailed)), trouble[0])
+        return found
 
     def _ask(self, name: str, type_: str) -> list[Any]:
         try:

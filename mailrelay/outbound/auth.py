@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define
 from scramp import ScramClient, ScramException
 
 
@@ -27,14 +27,20 @@ class ClientMechanism(Protocol):
     def respond(self, challenge: bytes) -> bytes:
         """The response to a challenge.  Raises: ChallengeRefused."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the server may say now that we are logged in."""
 
-@frozen
+
+@define
 class PlainClient:
     """PLAIN (RFC 4616)."""
 
     username: str
     password: str
     name: str = "PLAIN"
+    is_complete: bool = True
+    _asked: int = 0
 
     @property
     def initial(self) -> bytes:
@@ -43,6 +49,9 @@ class PlainClient:
 
     def respond(self, challenge: bytes) -> bytes:
         """See ClientMechanism; some servers ask although it was said."""
+        self._asked += 1
+        if self._asked > 1:
+            raise ChallengeRefused("PLAIN asks a second time")
         return self.initial
 
 
@@ -54,6 +63,7 @@ class LoginClient:
     password: str
     name: str = "LOGIN"
     initial: bytes | None = None
+    is_complete: bool = True
     _asked: int = 0
 
     def respond(self, challenge: bytes) -> bytes:
@@ -74,8 +84,15 @@ class ScramClientMechanism:
         self._stage = 0
         self.initial: bytes | None = self._client.get_client_first().encode()
 
+    @property
+    def is_complete(self) -> bool:
+        """See ClientMechanism: not before the server's signature was right."""
+        return self._stage == 2
+
     def respond(self, challenge: bytes) -> bytes:
         """See ClientMechanism."""
+        if self._stage == 2:
+            raise ChallengeRefused("SCRAM goes on after its end")
         self._stage += 1
         try:
             text = challenge.decode("utf-8")

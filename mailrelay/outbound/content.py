@@ -16,6 +16,10 @@ from mailrelay.smtp.content import DotStuffer
 BLOCK_BYTES = 256 * 1024
 
 
+class ContentIncomplete(Exception):
+    """The content is not as long as it was said to be: nobody must take it for whole."""
+
+
 @frozen
 class Outgoing:
     """A message's bytes: ``head`` is in memory, ``read(offset, size)`` gives the rest, if any."""
@@ -40,6 +44,7 @@ class _Sending:
         self._transport, self._outgoing = transport, outgoing
         self._stuffer, self._progress = stuffer, progress
         self._offset = 0
+        self._handed_over = 0
         self._reading = False
         self._over = False
 
@@ -76,11 +81,19 @@ class _Sending:
         self.finished.errback(failure)
 
     def _write(self, data: bytes) -> None:
+        self._handed_over += len(data)
+        if self._handed_over > self._outgoing.size_bytes:
+            return  # after BDAT it would be read as commands
         if data:
             self._transport.write(self._stuffer.chunk(data) if self._stuffer else data)
 
     def _end(self) -> None:
         self._over = True
+        if self._handed_over != self._outgoing.size_bytes:
+            said = self._outgoing.size_bytes
+            incomplete = ContentIncomplete(f"{self._handed_over} bytes instead of {said}")
+            self.finished.errback(incomplete)
+            return
         if self._stuffer is not None:
             self._transport.write(self._stuffer.end())
         self.finished.callback(None)

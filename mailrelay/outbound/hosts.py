@@ -53,7 +53,7 @@ class HostFinder:
             if not targets:
                 raise Undeliverable(NO_ADDRESS)
             return self._foreign(targets)
-        if len(records) == 1 and records[0].host == "":
+        if all(record.host == "" for record in records):  # RFC 7505 section 3
             raise Undeliverable(NULL_MX)
         return await self._for_records(self._ordered(records))
 
@@ -68,9 +68,12 @@ class HostFinder:
         return sorted(usable, key=lambda r: (r.preference, self.random.random()))
 
     async def _for_records(self, records: Sequence[MXHost]) -> Sequence[Target]:
-        targets: list[Target] = []
+        targets: list[tuple[int, Target]] = []
         trouble: Exception | None = None
+        ourselves: int | None = None
         for record in records[: self.settings.most_hosts]:
+            if ourselves is not None and record.preference > ourselves:
+                break
             try:
                 found = await self.for_host(record.host, self.settings.mx_port)
             except NoSuchDomain:
@@ -79,10 +82,14 @@ class HostFinder:
                 trouble = error
                 continue
             if any(target.ip in self.own_addresses for target in found):
-                break  # ourselves: what is worse must not be tried either
-            targets += found
-        if targets:
-            return targets[: 2 * self.settings.most_hosts]
+                # RFC 5321 section 5.1: what is no better than ourselves must not be tried.
+                ourselves = record.preference
+            targets += [(record.preference, target) for target in found]
+        better = [t for rank, t in targets if ourselves is None or rank < ourselves]
+        if better:
+            return better[: 2 * self.settings.most_hosts]
+        if ourselves is not None and trouble is None:
+            raise Undeliverable(LOOPS_BACK)
         raise trouble or Postponed(HOSTS_UNKNOWN)
 
     async def for_host(self, host: str, port: int) -> Sequence[Target]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
@@ -15,6 +16,7 @@ from mailrelay.net.tls import ClientTLS, TLSLevel
 from mailrelay.outbound.hosts import Target
 from mailrelay.outbound.protocol import SessionPlan, SMTPClientProtocol, Stage
 from mailrelay.outbound.settings import OutboundSettings
+from mailrelay.outbound.transcript import Transcript
 
 
 @frozen
@@ -52,6 +54,7 @@ class ConnectionPool:
         self._client_tls, self._nonce = client_tls, nonce
         self._idle: dict[str, list[_Idle]] = {}
         self._open: set[SMTPClientProtocol] = set()
+        self._all_gone: list[Deferred[None]] = []
 
     @property
     def open_connections(self) -> int:
@@ -89,7 +92,9 @@ class ConnectionPool:
         else:
             self._idle.pop(key, None)
 
-    async def connect(self, target: Target, access: Access) -> SMTPClientProtocol:
+    async def connect(
+        self, target: Target, access: Access, transcript: Transcript
+    ) -> SMTPClientProtocol:
         """A new connection, greeted, in TLS and logged in as ``access`` asks.
 
         Raises: what kept it from getting ready.
@@ -112,18 +117,18 @@ class ConnectionPool:
             access.auth_without_tls,
             self._nonce(),
         )
-        connection = SMTPClientProtocol(plan, self._clock)
-        connection.on_closed = self._open.discard
+        connection = SMTPClientProtocol(plan, self._clock, transcript)
+        connection.on_closed = self._gone
         factory: IProtocolFactory = _One(connection)
         if access.implicit_tls:
             factory = TLSMemoryBIOFactory(creator, True, factory)
         self._open.add(connection)
         try:
             await self._endpoint(target).connect(factory)
-            return await connection.ready
         except BaseException:
-            self._open.discard(connection)
+            self._gone(connection)
             raise
+        return await connection.ready
 
     def _endpoint(self, target: Target) -> TCP4ClientEndpoint | TCP6ClientEndpoint:
         timeout = int(self._settings.timeouts.connect)
@@ -132,6 +137,22 @@ class ConnectionPool:
             return TCP6ClientEndpoint(self._reactor, target.ip, target.port, timeout, bind)
         bind = (self._settings.source_ipv4, 0) if self._settings.source_ipv4 else None
         return TCP4ClientEndpoint(self._reactor, target.ip, target.port, timeout, bind)
+
+    def _gone(self, connection: SMTPClientProtocol) -> None:
+        self._open.discard(connection)
+        if not self._open:
+            waiting, self._all_gone = self._all_gone, []
+            for gone in waiting:
+                gone.callback(None)
+
+    def gone(self) -> Deferred[None]:
+        """Fires when no connection is open."""
+        gone: Deferred[None] = Deferred()
+        self._all_gone.append(gone)
+        if not self._open:
+            self._all_gone.remove(gone)
+            gone.callback(None)
+        return gone
 
     def close_idle(self) -> None:
         """Close what nobody uses."""

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from mailrelay.net.resolver import NoSuchDomain
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.content import Outgoing
 from mailrelay.outbound.hosts import HostFinder, Target
 from mailrelay.outbound.pool import Access, ConnectionPool
-from mailrelay.outbound.protocol import SessionRefused, SMTPClientProtocol, TLSFailed
+from mailrelay.outbound.protocol import (
+    LoginFailed,
+    SessionRefused,
+    SMTPClientProtocol,
+    TLSFailed,
+)
+from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.entry import Content, Entry, Message
 from mailrelay.queue.outcome import (
     Deferral,
     Outcome,
     PermanentFailure,
+    Postponed,
     Reach,
     outcome_of_error,
     outcome_of_reply,
@@ -51,20 +59,17 @@ class _Trail:
     started_at: float
     target: Target | None = None
     connection: SMTPClientProtocol | None = None
-    lines: list[str] = field(factory=list)
+    transcript: Transcript = field(factory=Transcript)
 
     def attempt(self, ended_at: float) -> Attempt:
         tls = self.connection.tls if self.connection else None
-        lines = list(self.lines)
-        if self.connection is not None:
-            lines += self.connection.transcript.lines()
         return Attempt(
             self.started_at,
             ended_at,
             host=self.target.host if self.target else None,
             ip=f"{self.target.ip}:{self.target.port}" if self.target else None,
             tls=str(tls) if tls else None,
-            transcript=lines,
+            transcript=self.transcript.lines(),
         )
 
 
@@ -107,6 +112,8 @@ class SMTPTransport:
 
     async def _deliver(self, job: Job, trail: _Trail) -> tuple[Sequence[Reply], Reach]:
         key = job.destination.key
+        if job.message.require_tls:
+            key += "+requiretls"  # its connections are verified, others may not be
         content = await self.content(job.message.id)
         while True:
             kept = self.pool.take_idle(key)
@@ -114,14 +121,15 @@ class SMTPTransport:
             connection, target = kept or await self._connect(job, trail)
             trail.connection, trail.target = connection, target
             if reused:
-                trail.lines = ["(connection reused)"]
-                connection.transcript = type(connection.transcript)()
+                trail.transcript.note("connection reused")
+                connection.transcript = trail.transcript
             try:
                 return await self._transact(job, connection, content)
             except Exception:
                 # A kept connection may have been closed meanwhile: nothing was said on it yet.
                 if not reused or connection.answered:
                     raise
+                trail.connection = None
             finally:
                 self.pool.give_back(key, connection, target)
 
@@ -132,10 +140,19 @@ class SMTPTransport:
         envelope = outgoing_envelope(job.message, job.entries, content.size_bytes)
         refusal = refusal_without_asking(envelope, offered)
         if refusal is not None:
+            connection.transcript.note(str(refusal))
             return [refusal] * len(job.entries), Reach.PASSED_ON
-        transaction = Transaction(envelope, offered)
-        done = await connection.transact(transaction, self._outgoing(content))
-        return done.replies, Reach.PASSED_ON if "DSN" in offered else Reach.RELAYED
+        replies: list[Reply] = []
+        for batch in _batches(envelope, offered.max_recipients):
+            try:
+                transaction = Transaction(batch, offered)
+                done = await connection.transact(transaction, self._outgoing(content))
+                replies += done.replies
+            except Exception as error:
+                if not replies:
+                    raise
+                replies += [outcome_of_error(error).reply] * len(batch.recipients)
+        return replies, Reach.PASSED_ON if "DSN" in offered else Reach.RELAYED
 
     def _outgoing(self, content: Content) -> Outgoing:
         if content.body is not None:
@@ -153,39 +170,69 @@ class SMTPTransport:
     async def _connect(self, job: Job, trail: _Trail) -> tuple[SMTPClientProtocol, Target]:
         """A new connection to the first host that lets us begin.  Raises: _NoConnection."""
         targets, access = await self._targets(job.destination.way)
-        last: tuple[Deferral | PermanentFailure, Target | None] = (Deferral(NO_HOST), None)
+        if job.message.require_tls:  # RFC 8689 section 4.2.1
+            access = evolve(access, level=TLSLevel.VERIFY)
+        found: list[tuple[Deferral | PermanentFailure, Target | None]] = []
         for target in targets:
             trail.target = target
+            trail.transcript.note(f"{target.host} [{target.ip}]:{target.port}")
             try:
                 return await self._open(target, access, trail), target
             except Exception as error:
-                outcome = _opening_outcome(error)
-                trail.lines.append(f"({target.host} [{target.ip}]: {outcome.reply})")
-                last = (outcome, target)
-        raise _NoConnection(*last)
+                outcome = self._opening_outcome(error, target)
+                trail.transcript.note(str(outcome.reply))
+                found.append((outcome, target))
+        # For good only when all of them say so: the best host may just have been away.
+        deferrals = [each for each in found if isinstance(each[0], Deferral)]
+        raise _NoConnection(*(deferrals or found or [(Deferral(NO_HOST), None)])[-1])
 
     async def _targets(self, way: Any) -> tuple[Sequence[Target], Access]:
         if isinstance(way, ByMX):
             return await self.hosts.for_domain(way.domain), Access(self.mx_tls)
         assert isinstance(way, ByRelayHost)
         host = way.relay_host
-        return await self.hosts.for_host(host.host, host.port), _access(host)
+        try:
+            return await self.hosts.for_host(host.host, host.port), _access(host)
+        except NoSuchDomain as error:  # the operator's to mend: no reason to bounce all mail
+            raise Postponed(reply(451, "4.4.4", f"no such relay host: {error}")) from error
 
     async def _open(self, target: Target, access: Access, trail: _Trail) -> SMTPClientProtocol:
         try:
-            return await self.pool.connect(target, access)
+            return await self.pool.connect(target, access, trail.transcript)
         except Exception as error:
             if access.level is not TLSLevel.MAY or not _is_tls_trouble(error):
                 raise
         # Opportunistic: what cannot do TLS gets the mail all the same (RFC 7435).
-        trail.lines.append(f"({target.host} [{target.ip}]: TLS failed, going on without)")
+        trail.transcript.note("TLS failed, going on without")
         plain = Access(
             TLSLevel.NONE,
             username=access.username,
             password=access.password,
             auth_without_tls=access.auth_without_tls,
         )
-        return await self.pool.connect(target, plain)
+        return await self.pool.connect(target, plain, trail.transcript)
+
+    def _opening_outcome(self, error: Exception, target: Target) -> Deferral | PermanentFailure:
+        """Classify what kept a connection from getting ready."""
+        if isinstance(error, SessionRefused):
+            # RFC 5321 section 3.1: 554 instead of a greeting; another host may take it.
+            answer = error.reply
+            return PermanentFailure(answer) if answer.is_permanent else Deferral(answer)
+        if isinstance(error, LoginFailed):
+            self._log.error(
+                "cannot log in to {host}: {reply}", host=target.host, reply=str(error.reply)
+            )
+        if _is_tls_trouble(error) or type(error).__name__ == "VerificationError":
+            return Deferral(reply(454, "4.7.5", f"TLS failed: {error}"))
+        return outcome_of_error(error)
+
+
+def _batches(envelope: OutgoingEnvelope, most: int | None) -> Iterator[OutgoingEnvelope]:
+    """One envelope per ``most`` recipients (RFC 9422: RCPTMAX)."""
+    recipients = envelope.recipients
+    step = most or len(recipients)
+    for start in range(0, len(recipients), step):
+        yield evolve(envelope, recipients=recipients[start : start + step])
 
 
 def outgoing_envelope(
@@ -212,12 +259,3 @@ def _is_tls_trouble(error: BaseException) -> bool:
     return isinstance(error, TLSFailed) or type(error).__module__.startswith("OpenSSL")
 
 
-def _opening_outcome(error: Exception) -> Deferral | PermanentFailure:
-    """Classify what kept a connection from getting ready."""
-    if isinstance(error, SessionRefused):
-        # RFC 5321 section 3.1: 554 instead of a greeting; another host may take it.
-        answer = error.reply
-        return PermanentFailure(answer) if answer.is_permanent else Deferral(answer)
-    if _is_tls_trouble(error) or type(error).__name__ == "VerificationError":
-        return Deferral(reply(454, "4.7.5", f"TLS failed: {error}"))
-    return outcome_of_error(error)

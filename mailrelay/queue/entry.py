@@ -11,6 +11,9 @@ from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 
+LARGE_BYTES = 64 * 1024
+"""Content of this size and above may be in the spool; below, it is in a row."""
+
 
 class EntryState(IntEnum):
     """Where an entry stands; the numbers are stored."""
@@ -113,4 +116,5 @@ class Finished:
     event: NewEvent
     retired_until: float | None = None
     delay_reported: bool = False
+    content_is_large: bool = False  # it may be in the spool
     uncounted_attempt: bool = False  # no attempt began, yet it counts: its destination is suspended

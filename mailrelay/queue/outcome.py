@@ -81,7 +81,9 @@ def outcome_of_error(error: BaseException) -> Deferral | PermanentFailure:
             return Deferral(reply(451, "4.4.3", f"host lookup failed: {error}"))
         case MalformedReply():
             return Deferral(reply(451, "4.5.0", f"{error}"))
-        case ConnectError() | ConnectionLost() | ConnectionDone() | OSError():
+        case ConnectionLost() | ConnectionDone():
+            return Deferral(reply(451, "4.4.2", f"connection lost: {error}"))
+        case ConnectError() | OSError():
             return Deferral(reply(451, "4.4.1", f"no answer from host: {error}"))
         case _:
             return Deferral(reply(451, "4.3.0", "local error; the log has its traceback"))

@@ -108,20 +108,20 @@ class Scheduler(Service):
         """``entry`` as it is to be stored: claimed when there is room for it in memory."""
         destination = self._o.route(entry)
         account = entry.message.account_id
-        entry = evolve(entry, lane=destination.lane(account))
+        lane = destination.lane(account)
         now = self._o.now()
         if not self.running or entry.next_attempt_at > now:
-            return entry
+            return evolve(entry, lane=lane)
         backlog = self._backlogs.get(destination.key)
         if backlog is not None:
             remaining = backlog.suspended_until - self._o.clock.seconds()
             if remaining > 0:
-                return evolve(entry, next_attempt_at=now + remaining)
+                return evolve(entry, lane=lane, next_attempt_at=now + remaining)
             if backlog.account_size(account) >= self._settings.window_per_lane:
-                return entry
+                return evolve(entry, lane=lane)
         if self._in_memory >= self._settings.window:
-            return entry
-        return evolve(entry, epoch=self._o.epoch())
+            return evolve(entry, lane=lane)
+        return evolve(entry, lane=lane, epoch=self._o.epoch())
 
     def enqueue(self, entries: Sequence[Entry]) -> None:
         """Take what was just committed, as ``admit`` placed it."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from mailrelay.message.dsn import Action, RecipientReport
 from mailrelay.observe.events import EventKind, NewEvent
-from mailrelay.queue.entry import Entry, Finished
+from mailrelay.queue.entry import LARGE_BYTES, Entry, Finished
 from mailrelay.queue.outcome import Deferral, Delivered, Outcome, PermanentFailure, Reach
 from mailrelay.queue.schedule import RetryProfile, gives_up_at, is_delay_due, next_attempt_at
 from mailrelay.queue.transport import Attempt, Job, Result
@@ -38,20 +38,33 @@ def settle(
 ) -> Settlement:
     """What the outcomes of ``result`` change.  ``suspended`` when no attempt was made at all."""
     finished, reports = [], []
+    shared = {"destination": job.destination.key, **_shared_data(result.attempt), **result.notes}
+    trial = _Trial(rules, result.attempt, shared, now, jitter, suspended)
     for entry, outcome in zip(job.entries, result.outcomes, strict=True):
-        one, report = _settle_entry(entry, outcome, result.attempt, rules, now, jitter)
-        data = {**one.event.data, "destination": job.destination.key, **result.notes}
-        finished.append(
-            evolve(one, event=evolve(one.event, data=data), uncounted_attempt=suspended)
-        )
-        reports += [report] if report else []
+        one, report = _settle_entry(entry, outcome, trial)
+        finished.append(one)
+        if report is not None:
+            reports.append(report)
     due = [f.next_attempt_at for f in finished if f.retired_until is None]
     return Settlement(finished, reports, min(due) if due else None)
 
 
+@frozen
+class _Trial:
+    """What the entries of one attempt share."""
+
+    rules: Rules
+    attempt: Attempt
+    data: dict[str, object]
+    now: float
+    jitter: float
+    suspended: bool
+
+
 def _settle_entry(
-    entry: Entry, outcome: Outcome, attempt: Attempt, rules: Rules, now: float, jitter: float
+    entry: Entry, outcome: Outcome, trial: _Trial
 ) -> tuple[Finished, RecipientReport | None]:
+    rules, attempt, now, jitter = trial.rules, trial.attempt, trial.now, trial.jitter
     attempts = entry.attempts + 1
     expired = False
     due: float | None = None
@@ -71,7 +84,7 @@ def _settle_entry(
         entry.message.id,
         entry.id,
         entry.message.account_id,
-        _attempt_data(entry, outcome.reply, attempt, attempts, expired=expired, due=due),
+        trial.data | _own_data(entry, outcome.reply, attempts, expired=expired, due=due),
     )
     finished = Finished(
         entry.id,
@@ -80,6 +93,8 @@ def _settle_entry(
         event=event,
         retired_until=now + rules.retired_kept_for if due is None else None,
         delay_reported=entry.delay_reported or tell_delay,
+        uncounted_attempt=trial.suspended,
+        content_is_large=entry.message.size_bytes > LARGE_BYTES,
     )
     action = _action(entry, outcome, tell_delay=tell_delay)
     if action is None:
@@ -108,27 +123,34 @@ def _action(entry: Entry, outcome: Outcome, *, tell_delay: bool) -> Action | Non
     return Action.DELIVERED if outcome.reach is Reach.MAILBOX else Action.RELAYED
 
 
-def _attempt_data(
-    entry: Entry, answer: Reply, attempt: Attempt, number: int, *, expired: bool, due: float | None
+def _shared_data(attempt: Attempt) -> dict[str, object]:
+    """What an event tells of the attempt itself."""
+    data: dict[str, object] = {"started_at": attempt.started_at, "ended_at": attempt.ended_at}
+    if attempt.host is not None:
+        data |= {"host": attempt.host, "ip": attempt.ip}
+    if attempt.tls is not None:
+        data["tls"] = attempt.tls
+    if attempt.transcript:
+        data["transcript"] = list(attempt.transcript)
+    return data
+
+
+def _own_data(
+    entry: Entry, answer: Reply, number: int, *, expired: bool, due: float | None
 ) -> dict[str, object]:
+    """What an event tells of one entry."""
     data: dict[str, object] = {
         "recipient": str(entry.recipient),
         "attempt": number,
-        "started_at": attempt.started_at,
-        "ended_at": attempt.ended_at,
         "code": answer.code,
         "status": str(answer.status) if answer.status else "",
         "reply": answer.text,
     }
-    optional = {
-        "host": attempt.host,
-        "ip": attempt.ip,
-        "tls": attempt.tls,
-        "transcript": list(attempt.transcript) or None,
-        "next_attempt_at": due,
-        "expired": expired or None,
-    }
-    return data | {name: value for name, value in optional.items() if value is not None}
+    if due is not None:
+        data["next_attempt_at"] = due
+    if expired:
+        data["expired"] = True
+    return data
 
 
 _KINDS: dict[type[object], EventKind] = {

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum, auto
+from enum import Enum
 
 from attrs import define, field, frozen
 
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 from mailrelay.smtp.extensions import Extensions
-from mailrelay.smtp.reply import Reply, reply
+from mailrelay.smtp.reply import MalformedReply, Reply, reply
 from mailrelay.smtp.xtext import encode_xtext
 
 
@@ -82,11 +82,11 @@ TOO_BIG = reply(552, "5.3.4", "message is larger than the next hop takes")
 
 
 class _Expecting(Enum):
-    MAIL = auto()
-    RCPT = auto()
-    DATA = auto()
-    CONTENT = auto()
-    RSET = auto()
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    CONTENT = "the content"
+    RSET = "RSET"
 
 
 def refusal_without_asking(envelope: OutgoingEnvelope, offered: Extensions) -> Reply | None:
@@ -119,8 +119,19 @@ class Transaction:
         return "PIPELINING" in self.offered
 
     @property
+    def awaits_data_reply(self) -> bool:
+        """Whether the next reply is that to DATA, which has a timeout of its own."""
+        return bool(self._expected) and self._expected[0] is _Expecting.DATA
+
+    @property
     def _chunked(self) -> bool:
         return "CHUNKING" in self.offered
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether the content has anywhere to go."""
+        mail_accepted = self._mail_reply is not None and self._mail_reply.is_positive
+        return mail_accepted and any(r.is_positive for r in self._rcpt_replies)
 
     def start(self) -> Send:
         """The first bytes to send."""
@@ -136,8 +147,13 @@ class Transaction:
         return Send("".join(f"{line}\r\n" for _, line in commands).encode())
 
     def take(self, answer: Reply) -> Step:
-        """The step after ``answer``, the reply to the oldest unanswered command."""
+        """The step after ``answer``, the reply to the oldest unanswered command.
+
+        Raises: MalformedReply when it can be no reply to that: the server lost count.
+        """
         expecting = self._expected.popleft()
+        if 300 <= answer.code < 400 and expecting is not _Expecting.DATA:
+            raise MalformedReply(f"{answer.code} in answer to {expecting.value}")
         if expecting is _Expecting.MAIL:
             self._mail_reply = answer
         elif expecting is _Expecting.RCPT:
@@ -157,7 +173,7 @@ class Transaction:
         asked = len(self._rcpt_replies)
         if self._mail_reply.is_positive and asked < len(self.envelope.recipients):
             return self._send([(_Expecting.RCPT, self._rcpt(self.envelope.recipients[asked]))])
-        if not any(r.is_positive for r in self._rcpt_replies):
+        if not self._wanted:
             return self._send([(_Expecting.RSET, "RSET")])
         if self._chunked:
             self._expected.append(_Expecting.CONTENT)
@@ -165,25 +181,32 @@ class Transaction:
         return self._send([(_Expecting.DATA, "DATA")])
 
     def _data_answered(self, answer: Reply) -> Step:
-        wanted = any(r.is_positive for r in self._rcpt_replies)
         if answer.code == 354:
             self._expected.append(_Expecting.CONTENT)
-            return SendContent(chunked=False) if wanted else SendNothingAsContent()
+            return SendContent(chunked=False) if self._wanted else SendNothingAsContent()
         self._final = answer if not answer.is_positive else _bad_data_reply(answer)
         return self._send([(_Expecting.RSET, "RSET")])
 
+    def broken_off(self, why: Reply) -> Done:
+        """What the server's replies so far amount to; ``why``, a 4yz, is that of the rest.
+
+        A refusal stays one though the server hung up after it, as many do.
+        """
+        if self._final is None:
+            self._final = why
+        return self._done()
+
     def _done(self) -> Done:
-        assert self._mail_reply is not None
-        refused = self._mail_reply if not self._mail_reply.is_positive else None
+        refused = self._mail_reply if self._mail_reply and not self._mail_reply.is_positive else None
+        final = refused or self._final
         replies = []
         for index in range(len(self.envelope.recipients)):
             own = self._rcpt_replies[index] if index < len(self._rcpt_replies) else None
-            if refused is not None:
-                replies.append(refused)
-            elif own is not None and not own.is_positive:
+            if refused is None and own is not None and not own.is_positive:
                 replies.append(own)
             else:
-                replies.append(self._final or own or self._mail_reply)
+                assert final is not None
+                replies.append(final)
         return Done(replies)
 
     def _mail(self) -> str:

@@ -42,6 +42,7 @@ class Reply:
     code: int = field(validator=[validators.ge(200), validators.le(599)])
     text: str
     status: EnhancedStatus | None = None
+    _wire: bytes | None = field(default=None, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.status is not None and self.status.class_ != self.code // 100:
@@ -68,6 +69,12 @@ class Reply:
 
     def to_wire(self) -> bytes:
         """The reply as sent, CRLF included; every line has the status (RFC 2034 section 4)."""
+        if self._wire is None:  # most replies are constants, sent again and again
+            object.__setattr__(self, "_wire", self._written())
+        assert self._wire is not None
+        return self._wire
+
+    def _written(self) -> bytes:
         status = f"{self.status} " if self.status else ""
         lines = [printable(line) for line in self.text.split("\n")]
         first = "".join(f"{self.code}-{status}{line}\r\n" for line in lines[:-1])

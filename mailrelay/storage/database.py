@@ -90,7 +90,11 @@ def _sqlite_engine(url: URL, data_dir: Path) -> Engine:
         URL.create("sqlite", database=os.fspath(path)),
         poolclass=pool.QueuePool,
         pool_size=8,
-        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+        connect_args={
+            "timeout": BUSY_TIMEOUT,
+            "check_same_thread": False,
+            "cached_statements": 512,
+        },
     )
 
     @event.listens_for(engine, "connect")

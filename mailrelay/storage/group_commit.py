@@ -59,6 +59,33 @@ class _Failed:
     error: BaseException
 
 
+@define
+class _HeldConnection:
+    """The writer's own connection: its page cache stays warm.  Used in the writer's thread."""
+
+    engine: Engine
+    _connection: Connection | None = None
+
+    def connection(self) -> Connection:
+        """The connection, opened anew after trouble."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self.engine.connect()
+        return self._connection
+
+    def drop(self) -> None:
+        """Close the connection without another word on it."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class GroupCommit:
     """The one writer of a process.  Create and use it in the reactor thread."""
 
@@ -71,7 +98,7 @@ class GroupCommit:
         committed: Callable[[int, float], None] = lambda size, seconds: None,
         seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._engine, self._executor = engine, executor
+        self._held, self._executor = _HeldConnection(engine), executor
         self._committed, self._seconds = committed, seconds
         self._waiting: list[_Member] = []
         self._busy = False
@@ -87,7 +114,11 @@ class GroupCommit:
 
     def outside(self, work: Callable[[Engine], T]) -> Deferred[T]:
         """Run ``work`` in the writer's thread, outside of any transaction."""
-        return self._executor.run(work, self._engine)
+        return self._executor.run(work, self._held.engine)
+
+    def close(self) -> None:
+        """Let the connection go; nothing may be under way."""
+        self._held.close()
 
     def drained(self) -> Deferred[None]:
         """Fires when nothing waits and nothing is being committed."""
@@ -114,7 +145,7 @@ class GroupCommit:
         self._busy = True
         batch, self._waiting = self._waiting, []
         started = self._seconds()
-        running = self._executor.run(_commit, self._engine, batch)
+        running = self._executor.run(_commit, self._held, batch)
 
         def ended(answers: _Answers | Failure) -> None:
             if isinstance(answers, Failure):  # the executor itself failed
@@ -136,15 +167,15 @@ class GroupCommit:
             member.fired.callback(answer)
 
 
-def _commit(engine: Engine, batch: Sequence[_Member]) -> _Answers:
+def _commit(held: _HeldConnection, batch: Sequence[_Member]) -> _Answers:
     """Commit ``batch``; one answer, or _Failed, per member.  Runs in the writer's thread."""
     try:
         try:
-            return _run(engine, batch, _merged)
+            return _run(held, batch, _merged)
         except Exception as error:
             if is_store_trouble(error):
                 raise
-        return _run(engine, batch, _each_alone)
+        return _run(held, batch, _each_alone)
     except Exception as error:
         if not is_store_trouble(error):
             raise
@@ -153,12 +184,12 @@ def _commit(engine: Engine, batch: Sequence[_Member]) -> _Answers:
 
 
 def _run(
-    engine: Engine,
+    held: _HeldConnection,
     batch: Sequence[_Member],
     run_merged: Callable[[Connection, Operation[Any, Any], Sequence[_Member]], _Answers],
 ) -> _Answers:
     answers: dict[int, Any] = {}
-    connection = engine.connect()
+    connection = held.connection()
     try:
         transaction = connection.begin()
         by_operation: dict[Operation[Any, Any], list[_Member]] = {}
@@ -175,10 +206,10 @@ def _run(
         transaction.commit()
     except BaseException as error:
         if is_store_trouble(error):
-            connection.invalidate()  # SQLITE_FULL has rolled back already: touch nothing
+            held.drop()  # SQLITE_FULL has rolled back already: touch nothing
+        else:
+            connection.rollback()
         raise
-    finally:
-        connection.close()
     return [answers[id(member)] for member in batch]
 
 

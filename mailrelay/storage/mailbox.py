@@ -22,15 +22,15 @@ from mailrelay.storage.ids import IdBlocks
 from mailrelay.storage.queue import read_content
 from mailrelay.storage.rows import content_row, message_row
 from mailrelay.storage.spool import Spool
-from mailrelay.storage.statements import Prepared, Row, prepared_insert
+from mailrelay.storage.statements import Insert, Prepared, Row
 
 _mailbox, _account, _message = tables.mailbox, tables.account, tables.mailbox_message
 
 BLOCK_BYTES = 1024 * 1024
 
-_insert = prepared_insert(_message)
-_insert_message = prepared_insert(tables.message)
-_insert_content = prepared_insert(tables.content)
+_insert = Insert(_message)
+_insert_message = Insert(tables.message)
+_insert_content = Insert(tables.content)
 _delivered = Prepared(
     select(_message.c.id).where(_message.c.entry_id == bindparam("b_entry")), ("b_entry",)
 )

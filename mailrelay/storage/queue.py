@@ -9,13 +9,8 @@ from typing import Any, TypeVar
 from attrs import evolve
 from sqlalchemy import (
     Connection,
-    Integer,
     bindparam,
-    case,
-    delete,
     func,
-    insert,
-    literal_column,
     select,
     text,
     update,
@@ -40,81 +35,36 @@ from mailrelay.storage.rows import (
     message_row,
 )
 from mailrelay.storage.spool import Spool
-from mailrelay.storage.statements import Prepared, Row, prepared_insert
+from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row, delete_listed
 
 T = TypeVar("T")
 
 _EVENT_LOCK = 7235015
 _entry, _message, _event = tables.entry, tables.message, tables.event
 
-_insert_message = prepared_insert(tables.message)
-_insert_content = prepared_insert(tables.content)
-_insert_entry = prepared_insert(tables.entry)
-_EVENT_COLUMNS = ("at", "kind", "message_id", "entry_id", "account_id", "data")
-_insert_event = Prepared(
-    insert(_event).values({n: bindparam(n) for n in _EVENT_COLUMNS}), _EVENT_COLUMNS
+_insert_message = Insert(tables.message)
+_insert_content = Insert(tables.content)
+_insert_entry = Insert(tables.entry)
+_insert_event = Insert(_event, ("at", "kind", "message_id", "entry_id", "account_id", "data"))
+_begin = GuardedUpdate(
+    "entry",
+    "next_attempt_at = {1}, last_attempt_at = {2}, attempts = attempts + 1",
+    "state = 0 AND node_id = {node} AND epoch = {epoch}",
+    ("bigint", "double precision", "double precision"),
 )
-_begin = Prepared(
-    update(_entry)
-    .where(
-        _entry.c.id == bindparam("b_id"),
-        _entry.c.node_id == bindparam("b_node"),
-        _entry.c.epoch == bindparam("b_epoch"),
-        text("state = 0"),
-    )
-    .values(
-        {
-            "next_attempt_at": bindparam("b_next"),
-            "attempts": _entry.c.attempts + literal_column("1"),
-            "last_attempt_at": bindparam("b_at"),
-        }
-    ),
-    ("b_next", "b_at", "b_id", "b_node", "b_epoch"),
+_finish = GuardedUpdate(
+    "entry",
+    "state = CASE WHEN {1} = 1 THEN 2 ELSE state END, next_attempt_at = {2},"
+    " attempts = attempts + {3}, delay_reported = {4}, keep_until = {5}, outcome = {6},"
+    " node_id = 0, epoch = 0",
+    "state <> 2 AND node_id = {node} AND epoch = {epoch}",
+    ("bigint", "int", "double precision", "int", "smallint", "double precision", "text"),
 )
-_finish = Prepared(
-    update(_entry)
-    .where(
-        _entry.c.id == bindparam("b_id"),
-        _entry.c.node_id == bindparam("b_node"),
-        _entry.c.epoch == bindparam("b_epoch"),
-        text("state <> 2"),
-    )
-    .values(
-        {
-            "state": case(
-                (bindparam("b_retire", type_=Integer) == literal_column("1"), literal_column("2")),
-                else_=_entry.c.state,
-            ),
-            "next_attempt_at": bindparam("b_next"),
-            "attempts": _entry.c.attempts + bindparam("b_more"),
-            "node_id": literal_column("0"),
-            "epoch": literal_column("0"),
-            "delay_reported": bindparam("b_reported"),
-            "keep_until": bindparam("b_until"),
-            "outcome": bindparam("b_outcome"),
-        }
-    ),
-    (
-        "b_retire",
-        "b_next",
-        "b_more",
-        "b_reported",
-        "b_until",
-        "b_outcome",
-        "b_id",
-        "b_node",
-        "b_epoch",
-    ),
-)
-_unclaim = Prepared(
-    update(_entry)
-    .where(
-        _entry.c.id == bindparam("b_id"),
-        _entry.c.node_id == bindparam("b_node"),
-        _entry.c.epoch == bindparam("b_epoch"),
-    )
-    .values({"node_id": literal_column("0"), "epoch": literal_column("0")}),
-    ("b_id", "b_node", "b_epoch"),
+_unclaim = GuardedUpdate(
+    "entry",
+    "node_id = 0, epoch = 0",
+    "node_id = {node} AND epoch = {epoch}",
+    ("bigint",),
 )
 _claim = Prepared(
     update(_entry)
@@ -214,13 +164,12 @@ class DatabaseQueueStore:
     def _apply_begin(
         self, connection: Connection, items: Sequence[Sequence[Begun]]
     ) -> Sequence[Sequence[bool]]:
-        node = self._node.id
         flat = [b for group in items for b in group]
-        rows = [(b.next_attempt_at, b.at, b.entry_id, node, b.epoch) for b in flat]
-        begun = _begin.each(connection, rows)
+        rows = [(b.entry_id, b.next_attempt_at, b.at) for b in flat]
+        begun = _begin.run(connection, rows, node=self._node.id, epoch=self._node.epoch)
         # Not ours to attempt any more: held, canceled, or another node's already.
-        lost = [b for b, may in zip(flat, begun, strict=True) if not may]
-        _unclaim.many(connection, [(b.entry_id, node, b.epoch) for b in lost])
+        lost = [(b.entry_id,) for b, may in zip(flat, begun, strict=True) if not may]
+        _unclaim.run(connection, lost, node=self._node.id, epoch=self._node.epoch)
         return _regrouped(begun, items)
 
     def finish_attempts(
@@ -236,7 +185,8 @@ class DatabaseQueueStore:
         items: Sequence[tuple[Sequence[Finished], Sequence[NewMessage]]],
     ) -> Sequence[tuple[Sequence[bool], Sequence[str]]]:
         flat = [f for finished, _ in items for f in finished]
-        recorded = _finish.each(connection, [self._finish_row(f) for f in flat])
+        rows = [_finish_row(f) for f in flat]
+        recorded = _finish.run(connection, rows, node=self._node.id, epoch=self._node.epoch)
         ours = [f for f, was in zip(flat, recorded, strict=True) if was]
         insert_events(connection, [f.event for f in ours])
         by_group = _regrouped(recorded, [finished for finished, _ in items])
@@ -248,23 +198,10 @@ class DatabaseQueueStore:
         ]
         if told:
             insert_messages(connection, told, self._node)
-        retired = {f.event.message_id for f in ours if f.retired_until is not None}
-        unneeded = drop_unneeded_content(connection, sorted(retired))
+        retired = {f.event.message_id: f for f in ours if f.retired_until is not None}
+        large = [id_ for id_, f in retired.items() if f.content_is_large]
+        unneeded = drop_unneeded_content(connection, list(retired), large)
         return [(was, unneeded if i == 0 else ()) for i, was in enumerate(by_group)]
-
-    def _finish_row(self, f: Finished) -> Row:
-        retired = f.retired_until is not None
-        return (
-            int(retired),
-            f.next_attempt_at,
-            int(f.uncounted_attempt),
-            int(f.delay_reported),
-            f.retired_until,
-            f.event.kind.value if retired else None,
-            f.entry_id,
-            self._node.id,
-            f.epoch,
-        )
 
     def _recorded(
         self,
@@ -282,8 +219,13 @@ class DatabaseQueueStore:
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """See QueueStore."""
-        rows = [(id_, self._node.id, self._node.epoch) for id_ in entry_ids]
-        return self._database.write(lambda c: _unclaim.many(c, rows))
+        rows = [(id_,) for id_ in entry_ids]
+        node = self._node
+
+        def release(connection: Connection) -> None:
+            _unclaim.run(connection, rows, node=node.id, epoch=node.epoch)
+
+        return self._database.write(release)
 
     def content(self, message_id: int) -> Deferred[Content]:
         """See QueueStore."""
@@ -336,19 +278,33 @@ _spooled = Prepared(
     .where(text(f"NOT EXISTS {_NEEDED} AND NOT EXISTS {_KEPT}")),
     ("b_id",),
 )
-_drop = Prepared(
-    delete(tables.content)
-    .where(tables.content.c.message_id == bindparam("b_id"))
-    .where(text(f"NOT EXISTS {_NEEDED} AND NOT EXISTS {_KEPT}")),
-    ("b_id",),
-)
 
 
-def drop_unneeded_content(connection: Connection, message_ids: Sequence[int]) -> Sequence[str]:
-    """Drop the content that no living entry and no mailbox needs; the spool names that go free."""
-    names = [row[0] for id_ in message_ids for row in _spooled.rows(connection, (id_,))]
-    _drop.many(connection, [(id_,) for id_ in message_ids])
+def drop_unneeded_content(
+    connection: Connection, message_ids: Sequence[int], large: Sequence[int] | None = None
+) -> Sequence[str]:
+    """Drop the content that no living entry and no mailbox needs; the spool names that go free.
+
+    Only the ``large`` ones can be in the spool; any may when that is None.
+    """
+    asked = message_ids if large is None else large
+    names = [row[0] for id_ in asked for row in _spooled.rows(connection, (id_,))]
+    needed = f"EXISTS {_NEEDED} OR EXISTS {_KEPT}"
+    delete_listed(connection, "content", "message_id", message_ids, needed)
     return names
+
+
+def _finish_row(f: Finished) -> Row:
+    retired = f.retired_until is not None
+    return (
+        f.entry_id,
+        int(retired),
+        f.next_attempt_at,
+        int(f.uncounted_attempt),
+        int(f.delay_reported),
+        f.retired_until,
+        f.event.kind.value if retired else None,
+    )
 
 
 def _entries(rows: Sequence[Any]) -> list[Entry]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text
+from sqlalchemy import Connection, Engine, delete, func, select, text
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
@@ -23,7 +23,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.queue import drop_unneeded_content
-from mailrelay.storage.statements import Prepared
+from mailrelay.storage.statements import delete_listed
 
 CHECKPOINT_EVERY = 1.0
 SWEEP_EVERY = 1.0
@@ -33,7 +33,7 @@ HEARTBEAT_EVERY = 5.0
 DEAD_AFTER = 30.0
 WAL_CEILING_BYTES = 256 * 1024 * 1024
 
-_entry, _event, _message = tables.entry, tables.event, tables.message
+_entry = tables.entry
 
 
 def repeated(
@@ -196,22 +196,9 @@ def _truncate(engine: Engine) -> None:
         raw.close()
 
 
-_delete_entry = Prepared(delete(_entry).where(_entry.c.id == bindparam("b_id")), ("b_id",))
-_GONE = (
-    "NOT EXISTS (SELECT 1 FROM entry WHERE entry.message_id = {0}) AND NOT EXISTS"
+_STILL_THERE = (
+    "EXISTS (SELECT 1 FROM entry WHERE entry.message_id = {0}) OR EXISTS"
     " (SELECT 1 FROM mailbox_message WHERE mailbox_message.message_id = {0})"
-)
-_delete_events = Prepared(
-    delete(_event)
-    .where(_event.c.message_id == bindparam("b_id"))
-    .where(text(_GONE.format("event.message_id"))),
-    ("b_id",),
-)
-_delete_message = Prepared(
-    delete(_message)
-    .where(_message.c.id == bindparam("b_id"))
-    .where(text(_GONE.format("message.id"))),
-    ("b_id",),
 )
 
 
@@ -228,11 +215,12 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
     ).all()
     if not due:
         return 0, []
-    _delete_entry.many(connection, [(row.id,) for row in due])
+    delete_listed(connection, "entry", "id", [row.id for row in due], "1 = 0")
     messages = sorted({row.message_id for row in due})
     names = drop_unneeded_content(connection, messages)
-    _delete_events.many(connection, [(id_,) for id_ in messages])
-    _delete_message.many(connection, [(id_,) for id_ in messages])
+    for table, column in (("event", "message_id"), ("message", "id")):
+        still_there = _STILL_THERE.format(f"{table}.{column}")
+        delete_listed(connection, table, column, messages, still_there)
     connection.execute(delete(tables.change).where(tables.change.c.at < now - 86400.0))
     return len(due), list(names)
 
