@@ -23,6 +23,7 @@ from mailrelay.config.convert import (
     routing_settings,
 )
 from mailrelay.config.settings import HTTP_ROLES, ListenerSection, Settings
+from mailrelay.control.backup import BackupControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
@@ -62,6 +63,7 @@ from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, make_spool, open_database, open_stores
 from mailrelay.storage.upkeep import Upkeep, queue_sizes
@@ -348,8 +350,9 @@ class Server(MultiService):
             if abort.active():
                 abort.cancel()
             self._pool.close_idle()
-            return self._pool.gone().addCallback(lambda _: self.stores.database.writer.drained()
-            ).addCallback(lambda _: self._closed())
+            gone = self._pool.gone()
+            gone.addCallback(lambda _: self.stores.database.writer.drained())
+            return gone.addCallback(lambda _: self._closed())
 
         stopping.addBoth(stopped)
         return stopping
@@ -431,3 +434,8 @@ def open_control(
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
         database,
     )
+
+
+def backup_control(now: Callable[[], float]) -> BackupControl:
+    """What copies and checks stores; it opens none of its own."""
+    return BackupControl(SQLiteSnapshots(), now)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from mailrelay.acceptance.content import IncomingContent
@@ -85,7 +85,11 @@ class Acceptance:
         self, source: Source, envelope: Envelope, incoming: IncomingContent
     ) -> Deferred[Accepted]:
         """Make the message ours.  Fails with Refused; the content is abandoned then."""
-        accepting = incoming.finish().addCallback(self._store, source, envelope, incoming)
+        small = incoming.small_body()
+        if small is not None:
+            accepting = maybeDeferred(self._store, (small, None), source, envelope, incoming)
+        else:
+            accepting = incoming.finish().addCallback(self._store, source, envelope, incoming)
 
         def failed(failure: Failure) -> Failure:
             incoming.abandon()

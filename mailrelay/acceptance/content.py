@@ -86,15 +86,22 @@ class IncomingContent:
         if was_behind and not self.is_behind:
             self._caught_up()
 
+    def small_body(self) -> bytes | None:
+        """The whole body when it is in memory; None when it is spooled: then ask ``finish``."""
+        if self._writer is not None:
+            return None
+        self.head = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return self.head
+
     def finish(self) -> Deferred[tuple[bytes | None, str | None]]:
         """The whole body in memory, or the name of the spooled and durable one.
 
         Fails with what writing failed with.
         """
-        if self._writer is None:
-            body = b"".join(self._chunks)
-            self.head = body
-            return succeed((body, None))
+        small = self.small_body()
+        if small is not None:
+            return succeed((small, None))
+        assert self._writer is not None
         if self._held:
             self._spill()
         writer = self._writer

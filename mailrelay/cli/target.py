@@ -78,17 +78,23 @@ def become_owner(data_dir: Path) -> None:
         os.seteuid(status.st_uid)
 
 
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    envvar="MAILRELAY_CONFIG",
+    help="The server's mailrelay.toml.",
+)
+directory_option = click.option(
+    "--dir", "data_dir", type=click.Path(path_type=Path), help="Of a localserve."
+)
+
+
 def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--config`` and ``--dir``; it is called with ``settings``."""
 
-    @click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path),
-        envvar="MAILRELAY_CONFIG",
-        help="The server's mailrelay.toml.",
-    )
-    @click.option("--dir", "data_dir", type=click.Path(path_type=Path), help="Of a localserve.")
+    @config_option
+    @directory_option
     @wraps(command)
     def with_settings(
         *args: Any, config_file: Path | None, data_dir: Path | None, **options: Any

@@ -46,6 +46,7 @@ from mailrelay.inbound.replies import (
 )
 from mailrelay.inbound.session import Session
 from mailrelay.inbound.transaction import MailTransaction
+from mailrelay.net.timeouts import LazyTimeout
 from mailrelay.net.writing import write_now
 from mailrelay.policy.limits import IDLE, SHUTTING_DOWN, TOO_MANY_ERRORS, TOO_SLOW
 from mailrelay.policy.relay import Submitter
@@ -82,7 +83,7 @@ Decision = Reply | Deferred[Reply] | None  # None: the reply is sent, or content
 
 
 @implementer(IPushProducer)
-class SMTPServerProtocol(ESMTP):
+class SMTPServerProtocol(LazyTimeout, ESMTP):
     """One SMTP session.  Of the stock class it keeps the timeouts and the transport's ways."""
 
     transport: Any
@@ -92,6 +93,7 @@ class SMTPServerProtocol(ESMTP):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
+        self.clock = context.clock
         self._limits = context.listener.limits
         self._reader = Reader()
         self._sequencer = Sequencer()
@@ -131,16 +133,12 @@ class SMTPServerProtocol(ESMTP):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
-        self.setTimeout(None)
+        self.endTimeouts()
         if self._abort is not None and self._abort.active():
             self._abort.cancel()
         self._context.sessions.discard(self)
         self._context.connections.closed(self._session.peer_ip)
         self._transaction.reset()
-
-    @override
-    def callLater(self, period: float, func: Callable[[], None]) -> Any:
-        return self._context.clock.callLater(period, func)
 
     @override
     def timeoutConnection(self) -> None:

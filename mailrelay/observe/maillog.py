@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -126,7 +127,11 @@ def human_line(event: NewEvent) -> str:
     words = [_time(event.at), event.kind.value, f"message={event.message_id}"]
     if event.entry_id is not None:
         words.append(f"entry={event.entry_id}")
-    words += [f"{name}={_shown(value)}" for name, value in _logged(event.data).items()]
+    data = event.data
+    for name in FIELDS:
+        value = data.get(name)
+        if value is not None and value != "":
+            words.append(f"{name}={_shown(value)}")
     return " ".join(words)
 
 
@@ -147,11 +152,14 @@ def _logged(data: Mapping[str, object]) -> dict[str, object]:
     return {name: data[name] for name in FIELDS if data.get(name) not in (None, "")}
 
 
+_NEEDS_QUOTES = re.compile(r'[ "=]')
+
+
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     text = safe(str(value))
-    if text and not any(c in text for c in ' "='):
+    if text and _NEEDS_QUOTES.search(text) is None:
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
+from prometheus_client.core import HistogramMetricFamily
 
 from mailrelay.observe.events import NewEvent
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Buckets:
+    """A histogram that costs a bisection to observe; its sums are made when it is scraped."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name, self._text, self._bounds = name, text, list(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count ``value``."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        totals = accumulate(self._counts)
+        names = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric([], list(zip(names, totals, strict=True)), self._sum)
+        yield family
 
 
 class Metrics:
@@ -19,26 +44,15 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._events = Counter("mailrelay_events", "Events, by kind", ["kind"], registry=registry)
         self._by_kind: dict[str, Counter] = {}
-        self.accept_seconds = Histogram(
-            "mailrelay_accept_seconds",
-            "From the start of content to its acceptance",
-            registry=registry,
-            buckets=_SECONDS,
+        self.accept_seconds = self._buckets(
+            "mailrelay_accept_seconds", "From the start of content to its acceptance", _SECONDS
         )
-        self.attempt_seconds = Histogram(
-            "mailrelay_attempt_seconds", "Attempts", registry=registry, buckets=_SECONDS
+        self.attempt_seconds = self._buckets("mailrelay_attempt_seconds", "Attempts", _SECONDS)
+        self.commit_seconds = self._buckets(
+            "mailrelay_commit_seconds", "Commits of the writer, fsync included", _SECONDS
         )
-        self.commit_seconds = Histogram(
-            "mailrelay_commit_seconds",
-            "Commits of the writer, fsync included",
-            registry=registry,
-            buckets=_SECONDS,
-        )
-        self.commit_size = Histogram(
-            "mailrelay_commit_size",
-            "Pieces of work committed together",
-            registry=registry,
-            buckets=_SIZES,
+        self.commit_size = self._buckets(
+            "mailrelay_commit_size", "Pieces of work committed together", _SIZES
         )
         self._entries = Gauge(
             "mailrelay_queue_entries",
@@ -49,6 +63,11 @@ class Metrics:
         self._oldest = Gauge(
             "mailrelay_queue_oldest_seconds", "Age of the oldest ready entry", registry=registry
         )
+
+    def _buckets(self, name: str, text: str, bounds: Sequence[float]) -> Buckets:
+        buckets = Buckets(name, text, bounds)
+        self.registry.register(buckets)
+        return buckets
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is asked when it is scraped, in the reactor thread."""

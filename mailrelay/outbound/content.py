@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IPullProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailrelay.net.writing import write_now
 from mailrelay.smtp.content import DotStuffer
 
 BLOCK_BYTES = 256 * 1024
@@ -50,11 +51,19 @@ class _Sending:
 
     def begin(self) -> None:
         """Send what is in memory, and the rest as the transport takes it."""
-        self._write(self._outgoing.head)
         if self._outgoing.read is None:
-            self._end()
+            self._write_whole(self._outgoing.head)
         else:
+            self._write(self._outgoing.head)
             self._transport.registerProducer(self, False)
+
+    def _write_whole(self, data: bytes) -> None:
+        """Content that is in memory, and its end, in one go."""
+        self._over = True
+        if self._stuffer is not None:
+            data = self._stuffer.chunk(data) + self._stuffer.end()
+        write_now(self._transport, data)
+        self.finished.callback(None)
 
     def resumeProducing(self) -> None:
         """See IPullProducer."""
@@ -85,7 +94,7 @@ class _Sending:
         if self._handed_over > self._outgoing.size_bytes:
             return  # after BDAT it would be read as commands
         if data:
-            self._transport.write(self._stuffer.chunk(data) if self._stuffer else data)
+            write_now(self._transport, self._stuffer.chunk(data) if self._stuffer else data)
 
     def _end(self) -> None:
         self._over = True

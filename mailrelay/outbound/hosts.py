@@ -94,14 +94,11 @@ class HostFinder:
 
     async def for_host(self, host: str, port: int) -> Sequence[Target]:
         """The addresses of one host, the preferred family first."""
-        override = self.settings.host_overrides.get(host)
-        if override:
-            host = override
-        if host.count(":") == 1:
-            host, _, text = host.partition(":")
-            port = int(text)
         s = self.settings
-        addresses = await self.resolver.addresses(host, ipv4=s.ipv4, ipv6=s.ipv6)
+        looked_up, port = _with_port(s.host_overrides.get(host, host), port)
+        if host.count(":") == 1:
+            host = looked_up
+        addresses = await self.resolver.addresses(looked_up, ipv4=s.ipv4, ipv6=s.ipv6)
         ordered = sorted(addresses, key=lambda ip: (":" in ip) == s.prefer_ipv4)
         return [Target(as_ip(host) or host, ip, port) for ip in ordered]
 
@@ -110,3 +107,11 @@ class HostFinder:
         if targets and not foreign:
             raise Undeliverable(LOOPS_BACK)
         return foreign
+
+
+def _with_port(text: str, port: int) -> tuple[str, int]:
+    """``host``, ``host:port`` or ``[2001:db8::1]:port``."""
+    host, colon, number = text.rpartition(":")
+    if colon and (":" not in host or host.endswith("]")):
+        return host, int(number)
+    return text, port

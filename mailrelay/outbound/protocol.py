@@ -28,6 +28,7 @@ from twisted.mail.smtp import ESMTPClient
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from mailrelay.net.timeouts import LazyTimeout
 from mailrelay.net.tls import Negotiated, TLSLevel, negotiated
 from mailrelay.net.writing import write_now
 from mailrelay.outbound.auth import ChallengeRefused, ClientMechanism, base64_text, choose_mechanism
@@ -52,6 +53,7 @@ from mailrelay.smtp.reply import (
     Reply,
     ReplyLine,
     assemble,
+    parse_single,
     reply,
 )
 
@@ -97,7 +99,7 @@ class SessionPlan:
     nonce: str = ""
 
 
-class SMTPClientProtocol(ESMTPClient):
+class SMTPClientProtocol(LazyTimeout, ESMTPClient):
     """``ready`` fires with this protocol, or fails, once; then ``transact`` may be called."""
 
     transport: Any
@@ -105,13 +107,14 @@ class SMTPClientProtocol(ESMTPClient):
     delimiter = b"\n"  # some servers end lines with LF alone; a CR before it is cut off
     debug = False
     timeout: Any = None  # the stock class declares it None
+    __setattr__ = object.__setattr__  # the stock class looks for a deprecated name each time
     _log = Logger()
 
     def __init__(
         self, plan: SessionPlan, clock: IReactorTime, transcript: Transcript | None = None
     ) -> None:
         super().__init__(None, plan.creator, plan.ehlo_name.encode("ascii"))
-        self._plan, self._clock = plan, clock
+        self._plan, self.clock = plan, clock
         self.ready: Deferred[SMTPClientProtocol] = Deferred()
         self.stage = Stage.OPENING
         self.extensions = NO_EXTENSIONS
@@ -133,10 +136,6 @@ class SMTPClientProtocol(ESMTPClient):
     # Connection
 
     @override
-    def callLater(self, period: float, func: Callable[[], None]) -> Any:
-        return self._clock.callLater(period, func)
-
-    @override
     def connectionMade(self) -> None:
         self.timeout = self._plan.timeouts.greeting
         super().connectionMade()
@@ -145,6 +144,7 @@ class SMTPClientProtocol(ESMTPClient):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
+        self.endTimeouts()
         error = reason.value or ConnectionDone()
         if not isinstance(error, ConnectionDone | ConnectionLost) and not self._in_handshake:
             error = _broken(error)
@@ -200,14 +200,18 @@ class SMTPClientProtocol(ESMTPClient):
     def lineReceived(self, line: bytes) -> None:
         if self.stage is Stage.CLOSED:
             return
+        line = line.removesuffix(b"\r")
         try:
-            self._lines.append(ReplyLine.parse(line.removesuffix(b"\r")))
+            answer = parse_single(line) if not self._lines else None
+            if answer is None:
+                self._lines.append(ReplyLine.parse(line))
             if len(self._lines) > MAX_REPLY_LINES:
                 raise MalformedReply(f"a reply of more than {MAX_REPLY_LINES} lines")
-            if self._lines[-1].more:
-                return
-            answer = assemble(self._lines)
-            self._lines = []
+            if answer is None:
+                if self._lines[-1].more:
+                    return
+                answer = assemble(self._lines)
+                self._lines = []
             self.resetTimeout()  # by whole replies: lines that trickle in must not keep us
             self._greeted = True
             self._in_handshake = False
@@ -227,11 +231,10 @@ class SMTPClientProtocol(ESMTPClient):
             if answer.code == 421:  # it closes the connection (RFC 5321 section 3.8)
                 self._fail(Postponed(answer))
                 return
-            step = self._transaction.take(answer)
             if self._sending is not None and answer.is_positive:
                 # It cannot have what was not sent yet.
                 raise MalformedReply(f"{answer.code} before the content's end")
-            self._perform(step)
+            self._perform(self._transaction.take(answer))
         elif self.stage is Stage.READY:
             # Unasked: 421 before it closes, or a server that lost count.  Use it no more.
             self._fail(Postponed(answer if answer.is_transient else _UNASKED))

@@ -257,5 +257,3 @@ def _access(host: RelayHost) -> Access:
 
 def _is_tls_trouble(error: BaseException) -> bool:
     return isinstance(error, TLSFailed) or type(error).__module__.startswith("OpenSSL")
-
-

@@ -18,6 +18,7 @@ class Destination:
 
     key: str
     way: object = field(eq=False)
+    is_local: bool = False  # no peer: an attempt needs not be recorded before it is made
 
     def lane(self, account_id: int | None) -> int:
         """A stable number for this destination and account; collisions do no harm."""

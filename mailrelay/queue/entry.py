@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import IntEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
@@ -60,6 +60,7 @@ class Entry:
     delay_reported: bool = False
     lane: int = 0  # destination and account, hashed: what a claim may leave out
     epoch: int = 0  # of the claim; 0 when no node holds one
+    destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
     def wants(self, what: Notify) -> bool:
         """Whether a DSN of this kind is asked for; FAILURE and DELAY by default (RFC 3461)."""
@@ -117,4 +118,4 @@ class Finished:
     retired_until: float | None = None
     delay_reported: bool = False
     content_is_large: bool = False  # it may be in the spool
-    uncounted_attempt: bool = False  # no attempt began, yet it counts: its destination is suspended
+    unbegun: bool = False  # begin_attempts did not count it: it is counted now, if still ready

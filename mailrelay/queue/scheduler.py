@@ -110,18 +110,20 @@ class Scheduler(Service):
         account = entry.message.account_id
         lane = destination.lane(account)
         now = self._o.now()
-        if not self.running or entry.next_attempt_at > now:
-            return evolve(entry, lane=lane)
-        backlog = self._backlogs.get(destination.key)
-        if backlog is not None:
-            remaining = backlog.suspended_until - self._o.clock.seconds()
-            if remaining > 0:
-                return evolve(entry, lane=lane, next_attempt_at=now + remaining)
-            if backlog.account_size(account) >= self._settings.window_per_lane:
-                return evolve(entry, lane=lane)
-        if self._in_memory >= self._settings.window:
-            return evolve(entry, lane=lane)
-        return evolve(entry, lane=lane, epoch=self._o.epoch())
+        due = entry.next_attempt_at
+        epoch = 0
+        if self.running and due <= now:
+            backlog = self._backlogs.get(destination.key)
+            suspended = backlog.suspended_until - self._o.clock.seconds() if backlog else 0.0
+            if suspended > 0:
+                due = now + suspended
+            elif self._has_room(backlog, account):
+                epoch = self._o.epoch()
+        return evolve(entry, lane=lane, next_attempt_at=due, epoch=epoch, destination=destination)
+
+    def _has_room(self, backlog: Backlog | None, account_id: int | None) -> bool:
+        in_lane = backlog.account_size(account_id) if backlog is not None else 0
+        return in_lane < self._settings.window_per_lane and self._in_memory < self._settings.window
 
     def enqueue(self, entries: Sequence[Entry]) -> None:
         """Take what was just committed, as ``admit`` placed it."""
@@ -162,7 +164,9 @@ class Scheduler(Service):
     # The window
 
     def _push(self, entry: Entry) -> Backlog:
-        destination = self._o.route(entry)
+        destination = entry.destination
+        if not isinstance(destination, Destination):
+            destination = self._o.route(entry)
         backlog = self._backlogs.get(destination.key)
         if backlog is None:
             backlog = self._backlogs[destination.key] = Backlog(destination)
@@ -276,7 +280,7 @@ class Scheduler(Service):
             now = self._o.now()
             job = Job(backlog.destination, group[0].message, group)
             result = Result([deferral] * len(group), Attempt(now, now))
-            self._start(backlog, self._finish(job, result, suspended=True), len(group))
+            self._start(backlog, self._finish(job, result, unbegun=True), len(group))
 
     def _start(self, backlog: Backlog, work: Coroutine[Any, Any, None], count: int) -> None:
         backlog.active += 1
@@ -295,7 +299,9 @@ class Scheduler(Service):
         running.addBoth(lambda _: self._running_attempts.discard(running))
 
     async def _attempt(self, backlog: Backlog, group: Sequence[Entry]) -> None:
-        entries = await self._begin(group)
+        # Without a peer there is nobody to hammer: attempt and outcome are recorded together.
+        unbegun = backlog.destination.is_local
+        entries = group if unbegun else await self._begin(group)
         if not entries:
             return
         job = Job(backlog.destination, entries[0].message, entries)
@@ -313,7 +319,7 @@ class Scheduler(Service):
         else:
             backlog.host_answered()
         self._o.attempted(job, result)
-        await self._finish(job, result)
+        await self._finish(job, result, unbegun=unbegun)
 
     async def _begin(self, group: Sequence[Entry]) -> Sequence[Entry]:
         """Record the attempts; the entries that may be made."""
@@ -338,9 +344,9 @@ class Scheduler(Service):
         # A last attempt that a crash interrupts is made once more, as late as any.
         return due if due is not None else now + profile.longest_after
 
-    async def _finish(self, job: Job, result: Result, *, suspended: bool = False) -> None:
+    async def _finish(self, job: Job, result: Result, *, unbegun: bool = False) -> None:
         jitter = self._o.random.random()
-        settlement = settle(job, result, self._rules, self._o.now(), jitter, suspended=suspended)
+        settlement = settle(job, result, self._rules, self._o.now(), jitter, unbegun=unbegun)
         while True:
             try:
                 await self._record(job, settlement)

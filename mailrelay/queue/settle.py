@@ -34,12 +34,12 @@ class Rules:
 
 
 def settle(
-    job: Job, result: Result, rules: Rules, now: float, jitter: float, *, suspended: bool = False
+    job: Job, result: Result, rules: Rules, now: float, jitter: float, *, unbegun: bool = False
 ) -> Settlement:
-    """What the outcomes of ``result`` change.  ``suspended`` when no attempt was made at all."""
+    """What the outcomes of ``result`` change.  ``unbegun`` when no attempt was recorded."""
     finished, reports = [], []
     shared = {"destination": job.destination.key, **_shared_data(result.attempt), **result.notes}
-    trial = _Trial(rules, result.attempt, shared, now, jitter, suspended)
+    trial = _Trial(rules, result.attempt, shared, now, jitter, unbegun)
     for entry, outcome in zip(job.entries, result.outcomes, strict=True):
         one, report = _settle_entry(entry, outcome, trial)
         finished.append(one)
@@ -58,7 +58,7 @@ class _Trial:
     data: dict[str, object]
     now: float
     jitter: float
-    suspended: bool
+    unbegun: bool
 
 
 def _settle_entry(
@@ -93,7 +93,7 @@ def _settle_entry(
         event=event,
         retired_until=now + rules.retired_kept_for if due is None else None,
         delay_reported=entry.delay_reported or tell_delay,
-        uncounted_attempt=trial.suspended,
+        unbegun=trial.unbegun,
         content_is_large=entry.message.size_bytes > LARGE_BYTES,
     )
     action = _action(entry, outcome, tell_delay=tell_delay)

@@ -66,7 +66,7 @@ class Router:
                 )
         local = self.directory().resolve(recipient)
         if isinstance(local, Account):
-            return Destination("mailbox", ToMailbox())
+            return Destination("mailbox", ToMailbox(), is_local=True)
         if isinstance(local, NoSuchUser):
             return Destination("mailbox:unknown", Fail(NO_SUCH_USER))
         if isinstance(local, DomainDisabled):
@@ -79,7 +79,7 @@ def _outward(recipient: Address, settings: RoutingSettings) -> Destination:
         return Destination("none", Fail(NEVER_OUT))
     route = next((r for r in settings.routes if r.fits(recipient)), None)
     if route is not None and route.discard:
-        return Destination("discard", Discard())
+        return Destination("discard", Discard(), is_local=True)
     host = settings.relay_host
     if route is not None:
         host = None if route.mx else route.relay_host

@@ -103,11 +103,16 @@ def parse_command(line: bytes) -> Command:
     if not text.isprintable():
         raise BadCommand(NOT_ASCII)
     verb, _, argument = text.partition(" ")
-    verb = verb.upper()
+    verb = _upper(verb)
     parse = _PARSERS.get(verb)
     if parse is None:
         raise BadCommand(UNKNOWN)
     return parse(verb, argument.strip(" "))
+
+
+def _upper(text: str) -> str:
+    """``text`` in upper case if it is ASCII: of the rest, some become ASCII letters by it."""
+    return text.upper() if text.isascii() else text
 
 
 def _syntax(text: str) -> BadCommand:
@@ -131,7 +136,7 @@ def _hello(verb: str, argument: str) -> Line:
     try:
         # Underscores and the like are common and harmless; only what breaks a trace header is not.
         if not _HELO_NAME.fullmatch(name):
-            normal_domain(name)
+            name = normal_domain(name)  # the trace must be ASCII
     except MalformedAddress:
         raise _syntax(f"{verb} needs a host name or an address literal") from None
     return Line(verb, name)
@@ -181,7 +186,7 @@ def _parameters(text: str, known: dict[str, _Parameter]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for word in text.split():
         keyword, equals, value = word.partition("=")
-        parameter = known.get(keyword.upper())
+        parameter = known.get(_upper(keyword))
         if parameter is None:
             # RFC 5321 section 4.1.1.11: 555 for parameters not recognised or not implemented.
             raise BadCommand(reply(555, "5.5.4", f"parameter {keyword[:40]} not recognised"))
@@ -208,8 +213,8 @@ def _flag(_: str) -> bool:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise ValueError("not a number of at most 15 digits")
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise ValueError("not a number of at most 20 digits")  # RFC 1870 section 4
     return int(text)
 
 
@@ -227,9 +232,9 @@ def _holduntil(text: str) -> float:
 
 
 def _body(text: str) -> bool:
-    if text.upper() not in ("7BIT", "8BITMIME"):
+    if _upper(text) not in ("7BIT", "8BITMIME"):
         raise ValueError("must be 7BIT or 8BITMIME")  # BINARYMIME is not offered
-    return text.upper() == "8BITMIME"
+    return _upper(text) == "8BITMIME"
 
 
 def _ret(text: str) -> str:
@@ -249,13 +254,14 @@ def _xtext(text: str) -> str:
         decoded = decode_xtext(text)
     except MalformedXtext as error:
         raise ValueError(str(error)) from None
-    if not decoded.isprintable():
-        raise ValueError("has control characters")
+    # RFC 3461 sections 4.2 and 4.4: printable US-ASCII, for it goes into the DSN's fields.
+    if not (decoded.isascii() and decoded.isprintable()):
+        raise ValueError("has control characters, or some beyond ASCII")
     return decoded
 
 
 def _notify(text: str) -> frozenset[Notify]:
-    wanted = frozenset(Notify(word) for word in text.upper().split(","))
+    wanted = frozenset(Notify(word) for word in _upper(text).split(","))
     if Notify.NEVER in wanted and len(wanted) > 1:
         raise ValueError("NEVER stands alone")  # RFC 3461 section 4.1
     return wanted
@@ -265,8 +271,14 @@ def _orcpt(text: str) -> str:
     type_, semicolon, value = text.partition(";")
     if not semicolon or not _ATOM.fullmatch(type_) or len(text) > 500:
         raise ValueError("must be addr-type;address")
-    # utf-8-addr-xtext of RFC 6533 section 3 keeps its escapes: it is passed on as it came.
-    return f"{type_};{value if type_.lower() == 'utf-8' else _xtext(value)}"
+    return f"{type_};{_utf8_address(value) if type_.lower() == 'utf-8' else _xtext(value)}"
+
+
+def _utf8_address(text: str) -> str:
+    """RFC 6533 section 3, in the form that every server and every DSN can take: ASCII."""
+    if not _UTF8_ADDRESS.fullmatch(text):
+        raise ValueError("not a utf-8-addr-xtext or utf-8-addr-unitext")
+    return "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in text)
 
 
 _MAIL_PARAMETERS = {
@@ -301,8 +313,10 @@ _PARSERS: dict[str, Callable[[str, str], Command]] = {
     "AUTH": _line,
 }
 _HELO_NAME = re.compile(r"[A-Za-z0-9._\-]{1,255}|\[[A-Za-z0-9:.]{2,50}\]")
-_BDAT = re.compile(r"(\d{1,15})(?: +(LAST))?", re.IGNORECASE)
+_BDAT = re.compile(r"(\d{1,15})(?: +(LAST))?", re.IGNORECASE | re.ASCII)
 _ATOM = re.compile(r"[A-Za-z0-9\-]{1,40}")
 _DATE_TIME = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.IGNORECASE
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)",
+    re.IGNORECASE | re.ASCII,
 )
+_UTF8_ADDRESS = re.compile(r"(?:[!-*,-<>-\[\]-~]|[^\x00-\x7f]|\\x\{[0-9A-F]{2,6}\})+")

@@ -197,7 +197,8 @@ class Transaction:
         return self._done()
 
     def _done(self) -> Done:
-        refused = self._mail_reply if self._mail_reply and not self._mail_reply.is_positive else None
+        mail = self._mail_reply
+        refused = mail if mail is not None and not mail.is_positive else None
         final = refused or self._final
         replies = []
         for index in range(len(self.envelope.recipients)):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
 MAX_REPLY_LINE_BYTES = 4096
 """A peer's line beyond this is refused; RFC 5321 section 4.5.3.1.5 allows 512."""
@@ -21,14 +22,19 @@ class MalformedReply(Exception):
 class EnhancedStatus:
     """An RFC 3463 status code; ``str()`` gives the wire form, such as ``5.1.1``."""
 
-    class_: int = field(validator=validators.in_((2, 4, 5)))
-    subject: int = field(validator=[validators.ge(0), validators.le(999)])
-    detail: int = field(validator=[validators.ge(0), validators.le(999)])
+    class_: int
+    subject: int
+    detail: int
+
+    def __attrs_post_init__(self) -> None:
+        if self.class_ not in (2, 4, 5) or not (0 <= self.subject <= 999 >= self.detail >= 0):
+            raise ValueError(f"{self} is no enhanced status code")
 
     def __str__(self) -> str:
         return f"{self.class_}.{self.subject}.{self.detail}"
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> EnhancedStatus | None:
         """The status written in ``text``, or None when it is not one."""
         match = _STATUS.fullmatch(text)
@@ -39,12 +45,14 @@ class EnhancedStatus:
 class Reply:
     """One SMTP reply, ours or the peer's; lines of ``text`` are separated by ``\\n``."""
 
-    code: int = field(validator=[validators.ge(200), validators.le(599)])
+    code: int
     text: str
     status: EnhancedStatus | None = None
     _wire: bytes | None = field(default=None, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"{self.code} is no reply code")
         if self.status is not None and self.status.class_ != self.code // 100:
             raise ValueError(f"{self.code} and {self.status} disagree")
 
@@ -115,6 +123,18 @@ class ReplyLine:
         return cls(int(code), printable(text.decode("utf-8", "replace")), mark == b"-")
 
 
+@lru_cache(maxsize=1024)
+def parse_single(line: bytes) -> Reply | None:
+    """The reply that ``line`` is alone, None when more lines follow.
+
+    Peers say the same few things again and again: the last ones are remembered.
+
+    Raises: MalformedReply.
+    """
+    parsed = ReplyLine.parse(line)
+    return None if parsed.more else assemble([parsed])
+
+
 def assemble(lines: list[ReplyLine]) -> Reply:
     """The reply that ``lines`` make; the enhanced status is taken from its first line.
 
@@ -136,5 +156,5 @@ def assemble(lines: list[ReplyLine]) -> Reply:
     return Reply(code, "\n".join(texts), status)
 
 
-_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})")
+_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 _LINE = re.compile(rb"([2-5]\d\d)(?:([ -])([^\r\n\0]*))?")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +23,12 @@ from twisted.python.failure import Failure
 
 from mailrelay.net.threads import Executor
 from mailrelay.queue.store import StoreUnavailable
-from mailrelay.storage.group_commit import GroupCommit, Operation, is_store_trouble
+from mailrelay.storage.group_commit import (
+    TRANSACTION_ID,
+    GroupCommit,
+    Operation,
+    is_store_trouble,
+)
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
@@ -29,6 +36,12 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's write; none of ours lasts over 50 ms."""
+
+READ_CAP = 1.0
+"""Seconds a reader's statement may last: a long reader keeps checkpoints from finishing."""
+
+_STEPS_BETWEEN_LOOKS = 20_000
+_WRITE_LOCK = 7235015
 
 
 class UnusableDatabase(Exception):
@@ -42,6 +55,7 @@ class Database:
     engine: Engine
     writer: GroupCommit
     readers: Executor
+    read_cap: float = READ_CAP
 
     @property
     def is_sqlite(self) -> bool:
@@ -58,15 +72,36 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run ``work`` on a reader's connection.  Fails with StoreUnavailable."""
-        return self.readers.run(_read, self.engine, work).addErrback(_as_unavailable)
+        reading = self.readers.run(_read, self.engine, self.read_cap, work)
+        return reading.addErrback(as_unavailable)
 
 
-def _read(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.connect().execution_options(read_only=True) as connection:
+def _read(engine: Engine, cap: float, work: Callable[[Connection], T]) -> T:
+    with (
+        engine.connect().execution_options(read_only=True) as connection,
+        _capped(connection, cap),
+    ):
         return work(connection)
 
 
-def _as_unavailable(failure: Failure) -> Any:
+@contextmanager
+def _capped(connection: Connection, cap: float) -> Iterator[None]:
+    """Have statements of ``connection`` broken off that last longer than ``cap`` seconds."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(cap * 1000)}")
+        yield
+        return
+    raw: Any = connection.connection.dbapi_connection
+    until = time.monotonic() + cap  # a thread's own work, not the simulated clock's
+    raw.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
+
+
+def as_unavailable(failure: Failure) -> Any:
+    """An errback: trouble of the store, whatever raised it, becomes StoreUnavailable."""
     if isinstance(failure.value, Exception) and is_store_trouble(failure.value):
         raise StoreUnavailable(str(failure.value).split("\n")[0]) from failure.value
     return failure
@@ -93,7 +128,7 @@ def _sqlite_engine(url: URL, data_dir: Path) -> Engine:
         connect_args={
             "timeout": BUSY_TIMEOUT,
             "check_same_thread": False,
-            "cached_statements": 512,
+            "cached_statements": 1024,
         },
     )
 
@@ -131,6 +166,17 @@ def _postgres_engine(url: URL) -> Engine:
             cursor.execute("SET statement_timeout = '60s'")
         connection.commit()
 
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("read_only") is True:
+            return
+        # One writer at a time, as on SQLite: positions are in commit order, no two transactions
+        # wait for each other, and two nodes that start together do not both migrate.
+        row = connection.exec_driver_sql(
+            f"SELECT pg_advisory_xact_lock({_WRITE_LOCK}), pg_current_xact_id()::text"
+        ).one()
+        connection.info[TRANSACTION_ID] = row[1]
+
     return engine
 
 
@@ -149,9 +195,6 @@ def migrate(engine: Engine) -> None:
 
     try:
         with engine.begin() as connection:
-            # Two nodes that start together must not both migrate.
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7235014)")
             current = MigrationContext.configure(connection).get_current_revision()
             if current == head:
                 return

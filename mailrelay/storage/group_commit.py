@@ -6,16 +6,18 @@ Invariants:
 - Merged operations (fresh ids, guarded updates) go first, by rank; other work runs in the order
   it was given.  Who needs an order between two pieces waits for the first.
 - Bad data fails alone; trouble of the store fails every member of the batch, once.
+- A COMMIT whose answer was lost is asked for by its transaction's id, where the database has one.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, frozen
-from sqlalchemy import Connection, Engine, exc
+from sqlalchemy import Connection, Engine, Transaction, exc
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,6 +30,12 @@ R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 _Answers = list[Any]
+
+TRANSACTION_ID = "transaction_id"
+"""In the connection's ``info``: what the database calls the transaction under way."""
+
+_ASK_TIMES, _ASK_EVERY = 20, 0.5
+"""How often, and after how many seconds again, a lost COMMIT is asked for."""
 
 
 class Apply(Protocol[I_contra, R_co]):
@@ -78,6 +86,24 @@ class _HeldConnection:
             self._connection.invalidate()
             self._connection.close()
             self._connection = None
+
+    def has_committed(self, transaction_id: str) -> bool:
+        """Whether a transaction was committed that our connection did not survive.
+
+        False also when the database does not come back to tell.
+        """
+        for _ in range(_ASK_TIMES):
+            try:
+                with self.engine.connect().execution_options(read_only=True) as connection:
+                    status = connection.exec_driver_sql(
+                        "SELECT pg_xact_status(%s::xid8)", (transaction_id,)
+                    ).scalar()
+            except exc.DBAPIError:
+                status = None
+            if status in ("committed", "aborted"):
+                return bool(status == "committed")
+            time.sleep(_ASK_EVERY)
+        return False
 
     def close(self) -> None:
         """Give the connection back."""
@@ -203,7 +229,7 @@ def _run(
         for member in batch:
             if member.work is not None:
                 answers[id(member)] = _alone(connection, member.work)
-        transaction.commit()
+        _end(held, connection, transaction)
     except BaseException as error:
         if is_store_trouble(error):
             held.drop()  # SQLITE_FULL has rolled back already: touch nothing
@@ -211,6 +237,19 @@ def _run(
             connection.rollback()
         raise
     return [answers[id(member)] for member in batch]
+
+
+def _end(held: _HeldConnection, connection: Connection, transaction: Transaction) -> None:
+    """COMMIT, and know whether it was done."""
+    transaction_id = connection.info.get(TRANSACTION_ID)
+    try:
+        transaction.commit()
+    except Exception as error:
+        if transaction_id is None or not is_store_trouble(error):
+            raise
+        held.drop()
+        if not held.has_committed(transaction_id):
+            raise
 
 
 def _merged(
@@ -243,15 +282,15 @@ def _alone(connection: Connection, work: Callable[[Connection], Any]) -> Any:
     return answer
 
 
-_DATA_TROUBLE = (exc.DataError, exc.IntegrityError, exc.ProgrammingError, exc.NotSupportedError)
-_STORE_TROUBLE = ("OperationalError", "InterfaceError", "InternalError", "DatabaseError")
+_DATA_TROUBLE = {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
+_STORE_TROUBLE = {"OperationalError", "InterfaceError", "InternalError", "DatabaseError"}
 
 
 def is_store_trouble(error: BaseException) -> bool:
     """Whether ``error`` is the store's (full, I/O, lost connection), not the data's."""
     if isinstance(error, StoreUnavailable | OSError):
         return True
-    if isinstance(error, _DATA_TROUBLE):
-        return False
-    # The raw driver's own errors carry the same names in every driver (PEP 249).
-    return isinstance(error, exc.DBAPIError) or type(error).__name__ in _STORE_TROUBLE
+    # Core's errors and every driver's own have the same names (PEP 249); psycopg raises
+    # subclasses of them, such as DiskFull.
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return not names & _DATA_TROUBLE and bool(names & _STORE_TROUBLE)

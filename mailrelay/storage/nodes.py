@@ -20,7 +20,10 @@ def register(connection: Connection, name: str) -> Node:
     """Start a life of the node called ``name``: its epoch rises, its old claims are given up."""
     node, entry = tables.node, tables.entry
     raised = connection.execute(
-        update(node).where(node.c.name == name).values(epoch=node.c.epoch + 1)
+        update(node)
+        .where(node.c.name == name)
+        # The counter moves too: who watches it must see that this life began, even a short one.
+        .values(epoch=node.c.epoch + 1, heartbeat=node.c.heartbeat + 1)
     )
     if raised.rowcount == 0:
         connection.execute(insert(node).values(name=name, epoch=1, heartbeat=0))

@@ -18,7 +18,15 @@ from sqlalchemy import (
 from twisted.internet.defer import Deferred
 
 from mailrelay.observe.events import NewEvent
-from mailrelay.queue.entry import Begun, Content, Entry, Finished, Message, NewMessage
+from mailrelay.queue.entry import (
+    Begun,
+    Content,
+    Entry,
+    EntryState,
+    Finished,
+    Message,
+    NewMessage,
+)
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
@@ -55,10 +63,20 @@ _begin = GuardedUpdate(
 _finish = GuardedUpdate(
     "entry",
     "state = CASE WHEN {1} = 1 THEN 2 ELSE state END, next_attempt_at = {2},"
-    " attempts = attempts + {3}, delay_reported = {4}, keep_until = {5}, outcome = {6},"
+    " attempts = attempts + {3}, last_attempt_at = {7}, delay_reported = {4},"
+    " keep_until = {5}, outcome = {6},"
     " node_id = 0, epoch = 0",
-    "state <> 2 AND node_id = {node} AND epoch = {epoch}",
-    ("bigint", "int", "double precision", "int", "smallint", "double precision", "text"),
+    "state <= {most:d} AND node_id = {node} AND epoch = {epoch}",
+    (
+        "bigint",
+        "int",
+        "double precision",
+        "int",
+        "smallint",
+        "double precision",
+        "text",
+        "double precision",
+    ),
 )
 _unclaim = GuardedUpdate(
     "entry",
@@ -185,8 +203,7 @@ class DatabaseQueueStore:
         items: Sequence[tuple[Sequence[Finished], Sequence[NewMessage]]],
     ) -> Sequence[tuple[Sequence[bool], Sequence[str]]]:
         flat = [f for finished, _ in items for f in finished]
-        rows = [_finish_row(f) for f in flat]
-        recorded = _finish.run(connection, rows, node=self._node.id, epoch=self._node.epoch)
+        recorded = self._guarded_finish(connection, flat)
         ours = [f for f, was in zip(flat, recorded, strict=True) if was]
         insert_events(connection, [f.event for f in ours])
         by_group = _regrouped(recorded, [finished for finished, _ in items])
@@ -202,6 +219,16 @@ class DatabaseQueueStore:
         large = [id_ for id_, f in retired.items() if f.content_is_large]
         unneeded = drop_unneeded_content(connection, list(retired), large)
         return [(was, unneeded if i == 0 else ()) for i, was in enumerate(by_group)]
+
+    def _guarded_finish(self, connection: Connection, flat: Sequence[Finished]) -> Sequence[bool]:
+        """Whether each was recorded; an attempt that was not begun needs its entry still ready."""
+        node = self._node
+        known: dict[int, bool] = {}
+        for unbegun, most in ((False, EntryState.HELD), (True, EntryState.READY)):
+            rows = [_finish_row(f) for f in flat if f.unbegun is unbegun]
+            done = _finish.run(connection, rows, most=most, node=node.id, epoch=node.epoch)
+            known.update((row[0], was) for row, was in zip(rows, done, strict=True))
+        return [known[f.entry_id] for f in flat]
 
     def _recorded(
         self,
@@ -300,10 +327,11 @@ def _finish_row(f: Finished) -> Row:
         f.entry_id,
         int(retired),
         f.next_attempt_at,
-        int(f.uncounted_attempt),
+        int(f.unbegun),
         int(f.delay_reported),
         f.retired_until,
         f.event.kind.value if retired else None,
+        f.event.at,
     )
 
 

@@ -64,6 +64,7 @@ class _FileWriter:
         self._path, self._temporary = folder / name, folder / f"{name}.part"
         self._executor = executor
         self._file: BinaryIO | None = None
+        self._error: OSError | None = None  # what is written after it would leave a gap
         self._turn = DeferredLock()
 
     def append(self, data: bytes) -> Deferred[None]:
@@ -71,6 +72,15 @@ class _FileWriter:
         return self._turn.run(self._executor.run, self._append, data)
 
     def _append(self, data: bytes) -> None:
+        if self._error is not None:
+            raise self._error
+        try:
+            self._write(data)
+        except OSError as error:
+            self._error = error
+            raise
+
+    def _write(self, data: bytes) -> None:
         if self._file is None:
             descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._file = os.fdopen(descriptor, "wb", buffering=0)
@@ -83,6 +93,10 @@ class _FileWriter:
         return self._turn.run(self._executor.run, self._finish)
 
     def _finish(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._file is None:
+            self._write(b"")
         assert self._file is not None
         os.fsync(self._file.fileno())
         self._file.close()

@@ -20,8 +20,8 @@ _DIALECTS: dict[str, Any] = {
     "postgresql": postgresql.dialect(paramstyle="format"),
 }
 
-_CHUNKS = (64, 16, 4, 1)
-"""Rows per statement: few sizes, so that few texts are prepared."""
+ROWS_PER_STATEMENT = 64
+"""At the most; each count is a text of its own, and the driver keeps them all prepared."""
 
 Row = tuple[Any, ...]
 
@@ -32,12 +32,9 @@ def cursor_of(connection: Connection) -> Any:
 
 
 def chunked(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """``rows`` in runs of the sizes in ``_CHUNKS``."""
-    at = 0
-    for size in _CHUNKS:
-        while len(rows) - at >= size:
-            yield rows[at : at + size]
-            at += size
+    """``rows`` in runs of ROWS_PER_STATEMENT."""
+    starts = range(0, len(rows), ROWS_PER_STATEMENT)
+    return (rows[at : at + ROWS_PER_STATEMENT] for at in starts)
 
 
 class Prepared:
@@ -86,7 +83,8 @@ class Insert:
 
     def __init__(self, table: Table, columns: Sequence[str] | None = None) -> None:
         names = columns or [column.name for column in table.columns]
-        statement = insert(table).values({n: bindparam(n) for n in names})
+        # inline: a RETURNING for the key could not stand behind each of many rows.
+        statement = insert(table).inline().values({n: bindparam(n) for n in names})
         self._one = Prepared(statement, names)
         self._texts: dict[tuple[str, int], str] = {}
 
@@ -167,8 +165,9 @@ def delete_listed(
     """DELETE the rows whose ``column`` is one of ``ids``, unless ``but`` (SQL) holds."""
     if not ids:
         return
+    given: Any
     if connection.dialect.name == "postgresql":
-        listed, given = "= ANY(%s)", list(ids)  # type: Any
+        listed, given = "= ANY(%s)", list(ids)
     else:
         listed, given = "IN (SELECT value FROM json_each(?))", json.dumps(list(ids))
     text = f"DELETE FROM {table} WHERE {column} {listed} AND NOT ({but})"

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
-from mailrelay.storage.database import Database
+from mailrelay.storage.database import BUSY_TIMEOUT, Database, as_unavailable
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.queue import drop_unneeded_content
@@ -90,7 +90,7 @@ class Upkeep(MultiService):
         path = Path(f"{self._database.engine.url.database}-wal")
         done = self._database.readers.run(_checkpoint, self._database, path)
         done.addCallback(self._truncate_if_large)
-        return done.addErrback(_unless_unavailable)
+        return done.addErrback(as_unavailable).addErrback(_unless_unavailable)
 
     def _truncate_if_large(self, wal_bytes: int) -> object:
         if wal_bytes <= WAL_CEILING_BYTES:
@@ -164,9 +164,14 @@ class HeartbeatWatch:
     """Which nodes' counters stand still, by the observer's own monotonic clock."""
 
     _seen: dict[int, tuple[int, float]] = field(factory=dict)
+    _looked_at: float = 0.0
 
     def dead(self, counters: dict[int, int], now: float, *, own: int) -> list[int]:
         """Nodes that have not moved for DEAD_AFTER seconds; each is named once."""
+        if now - self._looked_at > DEAD_AFTER / 2:
+            # We could not look, so perhaps nobody could write: everybody gets the time anew.
+            self._seen = {id_: (counter, now) for id_, counter in counters.items()}
+        self._looked_at = now
         found = []
         for node_id, counter in counters.items():
             before = self._seen.get(node_id)
@@ -191,8 +196,11 @@ def _checkpoint(database: Database, wal: Path) -> int:
 def _truncate(engine: Engine) -> None:
     raw = engine.raw_connection()
     try:
+        # It waits for readers, and mail would wait for it: rather not now, but in a second.
+        raw.cursor().execute("PRAGMA busy_timeout = 20")
         raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
+        raw.cursor().execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
         raw.close()
 
 

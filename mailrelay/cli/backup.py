@@ -1,0 +1,136 @@
+"""``mailrelay backup``, ``restore`` and ``verify``."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from mailrelay.cli.output import fail, print_json
+from mailrelay.cli.target import config_option, directory_option, find_settings
+from mailrelay.config.settings import RelayHostSection, Settings
+from mailrelay.control.backup import BackupControl, CannotBackUp
+from mailrelay.net.privileges import give_away
+
+POSTGRES = """\
+the database is PostgreSQL, whose own tools copy it while it is used:
+  pg_dump --format=custom --file=mailrelay.dump DATABASE     (restore: pg_restore)
+It holds all messages. Copy beside it:"""
+
+
+@contextmanager
+def _controls() -> Iterator[BackupControl]:
+    from mailrelay.service import backup_control
+
+    try:
+        yield backup_control(time.time)
+    except CannotBackUp as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror}")
+
+
+@click.command()
+@config_option
+@directory_option
+@click.argument("target", metavar="TARGET_DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+def backup(config_file: Path | None, data_dir: Path | None, target: Path, as_json: bool) -> None:
+    """Copy everything to a new directory, while the server runs or not."""
+    settings = find_settings(config_file, data_dir)
+    base = config_file.absolute() if config_file and data_dir is None else None
+    extra = files_beside(settings, base)
+    if is_postgres(settings):
+        _refuse_postgres(extra)
+    with _controls() as control:
+        made = control.back_up(settings.storage.url, settings.data_dir, extra, target.absolute())
+    if as_json:
+        print_json({"directory": str(target), "files": made.files, "size_bytes": made.size_bytes})
+    else:
+        click.echo(f"{made.files} files, {made.size_bytes} bytes, are in {target}.")
+        click.echo("They hold mail, keys and password hashes: keep them as you keep those.")
+
+
+@click.command()
+@click.argument("backup_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("target", metavar="DATA_DIR", type=click.Path(path_type=Path))
+@click.option("--run-as", "user", help="As root: give DATA_DIR to this user, the server's.")
+def restore(backup_dir: Path, target: Path, user: str | None) -> None:
+    """Make DATA_DIR, new or empty, the data directory that was backed up."""
+    owner = _user(user) if user else None
+    with _controls() as control:
+        originals = control.restore(backup_dir.absolute(), target.absolute())
+        if owner is not None:
+            for folder in (target, *(p for p in target.iterdir() if p.is_dir())):
+                give_away(folder, owner.pw_uid, owner.pw_gid)
+    click.echo(f"{target} is restored. Set data_dir to it and start the server.")
+    for name, was in originals.items():
+        click.echo(f"  {target / name}  was  {was}")
+
+
+@click.command()
+@config_option
+@directory_option
+@click.option(
+    "--backup",
+    "backup_dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Look at this backup instead of the store.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def verify(
+    config_file: Path | None, data_dir: Path | None, backup_dir: Path | None, as_json: bool
+) -> None:
+    """Check that the store, or a backup, is whole; the server may run."""
+    with _controls() as control:
+        if backup_dir is not None:
+            found = control.verify_backup(backup_dir.absolute())
+        else:
+            settings = find_settings(config_file, data_dir)
+            if is_postgres(settings):
+                fail("the database is PostgreSQL: verify looks at SQLite; use pg_amcheck")
+            found = control.verify_store(settings.storage.url, settings.data_dir)
+    if as_json:
+        findings = [{"part": one.part, "text": one.text} for one in found]
+        print_json({"whole": not found, "findings": findings})
+    else:
+        for one in found:
+            click.echo(str(one))
+        click.echo(f"{len(found)} findings." if found else "Everything fits together.")
+    sys.exit(1 if found else 0)
+
+
+def is_postgres(settings: Settings) -> bool:
+    """Whether the database is a server's."""
+    return settings.storage.url.startswith("postgresql")
+
+
+def files_beside(settings: Settings, config_file: Path | None) -> list[Path]:
+    """The files that the store does not hold: configuration, certificate, key, passwords."""
+    found = [] if config_file is None else [config_file]
+    base = config_file.parent if config_file else settings.data_dir
+    found += [base / f for f in (settings.tls.certificate, settings.tls.private_key) if f]
+    hosts: list[RelayHostSection | None] = [settings.relay_host]
+    hosts += [route.relay_host for route in settings.route]
+    found += [base / host.password_file for host in hosts if host and host.password_file]
+    return found
+
+
+def _refuse_postgres(extra: list[Path]) -> NoReturn:
+    fail("\n".join([POSTGRES, *(f"  {path}" for path in extra)]))
+
+
+def _user(name: str) -> pwd.struct_passwd:
+    if os.geteuid() != 0:
+        fail("--run-as is for root")
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        fail(f"no user {name}: make it with useradd --system {name}")
