@@ -1,0 +1,150 @@
+"""What the directory's store must do on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
+from mailrelay.directory.model import Directory, Domain
+from mailrelay.smtp.address import Address
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.directory import changes_after, newest_change
+from mailrelay.storage.directory_records import DatabaseDirectory
+from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on
+
+ACCOUNT: dict[str, object] = {"full_name": "A User", "login_disabled": False, "used_bytes": 0}
+
+
+class DirectoryContract(Base):
+    """What DirectoryRecords must do on every database."""
+
+    def make_engine(self):
+        """See OnSQLite and OnPostgres."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """Make a directory with one domain, account and address."""
+        self.database: Database = database_on(self, self.make_engine())
+        self.records = DatabaseDirectory(self.database, lambda: 1234.0)
+        self.done(self.records.add_domain("op", Domain(0, "example.org", separator="-")))
+        self.account_id = self.done(self.records.add_account("op", "user", ACCOUNT))
+        self.done(self.records.add_address("op", "user", "example.org", "user"))
+
+    def done(self, asked: Deferred[Any]) -> Any:
+        """The result."""
+        return self.successResultOf(asked)
+
+    def loaded(self) -> Directory:
+        """The snapshot as another process would read it."""
+        directory: Directory = self.done(self.records.load())
+        return directory
+
+    def refused(self, error: type[Exception], ask: Callable[[], Deferred[Any]]) -> None:
+        """``ask`` is refused, and changes nothing: nobody is told, nothing is audited."""
+        before = (self.loaded(), self.changes(), self.audit())
+        self.failureResultOf(ask(), error)
+        self.assertEqual((self.loaded(), self.changes(), self.audit()), before)
+
+    def changes(self) -> list[tuple[int, str]]:
+        """What running processes are told."""
+        return self.done(self.database.read(lambda c: changes_after(c, 0)))  # type: ignore[no-any-return]
+
+    def audit(self) -> list[tuple[Any, ...]]:
+        """Who did what."""
+        audit = tables.audit.c
+        wanted = select(audit.at, audit.actor, audit.action, audit.subject).order_by(audit.id)
+        read = self.database.read(lambda c: [tuple(row) for row in c.execute(wanted)])
+        return self.done(read)  # type: ignore[no-any-return]
+
+    def test_loaded_as_stored(self) -> None:
+        """A snapshot resolves what was added."""
+        directory = self.loaded()
+        account = directory.resolve(Address("user-tag", "example.org"))
+        self.assertEqual(account, directory.accounts[self.account_id])
+        self.assertEqual(directory.accounts[self.account_id].full_name, "A User")
+
+    def test_everything_is_told_and_audited(self) -> None:
+        """Each change is in the change table and the audit, in its own transaction."""
+        self.assertEqual([kind for _, kind in self.changes()], ["directory"] * 3)
+        expected = [
+            (1234.0, "op", "domain add", "example.org"),
+            (1234.0, "op", "account add", "user"),
+            (1234.0, "op", "address add", "user@example.org user"),
+        ]
+        self.assertEqual(self.audit(), expected)
+
+    def test_changes_after(self) -> None:
+        """A reader gets what is behind its position, and the newest position to start from."""
+        newest = self.done(self.database.read(newest_change))
+        self.done(self.records.set_setting("op", "name", "value"))
+        behind = self.done(self.database.read(lambda c: changes_after(c, newest)))
+        self.assertEqual([kind for _, kind in behind], ["directory"])
+
+    def test_settings(self) -> None:
+        """A setting is read as written, changed in place, and its value is not audited."""
+        self.assertIsNone(self.done(self.records.setting("key")))
+        for value in ("old", "secret"):
+            self.done(self.records.set_setting("op", "key", value))
+        self.assertEqual(self.done(self.records.setting("key")), "secret")
+        self.assertNotIn("secret", str(self.audit()))
+
+    def test_twice(self) -> None:
+        """What is there already is refused."""
+        add = self.records
+        self.refused(AlreadyThere, lambda: add.add_domain("op", Domain(0, "example.org")))
+        self.refused(AlreadyThere, lambda: add.add_account("op", "user", ACCOUNT))
+        self.refused(AlreadyThere, lambda: add.add_address("op", "user", "example.org", "user"))
+
+    def test_not_there(self) -> None:
+        """What is not there can be neither changed, used nor removed."""
+        r = self.records
+        for ask in (
+            lambda: r.set_domain("op", "x.example", {"disabled": True}),
+            lambda: r.remove_domain("op", "x.example"),
+            lambda: r.set_account("op", "nobody", {"full_name": "x"}),
+            lambda: r.remove_account("op", "nobody"),
+            lambda: r.add_address("op", "a", "x.example", "user"),
+            lambda: r.add_address("op", "a", "example.org", "nobody"),
+            lambda: r.remove_address("op", "nobody", "example.org"),
+        ):
+            self.refused(NoSuch, ask)
+
+    def test_in_use(self) -> None:
+        """Domains with addresses and accounts with addresses stay."""
+        self.refused(InUse, lambda: self.records.remove_domain("op", "example.org"))
+        self.refused(InUse, lambda: self.records.remove_account("op", "user"))
+
+    def test_changed(self) -> None:
+        """Columns are changed one by one."""
+        self.done(self.records.set_domain("op", "example.org", {"disabled": True}))
+        self.done(self.records.set_account("op", "user", {"quota_bytes": 5}))
+        directory = self.loaded()
+        self.assertEqual(directory.domains["example.org"].separator, "-")
+        self.assertTrue(directory.domains["example.org"].disabled)
+        account = directory.accounts[self.account_id]
+        self.assertEqual((account.quota_bytes, account.full_name), (5, "A User"))
+
+    def test_removed(self) -> None:
+        """Address, account and domain can be removed in this order."""
+        self.done(self.records.remove_address("op", "user", "example.org"))
+        self.done(self.records.remove_account("op", "user"))
+        self.done(self.records.remove_domain("op", "example.org"))
+        self.assertEqual(self.loaded(), Directory())
+
+
+class SQLiteTests(DirectoryContract, OnSQLite, TestCase):
+    """On SQLite."""
+
+    make_engine = OnSQLite.make_engine
+
+
+class PostgresTests(DirectoryContract, OnPostgres, TestCase):
+    """On PostgreSQL."""
+
+    make_engine = OnPostgres.make_engine
