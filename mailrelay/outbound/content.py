@@ -79,9 +79,10 @@ class _Sending:
         if self._over:
             return
         self._offset += len(block)
-        if block:
+        if block and self._handed_over + len(block) <= self._outgoing.size_bytes:
             self._write(block)
         else:
+            self._handed_over += len(block)
             self._transport.unregisterProducer()
             self._end()
 
@@ -91,8 +92,6 @@ class _Sending:
 
     def _write(self, data: bytes) -> None:
         self._handed_over += len(data)
-        if self._handed_over > self._outgoing.size_bytes:
-            return  # after BDAT it would be read as commands
         if data:
             write_now(self._transport, self._stuffer.chunk(data) if self._stuffer else data)
 
@@ -100,6 +99,7 @@ class _Sending:
         self._over = True
         if self._handed_over != self._outgoing.size_bytes:
             said = self._outgoing.size_bytes
+            # Ended with a dot it would pass for whole; beyond BDAT's size it would be commands.
             incomplete = ContentIncomplete(f"{self._handed_over} bytes instead of {said}")
             self.finished.errback(incomplete)
             return

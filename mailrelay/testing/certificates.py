@@ -11,7 +11,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL import crypto
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion
 
 DAY = timedelta(days=1)
@@ -62,8 +61,8 @@ class Authority:
             else {"insecurelyLowerMinimumTo": TLSVersion.TLSv1_0, "lowerMaximumSecurityTo": highest}
         )
         return CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(key),
-            certificate=crypto.X509.from_cryptography(certificate),
+            privateKey=key,  # type: ignore[arg-type]  # so is PKey
+            certificate=certificate,  # type: ignore[arg-type]  # X509 is deprecated
             **versions,
         )
 
