@@ -225,7 +225,8 @@ class Server(MultiService):
 
     def _factory(self, section: ListenerSection) -> IProtocolFactory:
         if section.role in HTTP_ROLES:
-            site: Any = monitor_site(Monitor(self.health, self._scrape), self._s.reactor)
+            monitor = Monitor(self.health, self._scrape, is_open=section.monitoring)
+            site: Any = monitor_site(monitor, self._s.reactor)
             if section.role == "https":
                 assert self._certificate is not None
                 return TLSFactory(self._certificate, site)
@@ -264,6 +265,8 @@ class Server(MultiService):
         self._mail_log.record(events)
         self.metrics.count(events)
         for event in events:
+            if event.kind in (EventKind.DELIVERED, EventKind.FAILED):
+                self._cache.forget(event.message_id)
             if event.kind is EventKind.ACCEPTED and event.account_id is not None:
                 count = event.data.get("recipient_count", 1)
                 self._daily.sent(event.account_id, int(str(count)))

@@ -54,7 +54,7 @@ def local_settings(
         "https": ports.https,
     }
     listeners = [
-        ListenerSection(role, endpoint(ip, port), auth_without_tls=True)
+        ListenerSection(role, endpoint(ip, port), auth_without_tls=True, monitoring=True)
         for role, port in roles.items()
         for ip in ips
     ]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import click
 
 from mailrelay import __version__
+from mailrelay.cli.backup import backup, restore, verify
+from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import account, address, domain
 from mailrelay.cli.localserve import localserve
 from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired
+from mailrelay.cli.quickstart import quickstart
+from mailrelay.cli.sendmail import sendmail
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,11 +23,17 @@ def main() -> None:
 
 for command in (
     localserve,
+    quickstart,
+    check_config,
     queue,
     retired,
     message,
     domain,
     account,
     address,
+    backup,
+    restore,
+    verify,
+    sendmail,
 ):
     main.add_command(command)

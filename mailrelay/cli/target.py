@@ -21,6 +21,7 @@ from mailrelay.cli.output import fail
 from mailrelay.config.load import BadConfiguration, load_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
+from mailrelay.net.privileges import CannotDropPrivileges, check_code_is_readable
 from mailrelay.queue.store import StoreUnavailable
 
 T = TypeVar("T")
@@ -76,6 +77,10 @@ def become_owner(data_dir: Path) -> None:
     if status.st_uid != 0:
         os.setegid(status.st_gid)
         os.seteuid(status.st_uid)
+        try:
+            check_code_is_readable(f"the owner of {data_dir}")
+        except CannotDropPrivileges as error:
+            fail(str(error), EX_CONFIG)
 
 
 config_option = click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.endpoints import serverFromString
 
 from mailrelay.config.read import Problem, Reader
 from mailrelay.config.settings import (
@@ -59,7 +61,9 @@ def parse_settings(text: str, environment: Mapping[str, str], *, file: str, base
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadConfiguration(file, [Problem("", f"is not TOML: {error}")]) from error
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else 0
+        raise BadConfiguration(file, [Problem("", f"is not TOML: {error}", line)]) from error
     reader = Reader(text)
     override(table, environment, reader)
     settings: Settings | None = reader.read(Settings, table)
@@ -181,6 +185,11 @@ def _check_listener(
         reader.problem(f"{place}.role", f"{listener.role} needs [tls] certificate and private_key")
     if listener.endpoint.split(":")[0] not in ("tcp", "tcp6", "unix", "systemd"):
         reader.problem(f"{place}.endpoint", "must begin with tcp:, tcp6:, unix: or systemd:")
+        return
+    try:
+        serverFromString(None, listener.endpoint)
+    except (ValueError, TypeError, LookupError) as error:
+        reader.problem(f"{place}.endpoint", f"is no Twisted endpoint string: {error}")
 
 
 def _check_route(route: RouteSection, reader: Reader, place: str) -> None:

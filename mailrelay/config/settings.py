@@ -35,6 +35,9 @@ class ListenerSection:
     hide_submitters: bool = field(
         default=True, metadata=_doc("keep the address of who logged in out of the Received field")
     )
+    monitoring: bool = field(
+        default=False, metadata=_doc("answer /metrics and /healthz here; not on a public address")
+    )
     limits: Limits | None = field(
         default=None, metadata=_doc("limits of this listener; [limits] for those not given")
     )

@@ -85,6 +85,8 @@ class BackupControl:
         database = self.snapshots.database_file(url, data_dir)
         if database is None:
             raise CannotBackUp("the database is not a file")
+        if not database.exists():
+            raise CannotBackUp(f"there is no database {database}")
         _make_empty(target)
         (target / DATA).mkdir(mode=0o700)
         copy = target / DATA / database.name

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -50,8 +52,36 @@ def drop_privileges(user: str, data_dir: Path) -> None:
     try:
         os.setuid(0)
     except PermissionError:
+        check_code_is_readable(user)
         return
     raise CannotDropPrivileges(f"root could be regained after becoming {user}")
+
+
+def check_code_is_readable(user: str) -> None:
+    """Python loads modules when they are first used, which is also after the change of user.
+
+    Raises: CannotDropPrivileges when the effective user cannot read them.
+    """
+    for file in (os.__file__, __file__):
+        if not os.access(file, os.R_OK, effective_ids=True):
+            raise CannotDropPrivileges(
+                f"{user} cannot read {file}: install Python and mailrelay where it can"
+            )
+
+
+@contextmanager
+def acting_as(uid: int, gid: int) -> Iterator[None]:
+    """As root, be another user for a while; others are themselves all the time."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(os.getgid())
 
 
 def give_away(data_dir: Path, uid: int, gid: int) -> None:

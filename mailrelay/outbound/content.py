@@ -79,10 +79,13 @@ class _Sending:
         if self._over:
             return
         self._offset += len(block)
-        if block and self._handed_over + len(block) <= self._outgoing.size_bytes:
+        size = self._outgoing.size_bytes
+        if block and self._handed_over + len(block) <= size:
             self._write(block)
         else:
             self._handed_over += len(block)
+            size = 0
+        if self._handed_over >= size:  # at once: after BDAT's last byte the answer may come
             self._transport.unregisterProducer()
             self._end()
 
@@ -92,8 +95,8 @@ class _Sending:
 
     def _write(self, data: bytes) -> None:
         self._handed_over += len(data)
-        if data:
-            write_now(self._transport, self._stuffer.chunk(data) if self._stuffer else data)
+        if data:  # by way of the reactor, which asks for more when this is sent
+            self._transport.write(self._stuffer.chunk(data) if self._stuffer else data)
 
     def _end(self) -> None:
         self._over = True

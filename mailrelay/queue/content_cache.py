@@ -16,7 +16,7 @@ class ContentCache:
     """The newest small contents, ``most_bytes`` in all; ``read`` is asked for the others."""
 
     read: Callable[[int], Deferred[Content]]
-    most_bytes: int = 64 * 1024 * 1024
+    most_bytes: int = 32 * 1024 * 1024
     _kept: OrderedDict[int, Content] = field(factory=OrderedDict)
     _bytes: int = 0
 

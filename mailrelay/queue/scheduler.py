@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mailrelay.queue.destination import Backlog, BackOff, Destination
-from mailrelay.queue.entry import Begun, Entry
+from mailrelay.queue.entry import Begun, Entry, NewMessage
 from mailrelay.queue.outcome import Deferral, outcome_of_error
 from mailrelay.queue.report import Reporter, admitted
 from mailrelay.queue.schedule import RetryProfile, next_attempt_at
@@ -74,7 +74,9 @@ class Scheduler(Service):
         self._rules = Rules(settings.profile, settings.retired_kept_for)
         self._backlogs: dict[str, Backlog] = {}
         self._in_memory = 0  # waiting or under attempt
-        self._store_has_more = True  # due entries may wait in the store alone
+        # Why due entries may wait in the store alone: no room in memory, or not in their lane.
+        self._window_was_full = False
+        self._full_destinations: set[str] = set()
         self._filling = False
         self._fill_again = False  # asked for while filling
         self._timer: IDelayedCall | None = None
@@ -134,7 +136,7 @@ class Scheduler(Service):
                 backlog = self._push(entry)
                 touched[backlog.destination.key] = backlog
             elif entry.next_attempt_at <= now:
-                self._store_has_more = True
+                self._left_behind(entry)
             else:
                 self._wake_after(entry.next_attempt_at - now)
         for backlog in touched.values():
@@ -142,8 +144,16 @@ class Scheduler(Service):
 
     def wake(self) -> None:
         """Look at the store now: something there changed, or may have."""
-        self._store_has_more = True
         self._wake_after(0.0)
+
+    def _left_behind(self, entry: Entry) -> None:
+        """A due entry stays in the store: remember what it waits for."""
+        if self._in_memory >= self._settings.window:
+            self._window_was_full = True
+        elif isinstance(entry.destination, Destination):
+            self._full_destinations.add(entry.destination.key)
+        else:
+            self._wake_after(0.0)
 
     def reconfigure(self, settings: QueueSettings) -> None:
         """Go on with other settings; attempts under way keep theirs."""
@@ -181,9 +191,10 @@ class Scheduler(Service):
         idle = not backlog.size and not backlog.active
         if idle and not backlog.failures:
             self._backlogs.pop(backlog.destination.key, None)
-        if self._store_has_more and (
-            self._in_memory <= self._settings.window // 2
-            and backlog.size <= self._settings.window_per_lane // 2
+        window_free = self._in_memory <= self._settings.window // 2
+        lane_free = backlog.size <= self._settings.window_per_lane // 2
+        if (self._window_was_full and window_free) or (
+            lane_free and backlog.destination.key in self._full_destinations
         ):
             self._fill()
 
@@ -208,20 +219,20 @@ class Scheduler(Service):
         self._wake_after(STORE_RETRY_AFTER)
 
     async def _fill_window(self) -> None:
-        self._store_has_more = False
+        self._window_was_full = False
+        self._full_destinations.clear()
         await self._notice_clock_step()
         while self.running:
             room = self._settings.window - self._in_memory
             batch = min(room, self._settings.claim_batch)
             if batch <= 0:
-                self._store_has_more = True
+                self._window_was_full = True
                 break
             full = self._full_lanes()
             claimed = await self._o.store.claim_due(self._o.now(), batch, full)
             for entry in claimed:
                 self._push(entry)
             if len(claimed) < batch:
-                self._store_has_more = self._store_has_more or bool(full)
                 break
         for backlog in list(self._backlogs.values()):
             self._pump(backlog)
@@ -234,13 +245,13 @@ class Scheduler(Service):
             self._wake_after(LONGEST_SLEEP)
 
     def _full_lanes(self) -> list[int]:
-        most = self._settings.window_per_lane
-        return [
-            backlog.destination.lane(account)
-            for backlog in self._backlogs.values()
-            for account, size in backlog.accounts()
-            if size >= most
-        ]
+        full = []
+        for backlog in self._backlogs.values():
+            for account, size in backlog.accounts():
+                if size >= self._settings.window_per_lane:
+                    full.append(backlog.destination.lane(account))
+                    self._full_destinations.add(backlog.destination.key)
+        return full
 
     async def _notice_clock_step(self) -> None:
         """Move the stored times when the wall clock was set (design: time is injected)."""
@@ -361,13 +372,23 @@ class Scheduler(Service):
             self._wake_after(settlement.next_attempt_at - self._o.now())
 
     async def _record(self, job: Job, settlement: Settlement) -> None:
-        made = await self._o.reporter.reports(
-            job.message, settlement.reports, settlement.next_attempt_at
-        )
+        made = await self._reports(job, settlement)
         reports = [admitted(report, self.admit) for report in made]
         await self._o.store.finish_attempts(settlement.finished, reports)
         for report in reports:
             self.enqueue(report.entries)
+
+    async def _reports(self, job: Job, settlement: Settlement) -> Sequence[NewMessage]:
+        """The DSNs; without them rather than without the outcome, when one cannot be made."""
+        try:
+            return await self._o.reporter.reports(
+                job.message, settlement.reports, settlement.next_attempt_at
+            )
+        except StoreUnavailable:
+            raise
+        except Exception:
+            self._log.failure("no DSN could be made for message {id}", id=job.message.id)
+            return []
 
     # Time
 
@@ -391,7 +412,6 @@ class Scheduler(Service):
 
     def _woken(self) -> None:
         self._timer = None
-        self._store_has_more = True
         self._fill()
 
     def _cancel_timer(self) -> None:

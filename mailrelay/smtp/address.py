@@ -60,6 +60,8 @@ class Address:
 
 
 def _checked(localpart: str, domain: str) -> Address:
+    if not localpart.isprintable():
+        raise MalformedAddress("localpart has control or formatting characters")
     if len(localpart.encode("utf-8", "surrogateescape")) > MAX_LOCALPART_BYTES:
         raise MalformedAddress("localpart longer than 64 bytes")
     address = Address(localpart, domain)

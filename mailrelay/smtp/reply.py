@@ -120,7 +120,7 @@ class ReplyLine:
         if match is None:
             raise MalformedReply(f"not an SMTP reply: {printable(line[:200].decode('latin-1'))}")
         code, mark, text = match.groups()
-        return cls(int(code), printable(text.decode("utf-8", "replace")), mark == b"-")
+        return cls(int(code), printable((text or b"").decode("utf-8", "replace")), mark == b"-")
 
 
 @lru_cache(maxsize=1024)

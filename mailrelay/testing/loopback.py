@@ -183,7 +183,9 @@ def make_settings(
     certificate, key = data_dir / "test.pem", data_dir / "test-key.pem"
     if not certificate.exists():
         make_self_signed(certificate, key, ["localhost", "127.0.0.1"], time.time())
-    listeners = [ListenerSection(role, "tcp:0:interface=127.0.0.1") for role in roles]
+    listeners = [
+        ListenerSection(role, "tcp:0:interface=127.0.0.1", monitoring=True) for role in roles
+    ]
     plain = Settings(
         "mx.example.org",
         data_dir,

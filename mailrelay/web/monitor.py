@@ -11,8 +11,6 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from mailrelay import __version__
-
 HEADERS = {
     b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
     b"X-Content-Type-Options": b"nosniff",
@@ -35,17 +33,22 @@ class Monitor:
 
     health: Callable[[], Health]
     metrics: Callable[[], Awaitable[bytes]]
+    is_open: bool = True  # whether this listener may tell: figures are not for everybody
     app = Klein()
 
     @app.route("/healthz")
     def healthz(self, request: IRequest) -> bytes:
         """200 when mail can be accepted now, else 503."""
+        if not self.is_open:
+            return _not_here(request)
         state = self.health()
         return _answer(request, 200 if state.well else 503, f"{state.text}\n")
 
     @app.route("/metrics")
     async def scrape(self, request: IRequest) -> bytes:
         """What Prometheus reads."""
+        if not self.is_open:
+            return _not_here(request)
         text = await self.metrics()
         _answer(request, 200, "")
         request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
@@ -54,12 +57,16 @@ class Monitor:
     @app.route("/")
     def index(self, request: IRequest) -> bytes:
         """What there is."""
-        return _answer(request, 200, f"mailrelay {__version__}\n/healthz\n/metrics\n")
+        return _answer(request, 200, "mailrelay\n")
 
     def resource(self) -> IResource:
         """The pages as a resource."""
         resource: IResource = self.app.resource()
         return resource
+
+
+def _not_here(request: IRequest) -> bytes:
+    return _answer(request, 404, "not here\n")
 
 
 def _answer(request: Any, code: int, text: str) -> bytes:

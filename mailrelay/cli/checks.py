@@ -1,0 +1,210 @@
+"""``mailrelay check-config``: everything that is wrong, at once, with its place and a remedy."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+from attrs import frozen
+from cryptography import x509
+
+from mailrelay.cli.output import fail, print_json
+from mailrelay.cli.target import EX_CONFIG, EX_USAGE
+from mailrelay.config.load import BadConfiguration, load_settings
+from mailrelay.config.read import Problem, line_of
+from mailrelay.config.settings import SMTP_ROLES, Settings
+from mailrelay.net.privileges import CannotDropPrivileges, refuse_root
+from mailrelay.net.tls import ServerCertificate, UnusableCertificate
+
+RENEW_WITHIN = timedelta(days=14)
+
+
+@frozen
+class Remark:
+    """A problem, which keeps the server from starting, or a warning, which does not."""
+
+    place: str
+    text: str
+    is_problem: bool = False
+    line: int = 0
+
+
+@click.command("check-config")
+@click.argument("file", required=False, envvar="MAILRELAY_CONFIG", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+def check_config(file: Path | None, as_json: bool) -> None:
+    """Check a configuration file; $MAILRELAY_CONFIG when none is given."""
+    if file is None:
+        fail("which file? Name it, or set MAILRELAY_CONFIG", EX_USAGE)
+    remarks = check(file)
+    problems = [one for one in remarks if one.is_problem]
+    if as_json:
+        print_json(
+            {
+                "file": str(file),
+                "usable": not problems,
+                "problems": [_object(one) for one in problems],
+                "warnings": [_object(one) for one in remarks if not one.is_problem],
+            }
+        )
+    else:
+        for one in remarks:
+            click.echo(f"{file}:{one.line}: {_text(one)}" if one.line else f"{file}: {_text(one)}")
+        if not problems:
+            click.echo(f"{file} can be used.")
+    sys.exit(EX_CONFIG if problems else 0)
+
+
+def check(file: Path) -> list[Remark]:
+    """What is to be said about ``file``, problems first."""
+    try:
+        settings = load_settings(file.absolute(), os.environ)
+    except BadConfiguration as error:
+        return [_remark(problem) for problem in error.problems]
+    text = file.read_text(encoding="utf-8")
+    found = []
+    for look in (_tls, _listeners, _user, _data_dir, _storage, _relay):
+        for one in look(settings):
+            line = line_of(text, one.place)
+            found.append(Remark(one.place, one.text, one.is_problem, line))
+    return sorted(found, key=lambda one: not one.is_problem)
+
+
+def _remark(problem: Problem) -> Remark:
+    return Remark(problem.place, problem.text, True, problem.line)
+
+
+def _object(one: Remark) -> dict[str, object]:
+    return {"line": one.line or None, "place": one.place, "text": one.text}
+
+
+def _text(one: Remark) -> str:
+    level = "" if one.is_problem else "warning: "
+    return f"{level}{one.place}: {one.text}" if one.place else f"{level}{one.text}"
+
+
+def _tls(settings: Settings) -> Iterator[Remark]:
+    """The files belong together, can be read, are still valid and name the server."""
+    if not settings.tls.certificate:
+        for i, listener in enumerate(settings.listener, 1):
+            if listener.role == "submission" and not listener.auth_without_tls:
+                place = f"listener[{i}].role"
+                yield Remark(place, "nobody can log in without TLS: set [tls] certificate")
+        return
+    certificate = Path(settings.tls.certificate)
+    try:
+        ServerCertificate(certificate, Path(settings.tls.private_key)).load()
+        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    except (UnusableCertificate, ValueError, OSError) as error:
+        yield Remark("tls.certificate", str(error), is_problem=True)
+        return
+    place = "tls.certificate"
+    now, end = datetime.now(UTC), first.not_valid_after_utc
+    if end < now:
+        yield Remark(place, f"it was valid until {end:%Y-%m-%d}: renew it")
+    elif end < now + RENEW_WITHIN:
+        yield Remark(place, f"it is valid until {end:%Y-%m-%d} only: renew it")
+    if first.not_valid_before_utc > now:
+        yield Remark(place, f"it is not valid before {first.not_valid_before_utc:%Y-%m-%d}")
+    if not _names(first, settings.hostname.lower()):
+        yield Remark(place, f"it does not name {settings.hostname}: clients will not believe it")
+
+
+def _names(certificate: x509.Certificate, hostname: str) -> bool:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return False
+    names = {name.lower() for name in extension.value.get_values_for_type(x509.DNSName)}
+    return hostname in names or f"*.{hostname.partition('.')[2]}" in names
+
+
+def _listeners(settings: Settings) -> Iterator[Remark]:
+    """They can be bound, each once, and offer no password in clear to a network."""
+    seen: dict[str, int] = {}
+    lowest = first_free_port()
+    for i, listener in enumerate(settings.listener, 1):
+        place, parts = f"listener[{i}].endpoint", listener.endpoint.split(":")
+        port = int(parts[1]) if parts[0].startswith("tcp") and parts[1:2][0].isdigit() else 0
+        if port and port < lowest and os.geteuid() != 0:
+            yield Remark(place, f"port {port} needs a start as root, or CAP_NET_BIND_SERVICE")
+        if port and listener.endpoint in seen:
+            other = seen[listener.endpoint]
+            yield Remark(place, f"listener[{other}] has the same: keep one", is_problem=True)
+        seen[listener.endpoint] = i
+        is_local = "interface=127." in listener.endpoint or "interface=\\:\\:1" in listener.endpoint
+        if listener.auth_without_tls and listener.role in SMTP_ROLES and not is_local:
+            place = f"listener[{i}].auth_without_tls"
+            yield Remark(place, "passwords go over the network in clear: take it out")
+    if settings.localserve:
+        yield Remark("localserve", "takes every recipient and sends nothing out: not for servers")
+
+
+def first_free_port() -> int:
+    """The lowest port that any user may bind."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
+
+
+def _user(settings: Settings) -> Iterator[Remark]:
+    """The server can become its user, or is allowed to stay root."""
+    if settings.run_as:
+        try:
+            pwd.getpwnam(settings.run_as)
+        except KeyError:
+            remedy = f"no user {settings.run_as}: make it with useradd --system {settings.run_as}"
+            yield Remark("run_as", remedy, is_problem=True)
+    else:
+        try:
+            refuse_root("", allow_root=settings.allow_root)
+        except CannotDropPrivileges as error:
+            yield Remark("run_as", str(error), is_problem=True)
+
+
+def _data_dir(settings: Settings) -> Iterator[Remark]:
+    """The server's user can get there, and nobody else in."""
+    path = settings.data_dir
+    if not path.exists():
+        yield Remark("data_dir", f"{path} will be made at the first start")
+        return
+    if not path.is_dir():
+        yield Remark("data_dir", f"{path} is no directory", is_problem=True)
+        return
+    status = path.stat()
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Remark("data_dir", f"others can look into it: chmod 700 {path}")
+    if os.geteuid() != 0 and status.st_uid != os.geteuid():
+        yield Remark("data_dir", f"{path} belongs to another user than you")
+
+
+def _storage(settings: Settings) -> Iterator[Remark]:
+    """The database is of a kind that there is, with its driver."""
+    kind = settings.storage.url.split(":")[0].split("+")[0]
+    if kind not in ("sqlite", "postgresql"):
+        text = "must begin with sqlite:/// or postgresql+psycopg://"
+        yield Remark("storage.url", text, is_problem=True)
+    if kind == "postgresql" and find_spec("psycopg") is None:
+        text = "needs psycopg: pip install 'mailrelay[postgres]'"
+        yield Remark("storage.url", text, is_problem=True)
+
+
+def _relay(settings: Settings) -> Iterator[Remark]:
+    """Credentials are not sent in clear without being asked to."""
+    hosts = [("relay_host", settings.relay_host)]
+    hosts += [(f"route[{i}].relay_host", r.relay_host) for i, r in enumerate(settings.route, 1)]
+    for place, host in hosts:
+        if host is None or not host.username:
+            continue
+        if not host.password:
+            yield Remark(place, "a username without password: set password or password_file")
+        if host.auth_without_tls:
+            yield Remark(f"{place}.auth_without_tls", "the password may be sent in clear")

@@ -1,0 +1,349 @@
+"""``mailrelay quickstart``: a server for one domain, from nothing, ready to be started."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import click
+from attrs import frozen
+
+from mailrelay.cli.output import fail
+from mailrelay.cli.passwords import read_password
+from mailrelay.cli.target import EX_CONFIG, opened, settled
+from mailrelay.config.load import BadConfiguration, load_settings
+from mailrelay.control.bootstrap import FirstAccount, bootstrap
+from mailrelay.control.directory import check_password_length
+from mailrelay.control.errors import Refusal
+from mailrelay.net.certificates import make_self_signed
+from mailrelay.net.privileges import CannotDropPrivileges, acting_as, check_code_is_readable
+from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
+
+CONFIG_NAME, DATA_NAME = "mailrelay.toml", "data"
+CERTIFICATE, PRIVATE_KEY = "tls.pem", "tls-key.pem"
+
+TEMPLATE = """\
+# mailrelay for {domain}.  Look at it after a change: mailrelay check-config {file}
+# What is commented out shows the default.  Relative paths are below this file's directory.
+# Domains, accounts and addresses are not here: mailrelay domain|account|address --help
+
+hostname = "{hostname}"         # in greetings and trace; its address should name it in reverse
+data_dir = "{data}"                    # database, spool and keys; only the server's user enters
+{run_as}
+# allow_root = false               # stay root when started as root
+# node = "main"                    # this process's name among those that share a database
+# trusted_networks = []            # may relay without login, such as ["192.0.2.0/24"]
+# stop_grace = 20.0                # seconds that transactions under way get at a stop
+
+# Mail from other servers.
+[[listener]]
+role = "mx"
+endpoint = "tcp:25"
+# proxy_protocol = false           # expect a PROXY header first; only behind a proxy
+
+# Mail from your people and programs, who log in: STARTTLS, and TLS from the first byte.
+[[listener]]
+role = "submission"
+endpoint = "tcp:587"
+# hide_submitters = true           # keep their addresses out of the Received field
+# repair_newlines = false          # make bare CR and LF in content CRLF, do not refuse them
+
+[[listener]]
+role = "submissions"
+endpoint = "tcp:465"
+
+# /healthz and /metrics, for this machine only.
+[[listener]]
+role = "http"
+endpoint = "tcp:8080:interface=127.0.0.1"
+
+[[listener]]
+role = "https"
+endpoint = "tcp:443"
+
+[tls]
+certificate = "{data}/{certificate}"     # self-signed: put one here that others believe
+private_key = "{data}/{private_key}"
+
+[storage]
+# url = "sqlite:///mailrelay.db"   # or postgresql+psycopg://USER@HOST/DATABASE
+# min_free_bytes = 67108864        # with less room on the disk, mail is answered 452 4.3.1
+
+# Send everything through another server instead of to MX hosts.
+# [relay_host]
+# host = "smtp.example.net"
+# port = 587                       # 465 implies TLS from the first byte
+# tls = "verify"                   # none, may, encrypt or verify
+# username = "user"
+# password_file = "relay-password" # its first line
+
+# The first route that fits a recipient's domain decides, before [relay_host].
+# [[route]]
+# domain = ".example.com"          # those below it; a domain itself, or *
+# mx = true                        # or discard = true, or relay_host = {{ host = "..." }}
+
+[limits]
+# message_bytes = 104857600        # 552 5.3.4
+# recipients = 1000                # 452 4.5.3
+# connections = 10000              # 421 4.7.0
+# connections_per_address = 100    # 421 4.7.0; IPv6 by /64
+# errors = 20                      # 421 4.7.0
+# idle_after = 300.0               # seconds; 421 4.4.2
+# received_fields = 50             # 554 5.4.6
+
+[queue]
+# retry_profile = "default"        # or "mox"
+# first_retry_after = 450.0        # seconds; doubles each time
+# longest_retry_after = 14400.0
+# give_up_after = 432000.0
+# delay_dsn_after = 7200.0         # when the sender is told that it takes long
+# concurrency_per_destination = 10
+# recipients_per_attempt = 100
+# retired_keep_after = 259200.0    # how long what is done stays visible
+
+[login]
+# failures_per_minute = 10         # from one address
+# failures_per_day = 50
+# account_failures_per_hour = 100  # from addresses where it never succeeded
+
+[dns]
+# nameservers = []                 # the system's when empty
+# timeout = 10.0
+
+[smtp_out]
+# ehlo_name = ""                   # hostname when empty
+# source_ipv4 = ""                 # address to connect from
+# source_ipv6 = ""
+# ipv6 = true
+# mx_tls = "may"                   # none, may, encrypt or verify
+# command_timeout = 300.0
+# connect_timeout = 30.0
+
+[log]
+# mail_log = "-"                   # a file, - for standard output, empty for none
+# format = "human"                 # or "json"
+# level = "info"                   # debug, info, warn, error or critical
+"""
+
+NEXT = """\
+{domain} is prepared in {directory}.
+
+  account         {account}, address {address}{password}
+  admin password  {admin}
+                  (shown this once; only its hash is kept)
+
+Next, in this order:
+
+1. DNS, where {domain} is served:
+     {hostname}.  A and AAAA  the addresses of this machine
+     {domain}.  MX 10  {hostname}.
+     {domain}.  TXT  "v=spf1 mx -all"
+   and, where your addresses come from, their reverse names: {hostname}
+2. A certificate that others believe, in place of the self-signed one:
+     {data}/{certificate} and {data}/{private_key}
+3. Check:
+     mailrelay check-config {file}
+4. Start{start}:
+     twistd -n mailrelay --config {file}
+5. Log in to {hostname}, port 465 (TLS) or 587 (STARTTLS), as {address}; then
+     mailrelay queue list --config {file}
+"""
+
+
+@frozen
+class Plan:
+    """What quickstart is going to make."""
+
+    address: Address
+    hostname: str
+    directory: Path
+    owner: pwd.struct_passwd | None  # run_as; None for the user who runs the command
+
+    @property
+    def file(self) -> Path:
+        """The configuration."""
+        return self.directory / CONFIG_NAME
+
+    @property
+    def data_dir(self) -> Path:
+        """What the server writes."""
+        return self.directory / DATA_NAME
+
+
+@click.command()
+@click.argument("domain")
+@click.argument("localpart")
+@click.option("--run-as", help="User to become once the ports are bound; needed as root.")
+@click.option(
+    "--dir", "directory", default="mailrelay", show_default=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="First line: the account's password; - is standard input.",
+)
+@click.option("--hostname", help="The server's own name; mail.DOMAIN when not given.")
+@click.option("--yes", is_flag=True, help="Ask nothing; a password that is not given is made.")
+def quickstart(
+    domain: str,
+    localpart: str,
+    run_as: str | None,
+    directory: Path,
+    password_file: Path | None,
+    hostname: str | None,
+    yes: bool,
+) -> None:
+    """Make configuration, certificate, directory and first account of a server for DOMAIN."""
+    plan = _plan(domain, localpart, hostname, directory.absolute(), run_as)
+    given = _password(password_file, plan, yes)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Make {plan.file} and {plan.data_dir}?", abort=True)
+    password = given or secrets.token_urlsafe(12)
+    admin = secrets.token_urlsafe(12)
+    os.umask(0o077)
+    try:
+        _make_directories(plan)
+        _write_config(plan)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    _make_account(plan, password, admin)
+    click.echo(_next_steps(plan, None if given else password, admin))
+
+
+def _plan(
+    domain: str, localpart: str, hostname: str | None, directory: Path, run_as: str | None
+) -> Plan:
+    """Everything that can be refused is refused here, before anything is made."""
+    try:
+        name = normal_domain(domain)
+        host = normal_domain(hostname or f"mail.{domain}")
+        address = Address.parse(f"{localpart}@{name}")
+    except MalformedAddress as error:
+        fail(f"{domain} and {localpart} make no address, or a bad host name: {error}", 64)
+    if host == name:
+        fail(f"the host name must differ from the domain: such as mail.{name}", 64)
+    plan = Plan(address, host, directory, _owner(run_as))
+    for made in (plan.file, plan.data_dir):
+        if made.exists():
+            fail(f"{made} exists: nothing is overwritten; give another --dir, or remove it")
+    if plan.owner is not None:
+        _check_reachable(plan.owner, directory)
+    if any(c in str(directory) for c in '"\\\n'):
+        fail(f"{directory!s} cannot be written to a configuration file", 64)
+    return plan
+
+
+def _check_reachable(owner: pwd.struct_passwd, directory: Path) -> None:
+    """The server's user can read its program and get to its directory."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    with acting_as(owner.pw_uid, owner.pw_gid):
+        try:
+            check_code_is_readable(owner.pw_name)
+        except CannotDropPrivileges as error:
+            fail(str(error), EX_CONFIG)
+        if not os.access(there, os.X_OK, effective_ids=True):
+            fail(f"{owner.pw_name} cannot get to {there}: give another --dir")
+
+
+def _owner(run_as: str | None) -> pwd.struct_passwd | None:
+    is_root = os.geteuid() == 0
+    if run_as is None:
+        if is_root:
+            fail("as root, say who the server becomes: --run-as USER (useradd --system USER)", 64)
+        return None
+    try:
+        entry = pwd.getpwnam(run_as)
+    except KeyError:
+        fail(f"no user {run_as}: make it with useradd --system {run_as}", 67)
+    if entry.pw_uid == 0:
+        fail("--run-as root would keep all rights: name a user of the server's own", 64)
+    if not is_root and entry.pw_uid != os.geteuid():
+        fail(f"--run-as {run_as} needs root, to give that user its directory", 77)
+    return entry
+
+
+def _password(file: Path | None, plan: Plan, yes: bool) -> str | None:
+    """What is given; None when it is to be made."""
+    if file is None and (yes or not sys.stdin.isatty()):
+        return None
+    password = read_password(file, f"Password for {plan.address}")
+    try:
+        check_password_length(password)
+    except Refusal as error:
+        fail(str(error))
+    return password
+
+
+def _make_directories(plan: Plan) -> None:
+    """The configuration stays root's: who can write it says what root does at the next start."""
+    plan.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    plan.data_dir.mkdir(mode=0o700)
+    names = [plan.hostname, plan.address.domain]
+    certificate, key = plan.data_dir / CERTIFICATE, plan.data_dir / PRIVATE_KEY
+    make_self_signed(certificate, key, names, time.time())
+    if os.geteuid() == 0 and plan.owner is not None:
+        for path in (plan.data_dir, certificate, key):
+            os.chown(path, plan.owner.pw_uid, plan.owner.pw_gid)
+        os.chown(plan.directory, 0, plan.owner.pw_gid)
+        plan.directory.chmod(0o750)
+
+
+def _write_config(plan: Plan) -> None:
+    run_as = f'run_as = "{plan.owner.pw_name}"' if plan.owner else '# run_as = ""'
+    text = TEMPLATE.format(
+        domain=plan.address.domain,
+        hostname=plan.hostname,
+        file=plan.file,
+        data=DATA_NAME,
+        run_as=f"{run_as:<35}# user to become once the ports are bound",
+        certificate=CERTIFICATE,
+        private_key=PRIVATE_KEY,
+    )
+    descriptor = os.open(plan.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        if os.geteuid() == 0 and plan.owner is not None:  # it is read again at SIGHUP
+            os.fchown(file.fileno(), 0, plan.owner.pw_gid)
+            os.fchmod(file.fileno(), 0o640)
+
+
+def _make_account(plan: Plan, password: str, admin: str) -> None:
+    name = plan.address.localpart
+    first = FirstAccount(name, plan.address.domain, name, password, admin)
+    try:
+        # Without the environment, which may be that of another server.
+        settings = load_settings(plan.file, {})
+    except BadConfiguration as error:
+        fail(str(error), EX_CONFIG)
+    with opened(settings) as control:
+        settled(bootstrap(control.directory, first))
+
+
+def _next_steps(plan: Plan, made_password: str | None, admin: str) -> str:
+    start = "" if plan.owner is None else f" as root; it becomes {plan.owner.pw_name}"
+    if plan.owner is None and not _may_bind_low():
+        start = ", with the right to bind ports below 1024 (systemd: CAP_NET_BIND_SERVICE)"
+    return NEXT.format(
+        domain=plan.address.domain,
+        hostname=plan.hostname,
+        directory=plan.directory,
+        account=plan.address.localpart,
+        address=str(plan.address),
+        password=f", password {made_password}" if made_password else "",
+        admin=admin,
+        data=plan.data_dir,
+        certificate=CERTIFICATE,
+        private_key=PRIVATE_KEY,
+        file=plan.file,
+        start=start,
+    )
+
+
+def _may_bind_low() -> bool:
+    from mailrelay.cli.checks import first_free_port
+
+    return os.geteuid() == 0 or first_free_port() <= 25
