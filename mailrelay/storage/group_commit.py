@@ -37,6 +37,10 @@ TRANSACTION_ID = "transaction_id"
 _ASK_TIMES, _ASK_EVERY = 20, 0.5
 """How often, and after how many seconds again, a lost COMMIT is asked for."""
 
+_END_BACKEND = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = %s::xid8::xid"
+)
+
 
 class Apply(Protocol[I_contra, R_co]):
     """Does all ``items`` in one transaction; one result each, in order."""
@@ -98,6 +102,9 @@ class _HeldConnection:
                     status = connection.exec_driver_sql(
                         "SELECT pg_xact_status(%s::xid8)", (transaction_id,)
                     ).scalar()
+                    if status == "in progress":
+                        # Nobody speaks to that backend any more: it need not find out by itself.
+                        connection.exec_driver_sql(_END_BACKEND, (transaction_id,))
             except exc.DBAPIError:
                 status = None
             if status in ("committed", "aborted"):

@@ -91,7 +91,9 @@ class MigrationContract(Base):
             connection.execute(tables.setting.insert().values(name="kept", value="v"))
         migrate(self.engine)
         with self.engine.connect() as connection:
-            self.assertEqual(connection.exec_driver_sql("SELECT name FROM setting").scalar(), "kept")
+            self.assertEqual(
+                connection.exec_driver_sql("SELECT name FROM setting").scalar(), "kept"
+            )
 
     def test_newer_is_refused(self) -> None:
         """A database of a newer mailrelay is refused, with what to do, and not touched."""
