@@ -46,7 +46,7 @@ class Line:
     """A command with nothing but its argument: HELO, EHLO, VRFY, AUTH, BDAT and the bare ones."""
 
     verb: str
-    argument: str = ""
+    argument: str = field(default="", repr=False)  # AUTH's may be a password
 
 
 @frozen

@@ -184,7 +184,7 @@ class Transaction:
         if answer.code == 354:
             self._expected.append(_Expecting.CONTENT)
             return SendContent(chunked=False) if self._wanted else SendNothingAsContent()
-        self._final = answer if not answer.is_positive else _bad_data_reply(answer)
+        self._final = answer if answer.code >= 400 else _bad_data_reply(answer)
         return self._send([(_Expecting.RSET, "RSET")])
 
     def broken_off(self, why: Reply) -> Done:
