@@ -81,15 +81,14 @@ class DNSResolver:
             return [own]
         types = (["AAAA"] if ipv6 else []) + (["A"] if ipv4 else [])
         found: list[str] = []
-        trouble: list[Exception] = []
+        trouble: LookupFailed | None = None
         for type_ in types:
             try:
                 found += [record.address for record in self._ask(host, type_)]
-            except (LookupFailed, NoSuchDomain) as error:
-                # Some name servers know one family only: NXDOMAIN or SERVFAIL for the other.
-                trouble.append(error)
-        if not found and trouble:
-            raise next((e for e in trouble if isinstance(e, LookupFailed)), trouble[0])
+            except LookupFailed as error:
+                trouble = error  # some name servers know one family only and fail for the other
+        if not found and trouble is not None:
+            raise trouble
         return found
 
     def _ask(self, name: str, type_: str) -> list[Any]:

@@ -102,9 +102,9 @@ class WireTests(SynchronousTestCase):
     def test_content_that_is_too_long(self) -> None:
         """What is beyond the announced size would be read as commands: it does not leave."""
         data, outcomes = self.broken(
-            Outgoing(b"", 6, in_blocks(b"hello\r\nQUIT\r\n", 6)), b"CHUNKING"
+            Outgoing(b"", 6, in_blocks(b"hello\r\nQUIT\r\n", 4)), b"CHUNKING"
         )
-        self.assertEqual(data, b"BDAT 6 LAST\r\nhello\r")
+        self.assertEqual(data, b"BDAT 6 LAST\r\nhell")
         self.assertEqual(outcomes, ["deferral 451 4.3.0"])
 
     def test_content_that_cannot_be_read(self) -> None:
