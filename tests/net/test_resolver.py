@@ -77,9 +77,9 @@ class ResolverTests(TestCase):
     async def test_addresses(self) -> None:
         """IPv6 first, and only the families that are asked for."""
         resolver = await self.resolver()
-        both = ["2001:db8::7", "192.0.2.7", "192.0.2.8"]
-        self.assertEqual(await self.addresses(resolver, "host.test"), both)
-        self.assertEqual(await self.addresses(resolver, "host.test", ipv6=False), both[1:])
+        both = await self.addresses(resolver, "host.test")
+        self.assertEqual((both[0], set(both[1:])), ("2001:db8::7", {"192.0.2.7", "192.0.2.8"}))
+        self.assertEqual(set(await self.addresses(resolver, "host.test", ipv6=False)), {*both[1:]})
         self.assertEqual(await self.addresses(resolver, "host.test", ipv4=False), both[:1])
         self.assertEqual(await self.addresses(resolver, "six.test"), ["2001:db8::6"])
         self.assertEqual(await self.addresses(resolver, "txt.test"), [])

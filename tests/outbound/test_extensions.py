@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet import reactor
@@ -201,7 +202,7 @@ class ExtensionTests(OutboundTestCase):
         self.assertEqual({short(o) for o in result.outcomes}, {"delivered 250 2.0.0"})
         self.assertEqual(len(result.outcomes), 500)
         mails = [n for n, line in enumerate(server.lines) if line.startswith(b"MAIL")]
-        batches = [server.lines[start:end] for start, end in zip(mails, [*mails[1:], None])]
+        batches = [server.lines[start:end] for start, end in pairwise([*mails, None])]
         counts = [sum(line.startswith(b"RCPT") for line in batch) for batch in batches]
         self.assertEqual((counts, len(server.peers)), ([200, 200, 100], 1))
 

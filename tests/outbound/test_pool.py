@@ -42,9 +42,8 @@ class PoolTests(OutboundTestCase):
 
     async def test_not_between_destinations(self) -> None:
         """Other credentials are another destination: its connections are not shared."""
-        server = await ScriptedServer.start(
-            self, reactor, polite(EHLO=b"250-x\r\n250 AUTH PLAIN", AUTH=b"235 ok")
-        )
+        script = polite(EHLO=b"250-x\r\n250 AUTH PLAIN", AUTH=b"235 ok")
+        server = await ScriptedServer.start(self, reactor, script)
         transport = self.transport()
         relay = {"auth_without_tls": True}
         for user in ("one", "two"):
