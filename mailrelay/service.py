@@ -66,7 +66,7 @@ from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, make_spool, open_database, open_stores
-from mailrelay.storage.upkeep import Upkeep, queue_sizes
+from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
 from mailrelay.web.monitor import Health, Monitor, monitor_site
 
 STARTUP_ERRORS = (UnusableDatabase, UnusableCertificate, CannotListen, CannotDropPrivileges)
@@ -76,6 +76,7 @@ STARTUP_ERRORS = (UnusableDatabase, UnusableCertificate, CannotListen, CannotDro
 class Server(MultiService):
     """The whole server.  ``privilegedStartService`` binds, ``startService`` does the rest."""
 
+    intervals = Intervals()
     _log = Logger()
 
     def __init__(self, surroundings: Surroundings, settings: Settings) -> None:
@@ -117,7 +118,14 @@ class Server(MultiService):
 
     def _open(self) -> None:
         s = self._s
-        threads = Threads(s.writer, s.workers, self._token, self.metrics.committed, s.clock.seconds)
+        threads = Threads(
+            s.writer,
+            s.workers,
+            self._token,
+            self.metrics.committed,
+            s.clock.seconds,
+            s.clock.callLater,
+        )
         settings = self._settings
         self.stores: Stores = open_stores(
             settings.storage.url, settings.data_dir, settings.node, threads, s.now()
@@ -134,7 +142,11 @@ class Server(MultiService):
         self._cache = ContentCache(stores.queue.content)
         self._mail_log = MailLog(settings.log.mail_log, settings.log.format, s.clock, s.workers)
         self._space = SpaceWatch(
-            settings.data_dir, settings.storage.min_free_bytes, s.clock, s.workers
+            settings.data_dir,
+            settings.storage.min_free_bytes,
+            s.clock,
+            s.workers,
+            self.intervals.space,
         )
         stores.queue.committed = self._committed
         reporter = Reporter(settings.hostname, stores.queue, s.now)
@@ -171,7 +183,13 @@ class Server(MultiService):
         self._connections = ConnectionCount()
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
-            stores.database, stores.node, s.clock, s.now, self._changed, stores.spool.remove
+            stores.database,
+            stores.node,
+            s.clock,
+            s.now,
+            self._changed,
+            stores.spool.remove,
+            self.intervals,
         )
         for service in (self._mail_log, self._space, self.scheduler, upkeep):
             service.setServiceParent(self)

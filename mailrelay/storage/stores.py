@@ -33,6 +33,7 @@ class Threads:
     token: Callable[[], str]  # 32 hexadecimal digits, never the same
     committed: Callable[[int, float], None] = lambda size, seconds: None
     seconds: Callable[[], float] = lambda: 0.0
+    later: Callable[[float, Callable[[], None]], object] | None = None
 
 
 @frozen
@@ -54,7 +55,7 @@ def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
     """The database, migrated.  Blocks.  Raises: UnusableDatabase."""
     engine = open_engine(url, data_dir)
     migrate(engine)
-    writer = GroupCommit(engine, threads.writer, threads.committed, threads.seconds)
+    writer = GroupCommit(engine, threads.writer, threads.committed, threads.seconds, threads.later)
     return Database(engine, writer, threads.readers)
 
 
