@@ -16,7 +16,7 @@ from mailrelay.cli.output import fail, moment, print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.mailbox import Imported, MessageFilter
-from mailrelay.mailbox.formats import maildir_name, mbox_entry
+from mailrelay.mailbox.formats import maildir_name, mbox_entry, unquoted
 from mailrelay.mailbox.model import INBOX, MailboxMessage
 
 COLUMNS = ("id", "account", "mailbox", "from", "to", "subject", "received", "size", "flags")
@@ -172,10 +172,14 @@ def _read_source(source: Path, now: float) -> Iterator[tuple[bytes, float, Seque
     elif source.open("rb").read(5) == b"From ":
         box = mailbox.mbox(source, create=False)
     else:
-        yield _canonical(source.read_bytes()), now, ()
+        content = _canonical(source.read_bytes())
+        yield content, _date_of(content, now), ()
         return
     for key in box.iterkeys():
-        content = _canonical(box.get_bytes(key))
+        content = box.get_bytes(key)
+        if isinstance(box, mailbox.mbox):
+            content = unquoted(content)
+        content = _canonical(content)
         marks = getattr(box.get_message(key), "get_flags", lambda: "")()
         flags = [flag for mark, flag in _FLAGS.items() if mark in marks]
         yield content, _date_of(content, now), flags

@@ -60,6 +60,7 @@ endpoint = "tcp:465"
 [[listener]]
 role = "http"
 endpoint = "tcp:8080:interface=127.0.0.1"
+monitoring = true
 
 [[listener]]
 role = "https"

@@ -8,6 +8,7 @@ import time
 from mailrelay.mailbox.model import MailboxMessage
 
 _FROM_LINE = re.compile(rb"^(>*From )", re.MULTILINE)
+_QUOTED_FROM_LINE = re.compile(rb"^>(>*From )", re.MULTILINE)
 _MARKS = {"\\draft": "D", "\\flagged": "F", "\\answered": "R", "\\seen": "S", "\\deleted": "T"}
 
 
@@ -19,6 +20,11 @@ def mbox_entry(message: MailboxMessage, content: bytes) -> bytes:
     if not body.endswith(b"\n"):
         body += b"\n"
     return f"From {sender} {date}\n".encode() + body + b"\n"
+
+
+def unquoted(content: bytes) -> bytes:
+    """A message of an mbox file as it was before its ``From `` lines were quoted."""
+    return _QUOTED_FROM_LINE.sub(rb"\1", content)
 
 
 def maildir_name(message: MailboxMessage) -> str:
