@@ -238,9 +238,10 @@ class Scheduler(Service):
             self._pump(backlog)
         due_at = await self._o.store.next_due_at()
         if due_at is not None and self.running:
-            # What is due already waits for room, and is taken when there is some.
             delay = due_at - self._o.now()
-            self._wake_after(delay if delay > 0 else LONGEST_SLEEP if self._backlogs else 0.05)
+            if delay <= 0 and (self._window_was_full or self._full_destinations):
+                delay = LONGEST_SLEEP  # it waits for room, and is taken when there is some
+            self._wake_after(max(delay, 0.05))  # it may have come due since the claim
         elif self.running:
             self._wake_after(LONGEST_SLEEP)
 
