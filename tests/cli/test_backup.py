@@ -1,0 +1,277 @@
+"""``mailrelay backup``, ``restore`` and ``verify``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from mailrelay.cli.backup import files_beside
+from mailrelay.config.load import parse_settings
+from mailrelay.control.backup import BackupControl, CannotBackUp
+from mailrelay.storage.snapshot import SQLiteSnapshots
+from tests.cli.operated import Operated, run
+
+LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 10_000
+
+
+class BackupTests(TestCase):
+    """With a message in a row, one in the spool, and an entry that waits."""
+
+    timeout = 60
+
+    async def running(self) -> Operated:
+        """A running server with all that."""
+        operated = await Operated.start(self, reactor)
+        await operated.accept("user@example.org")
+        await operated.accept("user@example.org", "a@slow.test", body=LARGE)
+        await operated.waiting("a@slow.test")
+        await operated.until(lambda: len(operated.json("message", "list")) == 2)
+        return operated
+
+    def new(self) -> Path:
+        """A path where nothing is yet."""
+        return Path(os.path.abspath(self.mktemp()))
+
+    async def test_round_trip_beside_a_running_server(self) -> None:
+        """What is backed up online and restored holds every message and entry, and its keys."""
+        operated = await self.running()
+        target, restored = self.new(), self.new()
+        operated.run("backup", str(target))
+        run(self, "verify", "--backup", str(target))
+        run(self, "restore", str(target), str(restored))
+        config = restored / "mailrelay.toml"
+        config.write_bytes((restored / "config" / "1-mailrelay.toml").read_bytes())
+        there = Operated(operated.server, config)
+        self.assertEqual(there.json("message", "list"), operated.json("message", "list"))
+        [entry] = there.json("queue", "list")
+        self.assertEqual(entry["recipient"], "a@slow.test")
+        large = there.json("message", "list")[1]["id"]
+        content = there.run("message", "show", "--raw", str(large)).stdout_bytes
+        self.assertTrue(content.endswith(LARGE + b"\r\n"))
+        there.run("verify")
+
+    async def test_only_the_owner_can_read_it(self) -> None:
+        """Every file of a backup is 0600 and every folder 0700: it holds keys and mail."""
+        operated = await self.running()
+        target = self.new()
+        operated.run("backup", str(target))
+        for path in (target, *target.rglob("*")):
+            wanted = 0o700 if path.is_dir() else 0o600
+            self.assertEqual(path.stat().st_mode & 0o777, wanted, path)
+
+    async def test_accepting_goes_on(self) -> None:
+        """The server that was backed up takes and delivers mail afterwards."""
+        operated = await self.running()
+        operated.run("backup", str(self.new()))
+        await operated.accept("user@example.org")
+        await operated.until(lambda: len(operated.json("message", "list")) == 3)
+
+    async def test_target_that_is_not_empty(self) -> None:
+        """Neither backup nor restore writes where something is."""
+        operated = await self.running()
+        target, full = self.new(), self.new()
+        operated.run("backup", str(target))
+        full.mkdir()
+        (full / "precious").write_text("mine")
+        operated.run("backup", str(full), code=1)
+        run(self, "restore", str(target), str(full), code=1)
+        self.assertEqual([path.name for path in full.iterdir()], ["precious"])
+
+    async def test_restore_over_a_running_server(self) -> None:
+        """A directory whose server runs is said to be in use; stopped, it is merely not empty."""
+        operated = await self.running()
+        target, data = self.new(), str(operated.server.settings.data_dir)
+        operated.run("backup", str(target))
+        running = run(self, "restore", str(target), data, code=1)
+        self.assertIn("a server is running", running.stderr)
+        await operated.stop()
+        stopped = run(self, "restore", str(target), data, code=1)
+        self.assertIn("is not empty", stopped.stderr)
+
+    async def test_damaged_backup(self) -> None:
+        """A backup with a changed or lost file is found out, and not restored."""
+        operated = await self.running()
+        for damage in (lambda path: path.write_bytes(b"x"), lambda path: path.unlink()):
+            target, restored = self.new(), self.new()
+            operated.run("backup", str(target))
+            [spooled] = (target / "data" / "spool").iterdir()
+            damage(spooled)
+            result = run(self, "verify", "--backup", str(target), code=1)
+            self.assertIn(spooled.name, result.stdout)
+            run(self, "restore", str(target), str(restored), code=1)
+            self.assertFalse(restored.exists())
+
+    async def test_unfinished_backup(self) -> None:
+        """A backup that was broken off has no manifest and is refused."""
+        operated = await self.running()
+        target = self.new()
+        operated.run("backup", str(target))
+        (target / "backup.json").unlink()
+        run(self, "verify", "--backup", str(target), code=1)
+        run(self, "restore", str(target), str(self.new()), code=1)
+
+    async def test_manifest_that_leads_out(self) -> None:
+        """A manifest cannot make restore write outside of its directory."""
+        operated = await self.running()
+        target = self.new()
+        operated.run("backup", str(target))
+        manifest = json.loads((target / "backup.json").read_bytes())
+        manifest["files"]["data/../../escaped"] = {"size_bytes": 0, "sha256": ""}
+        (target / "backup.json").write_text(json.dumps(manifest))
+        result = run(self, "restore", str(target), str(self.new()), code=1)
+        self.assertIn("not in the backup", result.stderr)
+
+
+class VerifyTests(TestCase):
+    """Each kind of damage is named."""
+
+    timeout = 60
+
+    async def test_damage(self) -> None:
+        """Lost rows, wrong sums and wrong spool files are found, each by its own check."""
+        operated = await BackupTests.running(self)  # type: ignore[arg-type]
+        await operated.stop()
+        self.assertTrue(operated.json("verify")["whole"])
+        data = operated.server.settings.data_dir
+        for statement, part in (
+            ("UPDATE account SET used_bytes = used_bytes + 1", "quota"),
+            ("UPDATE content SET body_size_bytes = 7 WHERE spool_name IS NULL", "content"),
+            ("UPDATE content SET body_size_bytes = 7 WHERE spool_name IS NOT NULL", "spool"),
+            ("UPDATE entry SET message_id = 99 WHERE state = 0", "entry"),
+            ("UPDATE mailbox_message SET message_id = 99", "mailbox"),
+            ("UPDATE mailbox_message SET mailbox_id = 99", "mailbox"),
+            ("UPDATE mailbox SET account_id = 99", "mailbox"),
+        ):
+            whole = (data / "mailrelay.db").read_bytes()
+            with closing(sqlite3.connect(data / "mailrelay.db")) as connection, connection:
+                connection.execute(statement)
+            found = self.findings(operated)
+            self.assertEqual({one["part"] for one in found}, {part}, statement)
+            (data / "mailrelay.db").write_bytes(whole)
+        [spooled] = (data / "spool").iterdir()
+        spooled.unlink()
+        [missing] = self.findings(operated)
+        self.assertEqual((missing["part"], spooled.name in missing["text"]), ("spool", True))
+
+    async def test_damaged_page(self) -> None:
+        """A page of the database that was overwritten is found."""
+        operated = await BackupTests.running(self)  # type: ignore[arg-type]
+        await operated.stop()
+        file = operated.server.settings.data_dir / "mailrelay.db"
+        damaged = bytearray(file.read_bytes())
+        damaged[3 * 8192 : 4 * 8192] = b"\xff" * 8192
+        file.write_bytes(damaged)
+        result = operated.run("verify", code=1)
+        self.assertNotIn("Everything fits together", result.stdout)
+
+    def findings(self, operated: Operated) -> list[Any]:
+        """What verify says, which ends with 1."""
+        result = json.loads(operated.run("verify", "--json", code=1).stdout)
+        self.assertFalse(result["whole"])
+        return list(result["findings"])
+
+
+class SpoolRaceTests(SynchronousTestCase):
+    """The server removes and makes spool files while they are copied."""
+
+    def setUp(self) -> None:
+        """A data directory whose database is a list of names."""
+        self.data = Path(self.mktemp())
+        (self.data / "spool").mkdir(parents=True)
+        (self.data / "mailrelay.db").touch()
+
+    def back_up(self, snapshots: Changing) -> Path:
+        """Back it up; the target."""
+        target = Path(self.mktemp())
+        control = BackupControl(snapshots, lambda: 1000.0)
+        control.back_up("sqlite:///mailrelay.db", self.data, [], target)
+        return target
+
+    def test_file_that_vanished_after_the_snapshot(self) -> None:
+        """When a file that the snapshot names is gone, a later snapshot is taken."""
+        (self.data / "spool" / "kept").write_text("kept")
+        target = self.back_up(Changing([{"gone", "kept"}, {"kept"}]))
+        self.assertEqual([p.name for p in (target / "data" / "spool").iterdir()], ["kept"])
+
+    def test_file_that_no_snapshot_names(self) -> None:
+        """What was copied and is not named in the end is not kept, nor is what is half written."""
+        for name in ("named", "unnamed", "half.part"):
+            (self.data / "spool" / name).write_text(name)
+        target = self.back_up(Changing([{"named"}]))
+        self.assertEqual([p.name for p in (target / "data" / "spool").iterdir()], ["named"])
+
+    def test_file_that_is_lost(self) -> None:
+        """When what is named never appears, the backup fails instead of lacking it."""
+        with self.assertRaises(CannotBackUp):
+            self.back_up(Changing([{"lost"}] * 100))
+
+
+class Changing(SQLiteSnapshots):
+    """A database whose snapshots name one set of spool files after the other."""
+
+    def __init__(self, named: list[set[str]]) -> None:
+        self._named = named
+
+    def copy_database(self, database: Path, target: Path) -> None:
+        """See Snapshots."""
+        target.touch()
+
+    def spooled(self, database: Path) -> dict[str, int]:
+        """See Snapshots."""
+        return dict.fromkeys(self._named.pop(0), 1)
+
+
+class PostgresTests(SynchronousTestCase):
+    """There the database's own tools do it."""
+
+    CONFIG = """
+hostname = "mx.example.org"
+data_dir = "data"
+[storage]
+url = "postgresql+psycopg://nobody@/none?host=/nonexistent"
+[[listener]]
+role = "mx"
+endpoint = "tcp:25"
+[tls]
+certificate = "tls.pem"
+private_key = "tls-key.pem"
+[relay_host]
+host = "relay.example.net"
+username = "me"
+password_file = "secret"
+"""
+
+    def setUp(self) -> None:
+        """The configuration, with its files beside it."""
+        self.folder = Path(os.path.abspath(self.mktemp()))
+        self.folder.mkdir()
+        self.config = self.folder / "mailrelay.toml"
+        self.config.write_text(self.CONFIG)
+        (self.folder / "secret").write_text("x\n")
+
+    def test_backup_says_what_to_do(self) -> None:
+        """It names pg_dump and every file to copy beside it, and is no success."""
+        target = self.folder / "target"
+        result = run(self, "backup", str(target), "--config", str(self.config), code=1)
+        for word in ("pg_dump", "mailrelay.toml", "tls.pem", "tls-key.pem", "secret"):
+            self.assertIn(word, result.stderr)
+        self.assertFalse(target.exists())
+
+    def test_verify_says_what_to_do(self) -> None:
+        """It is no success either."""
+        result = run(self, "verify", "--config", str(self.config), code=1)
+        self.assertIn("PostgreSQL", result.stderr)
+
+    def test_files_beside(self) -> None:
+        """A backup takes the configuration and every file that it names."""
+        settings = parse_settings(self.CONFIG, {}, file="f", base=self.folder)
+        names = ["mailrelay.toml", "tls.pem", "tls-key.pem", "secret"]
+        wanted = [self.folder / name for name in names]
+        self.assertEqual(files_beside(settings, self.config), wanted)
