@@ -101,7 +101,8 @@ def _top(report: Report, boundary: str) -> bytes:
         f"Message-ID: {report.message_id}",
         "Auto-Submitted: auto-replied",
     ]
-    if report.original_message_id:
+    # A field beyond ASCII would need SMTPUTF8 on the whole way back.
+    if report.original_message_id and report.original_message_id.isascii():
         lines.append(f"References: {printable(report.original_message_id, 300)}")
     lines += [
         "MIME-Version: 1.0",
@@ -127,7 +128,7 @@ def _text(report: Report) -> bytes:
     for recipient in report.recipients:
         said = f"{recipient.remote_host} said: " if recipient.remote_host else ""
         lines.append(f"  <{recipient.recipient.unicode}>")
-        lines.append(f"    {said}{printable(str(recipient.reply).replace(chr(10), ' '), 900)}")
+        lines.append(f"    {_on_a_line(said + str(recipient.reply))}")
     until = report.recipients[0].will_retry_until
     if action is Action.DELAYED and report.next_attempt_at is not None:
         lines += ["", f"The next attempt is at {date_field(report.next_attempt_at)}."]
@@ -144,7 +145,8 @@ def _status_fields(report: Report, utf8: bool) -> bytes:
     lines.append(f"Arrival-Date: {date_field(report.arrival_at)}")
     for recipient in report.recipients:
         lines += ["", *_recipient_fields(recipient, utf8)]
-    return ("\r\n".join(lines) + "\r\n").encode()
+    # message/delivery-status is 7-bit (RFC 3464 section 2.1); replies may not be.
+    return ("\r\n".join(lines) + "\r\n").encode("utf-8" if utf8 else "ascii", "replace")
 
 
 def _recipient_fields(recipient: RecipientReport, utf8: bool) -> list[str]:
@@ -160,7 +162,7 @@ def _recipient_fields(recipient: RecipientReport, utf8: bool) -> list[str]:
     ]
     if recipient.remote_host:
         lines.append(f"Remote-MTA: dns; {recipient.remote_host}")
-        lines.append(f"Diagnostic-Code: smtp; {_diagnostic(recipient.reply)}")
+        lines.append(f"Diagnostic-Code: smtp; {_on_a_line(str(recipient.reply))}")
     if recipient.last_attempt_at is not None:
         lines.append(f"Last-Attempt-Date: {date_field(recipient.last_attempt_at)}")
     if recipient.will_retry_until is not None and recipient.action is Action.DELAYED:
@@ -168,8 +170,10 @@ def _recipient_fields(recipient: RecipientReport, utf8: bool) -> list[str]:
     return lines
 
 
-def _diagnostic(answer: Reply) -> str:
-    return printable(str(answer).replace("\n", " "), 900)
+def _on_a_line(text: str) -> str:
+    """``text`` within what a line may hold (RFC 5322 section 2.1.1), counted in bytes."""
+    line = printable(text.replace("\n", " "), 900)
+    return line.encode()[:900].decode("utf-8", "ignore")
 
 
 def _original_type(original: bytes, *, full: bool) -> str:

@@ -22,6 +22,7 @@ class ContentCache:
 
     def remember(self, message_id: int, content: Content) -> None:
         """Keep ``content``; the oldest go when there is too much."""
+        self.forget(message_id)
         self._kept[message_id] = content
         self._bytes += content.size_bytes
         while self._bytes > self.most_bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from attrs import field, frozen, validators
 
-_POSITIVE: Any = validators.gt(0.0)
+_DURATION: Any = [validators.ge(0.001), validators.lt(math.inf)]
 
 
 @frozen
@@ -16,9 +17,9 @@ class RetryProfile:
     Deviates from it ("at least 30 minutes" apart): early retries get greylisted mail through.
     """
 
-    first_after: float = field(default=7.5 * 60, validator=_POSITIVE)
-    longest_after: float = field(default=4 * 3600.0, validator=_POSITIVE)
-    give_up_after: float = field(default=5 * 86400.0, validator=_POSITIVE)
+    first_after: float = field(default=7.5 * 60, validator=_DURATION)
+    longest_after: float = field(default=4 * 3600.0, validator=_DURATION)
+    give_up_after: float = field(default=5 * 86400.0, validator=_DURATION)
     least_attempts: int = 8  # a clock step must not retire what was hardly tried
     most_attempts: int | None = None
     delay_dsn_after: float = 2 * 3600
@@ -56,6 +57,11 @@ def gives_up_at(profile: RetryProfile, queued_at: float, now: float, attempts: i
     at = now
     while (due := next_attempt_at(profile, queued_at, at, attempts, 0.0)) is not None:
         at, attempts = due, attempts + 1
+        if attempts > 30 and profile.most_attempts is None:
+            # All that follow are equally far apart; a step of the clock may make them millions.
+            left = queued_at + profile.give_up_after - at
+            skipped = max(0, int(left / profile.longest_after) - 1)
+            at, attempts = at + skipped * profile.longest_after, attempts + skipped
     return at
 
 

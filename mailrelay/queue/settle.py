@@ -99,7 +99,7 @@ def _settle_entry(
     action = _action(entry, outcome, tell_delay=tell_delay)
     if action is None:
         return finished, None
-    until = gives_up_at(rules.profile, entry.queued_at, now, attempts) if due is not None else None
+    until = gives_up_at(rules.profile, entry.queued_at, due, attempts + 1) if due else None
     report = RecipientReport(
         entry.recipient,
         action,

@@ -150,10 +150,11 @@ class CombinationTests(SynchronousTestCase):
         code = st.sampled_from([250, 451, 550])
         recipients = data.draw(st.integers(1, 5))
         rcpts = data.draw(st.lists(code, min_size=recipients, max_size=recipients))
-        plan = {"MAIL": [data.draw(code)], "RCPT": rcpts, "content": [data.draw(code)]}
+        answers = {"DATA": [data.draw(st.sampled_from([354, 554]))], "content": [data.draw(code)]}
+        plan = {"MAIL": [data.draw(code)], "RCPT": rcpts} | answers
         offered = data.draw(st.sampled_from(OFFERS))
         whole = Server(Transaction(envelope(recipients), offered), dict(plan)).run().replies
-        cut_after = data.draw(st.integers(0, recipients + 2))
+        cut_after = data.draw(st.integers(0, recipients + 3))
         server = Server(Transaction(envelope(recipients), offered), dict(plan))
         cut = server.run(cut_after).replies
         self.assertEqual(len(cut), recipients)
@@ -200,6 +201,11 @@ class CombinationTests(SynchronousTestCase):
             for code in before:
                 transaction.take(Reply(code, ""))
             self.assertRaises(MalformedReply, transaction.take, Reply(354, ""))
+
+    def test_broken_off_after_the_refusal_of_data(self) -> None:
+        """What DATA was refused with stays, though the server hung up on RSET."""
+        server = Server(Transaction(envelope(1), NO_EXTENSIONS), {"DATA": [554]})
+        self.assertEqual([answer.code for answer in server.run(cut_after=3).replies], [554])
 
     def test_broken_off_before_anything(self) -> None:
         """Without a single reply, everybody gets the reason."""

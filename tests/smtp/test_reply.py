@@ -12,6 +12,7 @@ from mailrelay.smtp.reply import (
     Reply,
     ReplyLine,
     assemble,
+    parse_single,
     printable,
     reply,
 )
@@ -132,6 +133,12 @@ class PeerTests(SynchronousTestCase):
     def test_undecodable_text(self) -> None:
         """Bytes beyond UTF-8 and escapes become harmless characters."""
         self.assertEqual(ReplyLine.parse(b"550 \xff\x1b[2J").text, "\ufffd?[2J")
+
+    def test_single(self) -> None:
+        """A reply of one line is whole at once; one of several is not."""
+        self.assertEqual(parse_single(b"250 2.0.0 ok"), reply(250, "2.0.0", "ok"))
+        self.assertIsNone(parse_single(b"250-2.0.0 ok"))
+        self.assertRaises(MalformedReply, parse_single, b"ok")
 
     def test_codes_differ(self) -> None:
         """A reply whose lines have different codes is refused."""

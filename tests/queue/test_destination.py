@@ -1,0 +1,113 @@
+"""Backlogs: fair turns between accounts, groups of one message, back-off."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailrelay.queue.destination import Backlog, BackOff, Destination
+from mailrelay.smtp.reply import Reply
+from tests.queue.values import destination, entry, message
+
+RULES = BackOff(failures=3, first_after=60.0, longest_after=300.0)
+DOWN = Reply(451, "down")
+
+
+class FairnessTests(SynchronousTestCase):
+    """push and pop_group."""
+
+    def test_one_behind_many(self) -> None:
+        """One message behind 1,000 of another account leaves with the next turn but one."""
+        backlog = Backlog(destination())
+        for number in range(1000):
+            backlog.push(entry(number, message(number, account_id=1)))
+        backlog.push(entry(5000, message(5000, account_id=2)))
+        popped = [backlog.pop_group(10)[0].id for _ in range(2)]
+        self.assertIn(5000, popped)
+
+    def test_groups(self) -> None:
+        """Entries of one message leave together, up to the limit, in order."""
+        backlog = Backlog(destination())
+        one, two = message(1), message(2)
+        for number, of in ((1, one), (2, one), (3, one), (4, two), (5, one)):
+            backlog.push(entry(number, of))
+        groups = []
+        while backlog.size:
+            groups.append([e.id for e in backlog.pop_group(2)])
+        self.assertEqual(groups, [[1, 2], [3], [4], [5]])
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5))), st.integers(1, 4))
+    def test_nothing_is_lost(self, pushed: list[tuple[int, int]], most: int) -> None:
+        """Each entry leaves once; the size is right all along."""
+        backlog = Backlog(destination())
+        for number, (account, id_) in enumerate(pushed):
+            backlog.push(entry(number, message(account * 10 + id_, account_id=account)))
+        self.assertEqual(sum(size for _, size in backlog.accounts()), len(pushed))
+        seen = []
+        while backlog.size:
+            group = backlog.pop_group(most)
+            self.assertTrue(1 <= len(group) <= most)
+            self.assertEqual(len({one.message.id for one in group}), 1)
+            seen += [one.id for one in group]
+        self.assertEqual(sorted(seen), list(range(len(pushed))))
+        self.assertEqual(list(backlog.accounts()), [])
+
+    def test_pop_all(self) -> None:
+        """Everything leaves, and the backlog can be used again."""
+        backlog = Backlog(destination())
+        for number in range(4):
+            backlog.push(entry(number, message(number, account_id=number % 2)))
+        self.assertEqual((backlog.account_size(0), backlog.account_size(9)), (2, 0))
+        self.assertEqual(sorted(e.id for e in backlog.pop_all()), [0, 1, 2, 3])
+        self.assertEqual(backlog.size, 0)
+        backlog.push(entry(7))
+        self.assertEqual([e.id for e in backlog.pop_group(5)], [7])
+
+
+class BackOffTests(SynchronousTestCase):
+    """host_failed and host_answered."""
+
+    def test_doubles(self) -> None:
+        """The third failure in a row suspends; each after that for twice as long, to a bound."""
+        backlog = Backlog(destination())
+        self.assertFalse(backlog.host_failed(RULES, 0.0, DOWN))
+        self.assertFalse(backlog.host_failed(RULES, 0.0, DOWN))
+        self.assertEqual(backlog.suspended_until, 0.0)
+        now, waits = 0.0, []
+        for _ in range(20):
+            self.assertTrue(backlog.host_failed(RULES, now, DOWN))
+            waits.append(backlog.suspended_until - now)
+            now = backlog.suspended_until
+        self.assertEqual(waits[:4], [60.0, 120.0, 240.0, 300.0])
+        self.assertEqual(waits[-1], 300.0)
+        self.assertEqual(backlog.last_reply, DOWN)
+
+    def test_attempts_under_way_do_not_prolong(self) -> None:
+        """Failures of attempts that were under way do not suspend again."""
+        backlog = Backlog(destination())
+        for _ in range(3):
+            backlog.host_failed(RULES, 0.0, DOWN)
+        self.assertFalse(backlog.host_failed(RULES, 30.0, DOWN))
+        self.assertEqual(backlog.suspended_until, 60.0)
+
+    def test_an_answer_heals(self) -> None:
+        """After an answer the count begins anew."""
+        backlog = Backlog(destination())
+        for _ in range(3):
+            backlog.host_failed(RULES, 0.0, DOWN)
+        backlog.host_answered()
+        self.assertEqual((backlog.failures, backlog.suspended_until), (0, 0.0))
+        self.assertFalse(backlog.host_failed(RULES, 100.0, DOWN))
+
+
+class LaneTests(SynchronousTestCase):
+    """Destination.lane."""
+
+    def test_stable(self) -> None:
+        """The number is stored, so it must never change: key and account decide."""
+        self.assertEqual(Destination("mx:example.net", object()).lane(None), 4031505100)
+        one = destination()
+        self.assertEqual(one.lane(7), destination().lane(7))
+        self.assertEqual(len({one.lane(None), one.lane(1), destination("x").lane(1)}), 3)
+        self.assertTrue(0 <= one.lane(1) < 1 << 32)
