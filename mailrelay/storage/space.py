@@ -28,12 +28,17 @@ class SpaceWatch(MultiService):
     _log = Logger()
 
     def __init__(
-        self, data_dir: Path, min_free_bytes: int, clock: IReactorTime, executor: Executor
+        self,
+        data_dir: Path,
+        min_free_bytes: int,
+        clock: IReactorTime,
+        executor: Executor,
+        look_every: float = LOOK_EVERY,
     ) -> None:
         super().__init__()
         self._data_dir, self._min_free, self._executor = data_dir, min_free_bytes, executor
         self.is_short = False
-        repeated(clock, LOOK_EVERY, self.look, self._log).setServiceParent(self)
+        repeated(clock, look_every, self.look, self._log).setServiceParent(self)
 
     def look(self) -> Deferred[object]:
         """Look now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, field, frozen
 from sqlalchemy import Connection, Engine, delete, func, select, text
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
@@ -32,6 +32,18 @@ CHANGES_EVERY = 0.25
 HEARTBEAT_EVERY = 5.0
 DEAD_AFTER = 30.0
 WAL_CEILING_BYTES = 256 * 1024 * 1024
+
+
+@frozen
+class Intervals:
+    """How often what is done, in seconds; simulations of long times take longer ones."""
+
+    checkpoint: float = CHECKPOINT_EVERY
+    sweep: float = SWEEP_EVERY
+    changes: float = CHANGES_EVERY
+    heartbeat: float = HEARTBEAT_EVERY
+    space: float = 1.0
+
 
 _entry = tables.entry
 
@@ -67,6 +79,7 @@ class Upkeep(MultiService):
         now: Callable[[], float],
         changed: Callable[[set[str]], None],
         remove_spooled: Callable[[list[str]], object],
+        intervals: Intervals = Intervals(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self._database, self._node = database, node
@@ -75,10 +88,10 @@ class Upkeep(MultiService):
         self._seen_change = -1
         self._watch = HeartbeatWatch()
         for every, work in (
-            (CHECKPOINT_EVERY, self._checkpoint),
-            (SWEEP_EVERY, self._sweep),
-            (CHANGES_EVERY, self._look_for_changes),
-            (HEARTBEAT_EVERY, self._beat),
+            (intervals.checkpoint, self._checkpoint),
+            (intervals.sweep, self._sweep),
+            (intervals.changes, self._look_for_changes),
+            (intervals.heartbeat, self._beat),
         ):
             repeated(clock, every, work, self._log).setServiceParent(self)
 
