@@ -79,7 +79,7 @@ class Upkeep(MultiService):
         now: Callable[[], float],
         changed: Callable[[set[str]], None],
         remove_spooled: Callable[[list[str]], object],
-        intervals: Intervals = Intervals(),  # noqa: B008 - frozen
+        intervals: Intervals = Intervals(),
     ) -> None:
         super().__init__()
         self._database, self._node = database, node
