@@ -112,11 +112,6 @@ class Server(ABC):
             self.process = None
         self.group.close()
 
-    def restart(self) -> None:
-        """Stops the server and starts it again on the same data."""
-        self.stop()
-        self.start()
-
     def cpu_seconds(self) -> float:
         """CPU time used so far by all its processes."""
         return self.group.cpu_seconds()

@@ -216,8 +216,11 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         self._flow()
 
     def _flow(self) -> None:
-        """Read from the socket, or let TCP hold the client back."""
-        pause = self._held and (self._output_full or self._reader.waiting_bytes > WAITING_BYTES)
+        """Read from the socket, or let TCP hold the client back when much waits.
+
+        A full output alone does not stop the reading: TLS, too, says so while it must read first.
+        """
+        pause = self._held and self._reader.waiting_bytes > WAITING_BYTES
         if pause != self._paused and not self._closing:
             self._paused = pause
             if pause:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import evolve, frozen
 
 from mailrelay.message.dsn import RecipientReport as Told
-from mailrelay.message.dsn import Report, compose_dsn
+from mailrelay.message.dsn import SUBJECTS, Report, compose_dsn
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Content, Entry, Message, NewMessage
 from mailrelay.queue.store import QueueStore
@@ -94,7 +94,7 @@ class Reporter:
             len(body),
             door="dsn",
             message_id=message_id,
-            subject=f"DSN: {told[0].action.value}",
+            subject=SUBJECTS[told[0].action],
             eight_bit=not body.isascii(),
             smtputf8=not message.reverse_path.is_ascii,
             is_automatic=True,
