@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -83,6 +83,7 @@ class Scheduler(Service):
         self._wakes_at = 0.0  # monotonic
         self._running_attempts: set[Deferred[None]] = set()
         self._clocks_seen = (0.0, 0.0)
+        self._moving_times = DeferredLock()
 
     # Lifecycle
 
@@ -255,14 +256,31 @@ class Scheduler(Service):
         return full
 
     async def _notice_clock_step(self) -> None:
-        """Move the stored times when the wall clock was set (design: time is injected)."""
-        ticked, walked = self._o.clock.seconds(), self._o.now()
+        """Move the stored times when the wall clock was set (design: time is injected).
+
+        Asked before every time that is stored: what is stored after the step must not move.
+        """
+        if self._moving_times.locked or abs(self._clock_step()) > STEP_NOTICED:
+            # Whoever comes meanwhile waits, too: writes are not done in the order they are given.
+            await self._moving_times.run(self._move_times)
+        else:
+            self._clocks_seen = (self._o.clock.seconds(), self._o.now())
+
+    def _clock_step(self) -> float:
         before_ticked, before_walked = self._clocks_seen
-        step = (walked - before_walked) - (ticked - before_ticked)
-        self._clocks_seen = (ticked, walked)
-        if abs(step) > STEP_NOTICED:
-            self._log.warn("the clock was set by {step} s: retry times move with it", step=step)
-            await self._o.store.step_times(step)
+        return (self._o.now() - before_walked) - (self._o.clock.seconds() - before_ticked)
+
+    def _move_times(self) -> Deferred[None]:
+        step = self._clock_step()
+        if abs(step) <= STEP_NOTICED:
+            return succeed(None)
+        self._log.warn("the clock was set by {step} s: retry times move with it", step=step)
+        seen = (self._o.clock.seconds(), self._o.now())
+
+        def moved(_: None) -> None:
+            self._clocks_seen = seen  # not before: a step that cannot be recorded is not forgotten
+
+        return self._o.store.step_times(step).addCallback(moved)
 
     # Attempts
 
@@ -335,9 +353,10 @@ class Scheduler(Service):
 
     async def _begin(self, group: Sequence[Entry]) -> Sequence[Entry]:
         """Record the attempts; the entries that may be made."""
-        now = self._o.now()
-        begun = [Begun(entry.id, entry.epoch, now, self._retry_at(entry, now)) for entry in group]
         try:
+            await self._notice_clock_step()
+            now = self._o.now()
+            begun = [Begun(e.id, e.epoch, now, self._retry_at(e, now)) for e in group]
             allowed = await self._o.store.begin_attempts(begun)
         except StoreUnavailable:
             # Nothing was attempted.  The claims are still ours: wait with them.
@@ -358,9 +377,12 @@ class Scheduler(Service):
 
     async def _finish(self, job: Job, result: Result, *, unbegun: bool = False) -> None:
         jitter = self._o.random.random()
-        settlement = settle(job, result, self._rules, self._o.now(), jitter, unbegun=unbegun)
         while True:
             try:
+                await self._notice_clock_step()
+                settlement = settle(
+                    job, result, self._rules, self._o.now(), jitter, unbegun=unbegun
+                )
                 await self._record(job, settlement)
             except StoreUnavailable:
                 self._log.warn("an outcome cannot be recorded; trying again")
@@ -373,7 +395,7 @@ class Scheduler(Service):
             self._wake_after(settlement.next_attempt_at - self._o.now())
 
     async def _record(self, job: Job, settlement: Settlement) -> None:
-        made = await self._reports(job, settlement)
+        made = await self._reports(job, settlement) if settlement.reports else ()
         reports = [admitted(report, self.admit) for report in made]
         await self._o.store.finish_attempts(settlement.finished, reports)
         for report in reports:
