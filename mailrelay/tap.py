@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
 from twisted.logger import Logger
@@ -16,6 +17,8 @@ from mailrelay.config.settings import Settings
 from mailrelay.net.privileges import CannotDropPrivileges, refuse_root
 
 _log = Logger()
+
+EX_CONFIG = 78  # sysexits.h
 
 
 class Options(usage.Options):
@@ -56,7 +59,7 @@ def make_server(path: Path) -> IService:
             try:
                 super().startService()
             except STARTUP_ERRORS as error:
-                raise SystemExit(f"mailrelay: {error}") from None
+                _refuse(f"mailrelay: {error}")
 
     server = Clean(surroundings, settings)
 
@@ -72,8 +75,14 @@ def _load(path: Path) -> Settings:
         settings = load_settings(path, os.environ)
         refuse_root(settings.run_as, allow_root=settings.allow_root)
     except (BadConfiguration, CannotDropPrivileges) as error:
-        raise SystemExit(f"{error}") from None
+        _refuse(str(error))
     return settings
+
+
+def _refuse(text: str) -> NoReturn:
+    """End with the code for a configuration that cannot be used: starting again does not help."""
+    print(text, file=sys.stderr)
+    raise SystemExit(EX_CONFIG)
 
 
 def _reload(server: object, path: Path) -> None:

@@ -149,7 +149,7 @@ Next, in this order:
 3. Check:
      mailrelay check-config {file}
 4. Start{start}:
-     twistd -n mailrelay --config {file}
+     twistd --pidfile= -n mailrelay --config {file}
 5. Log in to {hostname}, port 465 (TLS) or 587 (STARTTLS), as {address}; then
      mailrelay queue list --config {file}
 """
