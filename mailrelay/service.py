@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
@@ -94,6 +94,7 @@ class Server(MultiService):
         self._certificate = _certificate(settings)
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
+        self._loading: Deferred[Any] = succeed(None)  # the directory, when it was changed
 
     # Start
 
@@ -299,6 +300,7 @@ class Server(MultiService):
             loading = self.stores.database.read(load)
             loading.addCallback(partial(setattr, self, "directory"))
             loading.addErrback(lambda f: self._log.failure("the directory cannot be read", f))
+            self._loading = loading
         if "queue" in kinds:
             self.scheduler.wake()
 
@@ -373,6 +375,7 @@ class Server(MultiService):
             self._pool.close_idle()
             gone = self._pool.gone()
             gone.addCallback(lambda _: self.stores.database.writer.drained())
+            gone.addCallback(lambda _: self._loading)
             return gone.addCallback(lambda _: self._closed())
 
         stopping.addBoth(stopped)
