@@ -12,11 +12,13 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.endpoints import serverFromString
 
+from mailrelay.config.convert import normal_route_domain
 from mailrelay.config.read import Problem, Reader
 from mailrelay.config.settings import (
     HTTP_ROLES,
     SMTP_ROLES,
     ListenerSection,
+    QueueSection,
     RelayHostSection,
     RouteSection,
     Settings,
@@ -60,7 +62,7 @@ def parse_settings(text: str, environment: Mapping[str, str], *, file: str, base
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, deep nesting too
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else 0
         raise BadConfiguration(file, [Problem("", f"is not TOML: {error}", line)]) from error
@@ -104,7 +106,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
 def _toml_value(text: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -121,7 +123,7 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         for i, r in enumerate(settings.route)
     )
     tls = settings.tls
-    if tls.certificate:
+    if tls.certificate and tls.private_key:
         tls = evolve(
             tls,
             certificate=str(base / tls.certificate),
@@ -144,8 +146,9 @@ def _completed_host(
         return host
     try:
         first = (base / host.password_file).read_text(encoding="utf-8").split("\n", 1)[0]
-    except OSError as error:
-        reader.problem(f"{place}.password_file", f"cannot be read: {error.strerror}")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        reader.problem(f"{place}.password_file", f"cannot be read: {reason}")
         return host
     return evolve(host, password=first)
 
@@ -167,11 +170,43 @@ def _check(settings: Settings, reader: Reader) -> None:
         _check_listener(listener, settings, reader, f"listener[{i + 1}]")
     if bool(settings.tls.certificate) != bool(settings.tls.private_key):
         reader.problem("tls", "certificate and private_key go together")
-    if settings.queue.retry_profile not in PROFILES:
-        reader.problem("queue.retry_profile", f"must be one of {', '.join(PROFILES)}")
+    _check_queue(settings.queue, reader)
+    _check_ports(settings, reader)
     for i, route in enumerate(settings.route):
         _check_route(route, reader, f"route[{i + 1}]")
     _check_log(settings, reader)
+
+
+def _check_queue(queue: QueueSection, reader: Reader) -> None:
+    if queue.retry_profile not in PROFILES:
+        reader.problem("queue.retry_profile", f"must be one of {', '.join(PROFILES)}")
+    for name in ("first_retry_after", "longest_retry_after", "give_up_after"):
+        value = getattr(queue, name)
+        if value is not None and value < 0.001:
+            reader.problem(f"queue.{name}", "must be more than 0 seconds")
+    for name in ("concurrency_per_destination", "recipients_per_attempt", "window"):
+        if getattr(queue, name) < 1:
+            reader.problem(f"queue.{name}", "must be at least 1")
+
+
+def _check_ports(settings: Settings, reader: Reader) -> None:
+    ports = {"smtp_out.mx_port": settings.smtp_out.mx_port}
+    if settings.relay_host is not None:
+        ports["relay_host.port"] = settings.relay_host.port
+    for i, route in enumerate(settings.route):
+        if route.relay_host is not None:
+            ports[f"route[{i + 1}].relay_host.port"] = route.relay_host.port
+    for place, port in ports.items():
+        if not 1 <= port <= 65535:
+            reader.problem(place, f"must be a port from 1 to 65535, not {port}")
+    for host, instead in settings.smtp_out.host_overrides.items():
+        _, colon, port_text = instead.partition(":")
+        if colon and ":" not in port_text and not _is_port(port_text):
+            reader.problem(f"smtp_out.host_overrides.{host}", f"{instead!r} has no port")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
 
 
 def _check_listener(
@@ -193,6 +228,10 @@ def _check_listener(
 
 
 def _check_route(route: RouteSection, reader: Reader, place: str) -> None:
+    try:
+        normal_route_domain(route.domain)
+    except MalformedAddress:
+        reader.problem(f"{place}.domain", f"{route.domain!r} is no domain, .domain or *")
     if sum((route.relay_host is not None, route.mx, route.discard)) != 1:
         reader.problem(place, "needs exactly one of relay_host, mx and discard")
 

@@ -96,6 +96,8 @@ class Reader:
                 return self.problem(where, f"must be one of {words}, not {given!r}")
         if wanted is Path and isinstance(given, str):
             return Path(given)
+        if wanted in (int, float) and _is_number(given) and not 0 <= given < 2**63:
+            return self.problem(where, f"must be a number from 0 on, not {str(given)[:40]}")
         if wanted is float and isinstance(given, int) and not isinstance(given, bool):
             return float(given)
         if isinstance(given, wanted) and not (wanted is int and isinstance(given, bool)):
@@ -104,6 +106,10 @@ class Reader:
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool)
 
 
 def _join(place: str, name: str) -> str:

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from attrs import frozen
+from attrs import field, frozen
 from scramp import ScramMechanism
 
 SCRAM_ROUNDS = 15_000
@@ -23,8 +23,8 @@ class ScramVerifier:
     """What a server keeps for SCRAM-SHA-256: none of it gives the password away."""
 
     salt: bytes
-    stored_key: bytes
-    server_key: bytes
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
     rounds: int = SCRAM_ROUNDS
 
     @classmethod

@@ -58,14 +58,18 @@ def _version_1(data: bytes) -> ProxyHeader | None:
         return ProxyHeader(None, len(line) + 2)
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
         raise MalformedHeader("malformed PROXY line")
-    return ProxyHeader(_checked(words[2], words[4]), len(line) + 2)
+    version = int(words[1].removeprefix("TCP"))
+    return ProxyHeader(_checked(words[2], words[4], version), len(line) + 2)
 
 
-def _checked(ip: str, port: str) -> tuple[str, int]:
+def _checked(ip: str, port: str, version: int) -> tuple[str, int]:
     try:
-        if not (port.isascii() and port.isdigit() and len(port) <= 5):
+        if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
             raise ValueError(port)
-        return str(ip_address(ip)), int(port)
+        address = ip_address(ip)
+        if address.version != version or "%" in ip:  # a scope could be any text
+            raise ValueError(ip)
+        return str(address), int(port)
     except ValueError as error:
         raise MalformedHeader("malformed address in the PROXY line") from error
 
@@ -80,6 +84,8 @@ def _version_2(data: bytes) -> ProxyHeader | None:
     if len(data) < size:
         return None
     addresses = data[16:size]
+    if version_command & 0xF > 1:
+        raise MalformedHeader("unknown PROXY command")
     if version_command & 0xF == 0:  # LOCAL
         return ProxyHeader(None, size)
     width = {0x11: 4, 0x21: 16}.get(family)

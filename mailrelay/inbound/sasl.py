@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 from scramp import ScramException, ScramMechanism
 from twisted.cred.credentials import ICredentials
 from zope.interface import implementer
@@ -31,7 +31,7 @@ class PasswordGiven:
     """An identity and the password that came with it."""
 
     identity: str
-    password: str
+    password: str = field(repr=False)
     ip: str
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Protocol
 
-from attrs import define
+from attrs import define, field
 from scramp import ScramClient, ScramException
 
 
@@ -37,7 +37,7 @@ class PlainClient:
     """PLAIN (RFC 4616)."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
     name: str = "PLAIN"
     is_complete: bool = True
     _asked: int = 0
@@ -60,7 +60,7 @@ class LoginClient:
     """LOGIN: the name, then the password, whatever the challenges say."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
     name: str = "LOGIN"
     initial: bytes | None = None
     is_complete: bool = True

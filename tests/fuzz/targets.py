@@ -1,0 +1,422 @@
+"""The targets.  Each makes an input from a Random and lets only declared exceptions pass unseen.
+
+What else leaves one is a bug; so is a promise that is seen broken (an AssertionError).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email import message_from_bytes, policy
+from pathlib import Path
+from random import Random
+
+from mailrelay.config.load import BadConfiguration, parse_settings
+from mailrelay.directory.credentials import ScramVerifier, pretended_verifier
+from mailrelay.inbound.proxy import MalformedHeader, parse_proxy_header
+from mailrelay.inbound.sasl import Login, MalformedResponse, Mechanism, Plain, Scram, Verify
+from mailrelay.message.dsn import Action, RecipientReport, Report, compose_dsn
+from mailrelay.message.header import (
+    HeaderTooLarge,
+    addresses_in,
+    decoded_words,
+    header_end,
+    parse_header,
+)
+from mailrelay.smtp.address import Address, MalformedAddress, parse_path
+from mailrelay.smtp.command import BadCommand, parse_command
+from mailrelay.smtp.extensions import Extensions
+from mailrelay.smtp.reader import (
+    CommandLine,
+    ContentData,
+    ContentEnd,
+    LineTooLong,
+    Reader,
+    has_bare,
+)
+from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
+from tests.fuzz.generators import cut, grown
+
+ADDRESS = [
+    b"user",
+    b"@",
+    b".",
+    b'"',
+    b'"a b"',
+    b"\\",
+    b"<",
+    b">",
+    b"@example.org",
+    b"@[192.0.2.1]",
+    b"@[IPv6:2001:db8::1]",
+    b"@a.example,@b.example:",
+    b"postmaster",
+    b"%relay",
+    b"host!",
+    "ü".encode(),
+    "münchen.example".encode(),
+    b"xn--mnchen-3ya",
+    b"xn--",
+    b"x" * 63,
+    b"-",
+    b"_",
+]
+
+COMMAND = [
+    b"EHLO ",
+    b"HELO ",
+    b"MAIL FROM:",
+    b"RCPT TO:",
+    b"BDAT ",
+    b"DATA",
+    b"NOOP",
+    b"AUTH PLAIN ",
+    b"<u@example.org>",
+    b"<>",
+    b" SIZE=",
+    b" BODY=8BITMIME",
+    b" SMTPUTF8",
+    b" RET=HDRS",
+    b" ENVID=",
+    b" NOTIFY=SUCCESS,DELAY",
+    b" ORCPT=rfc822;",
+    b" ORCPT=utf-8;",
+    b"\\x{E9}",
+    b"+2B",
+    b" HOLDFOR=",
+    b" HOLDUNTIL=2030-01-02T03:04:05Z",
+    b" REQUIRETLS",
+    b" AUTH=<>",
+    b"123",
+    b" LAST",
+    b"=",
+    b" ",
+    b"example.org",
+]
+
+STREAM = [
+    b"DATA\r\n",
+    b"BDAT 5\r\n",
+    b"BDAT 0\r\n",
+    b"BDAT 70 LAST\r\n",
+    b"NOOP\r\n",
+    b"\r\n.\r\n",
+    b".\r\n",
+    b"\n.\n",
+    b"\r\n.\n",
+    b"\r.\r\n",
+    b"..",
+    b"\r",
+    b"\n",
+    b"text",
+    b"x" * 60,
+]
+
+REPLY = [
+    b"250",
+    b"550",
+    b"354",
+    b"-",
+    b" ",
+    b"2.0.0 ",
+    b"5.1.1 ",
+    b"ok",
+    b"SIZE 10",
+    b"AUTH=",
+    b"LIMITS ",
+]
+
+HEADER = [
+    b"From: ",
+    b"Subject:",
+    b"Received: x\r\n",
+    b"Auto-Submitted: ",
+    b"List-Id: <x>\r\n",
+    b"Precedence: bulk\r\n",
+    b"\r\n",
+    b"\r\n ",
+    b"a@example.org",
+    b"<a@example.org>",
+    b", ",
+    b'"',
+    b"(",
+    b")",
+    b"=?utf-8?q?=C3=BC?=",
+    b"=?utf-8?b?w7w=?=",
+    b"=?x?",
+    b":",
+    b";",
+]
+
+PROXY = [
+    b"PROXY ",
+    b"TCP4 ",
+    b"TCP6 ",
+    b"UNKNOWN",
+    b"192.0.2.1 ",
+    b"2001:db8::1 ",
+    b"fe80::1%x ",
+    b"65535",
+    b" ",
+    b"\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"\x21\x11\0\x0c",
+    b"\x21\x21\0\x24",
+    b"\x20\0\0\0",
+    b"\xc0\0\2\1" * 3,
+]
+
+SASL = [
+    b"\0",
+    b"user@example.org",
+    b"pencil",
+    b"n,,",
+    b"y,,",
+    b"p=tls-server-end-point,,",
+    b"n=user@example.org",
+    b",r=abc",
+    b",r=abcserver",
+    b"c=biws",
+    b",p=" + b"A" * 43 + b"=",
+    b",",
+    b"=",
+    b"m=x",
+    "é".encode(),
+]
+
+TOML = [
+    b'hostname = "mx.example.org"\n',
+    b'data_dir = "d"\n',
+    b'[[listener]]\nrole = "mx"\nendpoint = "tcp:25"\n',
+    b"[queue]\n",
+    b'retry_profile = "mox"\n',
+    b"first_retry_after = ",
+    b"[limits]\nmessage_bytes = ",
+    b"[relay_host]\n",
+    b'host = "relay.example"\nport = ',
+    b'tls = "verify"\n',
+    b'password_file = "x\\u0000"\n',
+    b'[[route]]\ndomain = "',
+    b"mx = true\n",
+    b'trusted_networks = ["',
+    b"10.0.0.0/8",
+    b'"]\n',
+    b"[log.levels]\n",
+    b'[smtp_out.host_overrides]\n"a" = "b:',
+    b"nan\n",
+    b"-1\n",
+    b"1e400\n",
+    b"true\n",
+    b"[]\n",
+    b"{}\n",
+    b'"',
+    b"\n",
+    b"9" * 30 + b"\n",
+    b"9" * 5000 + b"\n",
+]
+
+BASE = Path("/nonexistent")
+
+
+def command_line(random: Random) -> None:
+    """A command, or BadCommand with a 5yz reply that fits its line."""
+    try:
+        parse_command(grown(random, COMMAND))
+    except BadCommand as error:
+        assert error.reply.is_permanent
+        assert b"\r" not in error.reply.to_wire()[:-2]
+
+
+def address(random: Random) -> None:
+    """An address that is read back from what it writes, or MalformedAddress."""
+    text = grown(random, ADDRESS, 6).decode("utf-8", "replace")
+    for parse in (Address.parse, lambda t: parse_path(f"<{t}>")[0], lambda t: parse_path(t)[0]):
+        try:
+            found = parse(text)
+        except MalformedAddress:
+            continue
+        if found is not None and found.domain:
+            assert str(found).isprintable()
+            assert Address.parse(str(found)) == found
+
+
+def reader(random: Random) -> None:
+    """The same events however the bytes are cut; content never becomes a line."""
+    stream = grown(random, STREAM, 20)
+    whole, pieces = _events([stream]), _events(cut(random, stream))
+    assert whole == pieces, f"{whole} != {pieces}"
+
+
+def _events(pieces: list[bytes]) -> list[tuple[str, bytes, bool]]:
+    reading = Reader(50)
+    seen: list[tuple[str, bytes, bool]] = []
+    for piece in pieces:
+        reading.feed(piece)
+        while (event := reading.next_event()) is not None:
+            match event:
+                case CommandLine(line, bare):
+                    seen.append(("line", line, bare))
+                    words = line.split()
+                    if words == [b"DATA"]:
+                        reading.expect_data()
+                    elif words[:1] == [b"BDAT"] and len(words) > 1 and words[1].isdigit():
+                        reading.expect_chunk(int(words[1][:6]), first=words[-1] == b"LAST")
+                case LineTooLong():
+                    seen.append(("too long", b"", False))
+                case ContentData(data, bare):
+                    assert data
+                    if seen[-1][0] == "content":
+                        _, before, was = seen.pop()
+                        data, bare = before + data, was or bare
+                    seen.append(("content", data, bare))
+                case ContentEnd(bare):
+                    seen.append(("end", b"", bare))
+    return seen
+
+
+def reply_lines(random: Random) -> None:
+    """A reply that can be written again, or MalformedReply."""
+    lines = grown(random, REPLY, 30).split(b"\r\n")
+    try:
+        parsed = [ReplyLine.parse(line) for line in lines]
+        answer = assemble(parsed)
+    except MalformedReply as error:
+        assert len(str(error)) < 300
+        return
+    offered = Extensions.parse(answer)
+    assert offered.size_bytes != 0
+    assert offered.max_recipients != 0
+    wire = answer.to_wire()
+    assert wire.count(b"\r\n") == answer.text.count("\n") + 1
+
+
+def header(random: Random) -> None:
+    """A header, or HeaderTooLarge; everything asked of it is answered."""
+    content = grown(random, HEADER, 40)
+    try:
+        found = parse_header(content)
+    except HeaderTooLarge:
+        return
+    assert 0 <= found.size_bytes <= len(content)
+    assert header_end(content) <= len(content)
+    assert found.is_automatic in (True, False)
+    for name, _ in found.fields:
+        for text in found.all(name):
+            decoded_words(text)
+            for one in addresses_in(text):
+                assert str(one).isprintable()
+
+
+def dsn(random: Random) -> None:
+    """Any reply, header and parameters make a well-formed DSN of three parts."""
+    said = grown(random, [*REPLY, *SPECIAL_TEXT], 20).decode("utf-8", "replace")
+    original = grown(random, HEADER, 20)
+    block = RecipientReport(
+        Address(random.choice(["u", "ü", "a b"]), "example.net"),
+        random.choice(list(Action)),
+        Reply(random.choice((250, 451, 550)), said),
+        orcpt=random.choice((None, f"rfc822;{said}")),
+        remote_host=random.choice((None, "mx.example.net")),
+    )
+    report = Report(
+        "mail.example.org",
+        Address("s", "example.org"),
+        "<1.dsn.2@mail.example.org>",
+        random.choice((None, said)),
+        random.choice((None, said)),
+        0.0,
+        1.0,
+        [block],
+        original,
+        len(original),
+        return_full=random.random() < 0.5,
+    )
+    made = compose_dsn(report)
+    ours = made[: made.rindex(b"\r\n\r\n", 0, len(made) - len(original))]
+    assert not has_bare(
+        ours.split(b"Content-Type: text/rfc822")[0].split(b"message/rfc822")[0]
+    ) or (has_bare(original))
+    message = message_from_bytes(made, policy=policy.compat32)
+    parts = message.get_payload()
+    assert isinstance(parts, list) and len(parts) == 3, made
+
+
+SPECIAL_TEXT = [
+    b"\n",
+    b"\r\nBcc: x\r\n",
+    "größe".encode(),
+    b"\r\n\r\n",
+    b"--=_dsn_1.dsn.2",
+    b"x" * 500,
+]
+
+
+def proxy_header(random: Random) -> None:
+    """The same answer for the whole and for every beginning that is long enough."""
+    data = grown(random, PROXY, 8)
+    try:
+        whole = parse_proxy_header(data)
+    except MalformedHeader:
+        return
+    for size in range(len(data)):
+        found = parse_proxy_header(data[:size])
+        assert found in (None, whole)
+    if whole is not None:
+        assert whole.size_bytes <= len(data)
+        if whole.source is not None:
+            assert whole.source[0].isprintable()
+            assert 0 <= whole.source[1] <= 65535
+
+
+def _verifier(identity: str) -> ScramVerifier:
+    return pretended_verifier(b"secret", identity)
+
+
+def sasl(random: Random) -> None:
+    """Challenges, then credentials or MalformedResponse; nothing is proven by noise."""
+    binding = random.choice((None, ("tls-server-end-point", b"x" * 32)))
+    mechanism: Mechanism = random.choice(
+        (
+            lambda: Plain("192.0.2.1"),
+            lambda: Login("192.0.2.1"),
+            lambda: Scram(
+                "192.0.2.1", _verifier, plus=binding is not None, binding=binding, nonce="server"
+            ),
+        )
+    )()
+    try:
+        for _ in range(4):
+            step = mechanism.step(None if random.random() < 0.05 else grown(random, SASL, 6))
+            if isinstance(step, Verify):
+                assert not getattr(step.credentials, "proven", False)
+                return
+    except MalformedResponse:
+        return
+
+
+def configuration(random: Random) -> None:
+    """Settings, or BadConfiguration that says what is wrong."""
+    text = b"".join(TOML[:3]) if random.random() < 0.5 else b""
+    text += grown(random, TOML, 10)
+    name = random.choice(("QUEUE_WINDOW", "LIMITS", "HOSTNAME", "RELAY_HOST_PORT", "LOG_LEVELS"))
+    value = grown(random, TOML, 2).decode("utf-8", "replace")
+    environment = {f"MAILRELAY_{name}": value} if random.random() < 0.3 else {}
+    try:
+        parse_settings(text.decode("utf-8", "replace"), environment, file="f", base=BASE)
+    except BadConfiguration as error:
+        assert error.problems
+
+
+TARGETS: dict[str, Callable[[Random], None]] = {
+    target.__name__: target
+    for target in (
+        command_line,
+        address,
+        reader,
+        reply_lines,
+        header,
+        dsn,
+        proxy_header,
+        sasl,
+        configuration,
+    )
+}

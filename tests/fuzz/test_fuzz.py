@@ -1,0 +1,73 @@
+"""Runs every target: 5,000 inputs each, 100,000 when MAILRELAY_TEST_LONG=1.
+
+The inputs are the same each time; MAILRELAY_TEST_SEED starts them elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fuzz.targets import TARGETS
+
+RUNS = 100_000 if os.environ.get("MAILRELAY_TEST_LONG") == "1" else 5_000
+FIRST_SEED = int(os.environ.get("MAILRELAY_TEST_SEED", "0"))
+
+
+class FuzzTests(SynchronousTestCase):
+    """Only declared exceptions leave what parses a peer's bytes."""
+
+    def run_target(self, name: str) -> None:
+        """Run one target with a Random of its own for each input."""
+        target = TARGETS[name]
+        for seed in range(FIRST_SEED, FIRST_SEED + RUNS):
+            try:
+                target(Random(seed))
+            except Exception as error:
+                self.fail(
+                    f"{name} with seed {seed}: {type(error).__name__}: {error!s:.500}\n"
+                    f"again: TARGETS[{name!r}](Random({seed}))"
+                )
+
+    def test_command_line(self) -> None:
+        """Command lines."""
+        self.run_target("command_line")
+
+    def test_address(self) -> None:
+        """Addresses and paths."""
+        self.run_target("address")
+
+    def test_reader(self) -> None:
+        """Lines, DATA and BDAT, cut anywhere."""
+        self.run_target("reader")
+
+    def test_reply_lines(self) -> None:
+        """A peer's replies."""
+        self.run_target("reply_lines")
+
+    def test_header(self) -> None:
+        """Header sections."""
+        self.run_target("header")
+
+    def test_dsn(self) -> None:
+        """What DSNs are made of."""
+        self.run_target("dsn")
+
+    def test_proxy_header(self) -> None:
+        """PROXY headers."""
+        self.run_target("proxy_header")
+
+    def test_sasl(self) -> None:
+        """SASL responses."""
+        self.run_target("sasl")
+
+    def test_configuration(self) -> None:
+        """Configuration files and variables."""
+        self.run_target("configuration")
+
+    def test_every_target_runs(self) -> None:
+        """No target is forgotten here."""
+        tested = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
+        self.assertEqual(tested & set(TARGETS), set(TARGETS))
