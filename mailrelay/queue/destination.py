@@ -6,7 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from mailrelay.queue.entry import Entry
 from mailrelay.smtp.reply import Reply
@@ -86,6 +86,13 @@ class Backlog:
         self._turns.clear()
         self.size = 0
         return entries
+
+    def move_times(self, step: float) -> None:
+        """The wall clock was set by ``step`` seconds: what waits here is not older for it."""
+        for own in self._by_account.values():
+            moved = [evolve(entry, queued_at=entry.queued_at + step) for entry in own]
+            own.clear()
+            own.extend(moved)
 
     def accounts(self) -> Iterable[tuple[int | None, int]]:
         """Account and how many of its entries wait."""

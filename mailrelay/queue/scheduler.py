@@ -84,6 +84,7 @@ class Scheduler(Service):
         self._running_attempts: set[Deferred[None]] = set()
         self._clocks_seen = (0.0, 0.0)
         self._moving_times = DeferredLock()
+        self._stepped = 0.0  # seconds by which the wall clock was set since the start
 
     # Lifecycle
 
@@ -279,6 +280,9 @@ class Scheduler(Service):
 
         def moved(_: None) -> None:
             self._clocks_seen = seen  # not before: a step that cannot be recorded is not forgotten
+            self._stepped += step
+            for backlog in self._backlogs.values():
+                backlog.move_times(step)
 
         return self._o.store.step_times(step).addCallback(moved)
 
@@ -331,6 +335,7 @@ class Scheduler(Service):
     async def _attempt(self, backlog: Backlog, group: Sequence[Entry]) -> None:
         # Without a peer there is nobody to hammer: attempt and outcome are recorded together.
         unbegun = backlog.destination.is_local
+        stepped = self._stepped
         entries = group if unbegun else await self._begin(group)
         if not entries:
             return
@@ -349,7 +354,7 @@ class Scheduler(Service):
         else:
             backlog.host_answered()
         self._o.attempted(job, result)
-        await self._finish(job, result, unbegun=unbegun)
+        await self._finish(job, result, unbegun=unbegun, stepped=stepped)
 
     async def _begin(self, group: Sequence[Entry]) -> Sequence[Entry]:
         """Record the attempts; the entries that may be made."""
@@ -375,13 +380,22 @@ class Scheduler(Service):
         # A last attempt that a crash interrupts is made once more, as late as any.
         return due if due is not None else now + profile.longest_after
 
-    async def _finish(self, job: Job, result: Result, *, unbegun: bool = False) -> None:
+    async def _finish(
+        self, job: Job, result: Result, *, unbegun: bool = False, stepped: float | None = None
+    ) -> None:
+        """Record what came of ``job``; its entries' ages are of when ``stepped`` was the sum."""
         jitter = self._o.random.random()
+        before = self._stepped if stepped is None else stepped
         while True:
             try:
                 await self._notice_clock_step()
                 settlement = settle(
-                    job, result, self._rules, self._o.now(), jitter, unbegun=unbegun
+                    _moved(job, self._stepped - before),
+                    result,
+                    self._rules,
+                    self._o.now(),
+                    jitter,
+                    unbegun=unbegun,
                 )
                 await self._record(job, settlement)
             except StoreUnavailable:
@@ -441,3 +455,10 @@ class Scheduler(Service):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+
+def _moved(job: Job, step: float) -> Job:
+    """``job`` with its entries as old as they were before the wall clock was set by ``step``."""
+    if not step:
+        return job
+    return evolve(job, entries=[evolve(e, queued_at=e.queued_at + step) for e in job.entries])
