@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,7 +147,7 @@ class BackupControl:
     def verify_backup(self, backup: Path) -> list[Finding]:
         """What is wrong with a backup.  Raises: CannotBackUp."""
         manifest = read_manifest(backup)
-        found = []
+        found: list[Finding] = []
         for name, wanted in manifest["files"].items():
             path = backup / name
             if not path.is_file():
@@ -214,18 +214,21 @@ def _make_empty(target: Path) -> None:
         raise CannotBackUp(f"{target} cannot be made: {error.strerror}") from error
 
 
-def _copy_missing(source: Path, target: Path, names: Any) -> None:
+def _copy_missing(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Root may do this in a folder of the server's user: no name and no link leads elsewhere."""
     for name in names:
+        if Path(name).name != name:
+            raise CannotBackUp(f"the database names {name!r}, which is no name of a spool file")
         if not (target / name).exists() and not name.endswith(".part"):
             try:
-                copy_file(source / name, target / name)
+                copy_file(source / name, target / name, os.O_NOFOLLOW)
             except FileNotFoundError:
                 continue  # the server needed it no longer
 
 
-def copy_file(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path, flags: int = 0) -> None:
     """Copy, durably, to a new file that only its owner can read."""
-    with source.open("rb") as file:
+    with os.fdopen(os.open(source, os.O_RDONLY | flags), "rb") as file:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as copy:
             while block := file.read(1024 * 1024):

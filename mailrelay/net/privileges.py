@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,5 +89,7 @@ def give_away(data_dir: Path, uid: int, gid: int) -> None:
     """Give ``data_dir``, its files and its spool to the user that will write them."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (data_dir, *data_dir.iterdir()):
-        if not path.is_symlink():
+        status = path.lstat()
+        # The user may have put a link to somebody else's file here, to be given that.
+        if stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
             os.chown(path, uid, gid, follow_symlinks=False)

@@ -207,6 +207,15 @@ class SpoolRaceTests(SynchronousTestCase):
         target = self.back_up(Changing([{"named"}]))
         self.assertEqual([p.name for p in (target / "data" / "spool").iterdir()], ["named"])
 
+    def test_names_and_links_that_lead_elsewhere(self) -> None:
+        """The server's user cannot have root copy another file by a name or a link."""
+        (self.data / "secret").write_text("root's")
+        with self.assertRaises(CannotBackUp):
+            self.back_up(Changing([{"../secret"}]))
+        (self.data / "spool" / "link").symlink_to("../secret")
+        with self.assertRaises(OSError):
+            self.back_up(Changing([{"link"}]))
+
     def test_file_that_is_lost(self) -> None:
         """When what is named never appears, the backup fails instead of lacking it."""
         with self.assertRaises(CannotBackUp):

@@ -233,6 +233,13 @@ if IS_ROOT:
 
         def test_commands_of_root_leave_nothing_behind(self) -> None:
             """What root did before and beside the server is all writable for the server."""
+            data = self.store / "data"
+            (data / "mailrelay.db").unlink()  # as in a directory that was made by hand
+            (data / "spool").rmdir()
+            self.operate("domain", "add", "first.example")
+            self.assertTrue((data / "mailrelay.db").exists())
+            self.assert_owned()
+            self.operate("account", "add", "me", "--password-file", str(self.folder / "password"))
             self.operate("domain", "add", "before.example")
             self.assert_owned()
             program = self.start()
