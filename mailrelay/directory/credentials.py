@@ -57,7 +57,7 @@ def check_password(password_hash: str | None, password: str) -> bool:
         _hasher.verify(password_hash or _DUMMY_HASH, password)
     except (VerificationError, InvalidHashError):
         return False
-    return password_hash is not None
+    return bool(password_hash)  # an empty one was not compared
 
 
 def pretended_verifier(secret: bytes, identity: str) -> ScramVerifier:
