@@ -440,7 +440,8 @@ def open_control(
         return f"{random.getrandbits(128):032x}"
 
     executor = AtOnce()
-    threads = Threads(executor, executor, token)
+    # An operator who asks for a long list waits for it.
+    threads = Threads(executor, executor, token, read_cap=60.0)
     database = open_database(settings.storage.url, settings.data_dir, threads)
     spool = make_spool(database, settings.data_dir, threads)
     ids = IdBlocks(database, block=64)

@@ -47,7 +47,6 @@ from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row, d
 
 T = TypeVar("T")
 
-_EVENT_LOCK = 7235015
 _entry, _message, _event = tables.entry, tables.message, tables.event
 
 _insert_message = Insert(tables.message)
@@ -103,9 +102,7 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage], node
 
 
 def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
-    """Events, their positions in commit order: on PostgreSQL one writer at a time gives them."""
-    if events and connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_EVENT_LOCK})")
+    """Events, their positions in commit order: there is one writer at a time (database.py)."""
     _insert_event.many(connection, [event_row(event) for event in events])
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import Executor
 from mailrelay.storage import tables
-from mailrelay.storage.database import Database, migrate, open_engine
+from mailrelay.storage.database import READ_CAP, Database, migrate, open_engine
 from mailrelay.storage.directory import load, read_setting, write_setting
 from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.ids import BLOCK, IdBlocks, take_ids
@@ -34,6 +34,7 @@ class Threads:
     committed: Callable[[int, float], None] = lambda size, seconds: None
     seconds: Callable[[], float] = lambda: 0.0
     later: Callable[[float, Callable[[], None]], object] | None = None
+    read_cap: float = READ_CAP
 
 
 @frozen
@@ -56,7 +57,7 @@ def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
     engine = open_engine(url, data_dir)
     migrate(engine)
     writer = GroupCommit(engine, threads.writer, threads.committed, threads.seconds, threads.later)
-    return Database(engine, writer, threads.readers)
+    return Database(engine, writer, threads.readers, threads.read_cap)
 
 
 def make_spool(database: Database, data_dir: Path, threads: Threads) -> Spool:

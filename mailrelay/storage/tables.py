@@ -125,6 +125,13 @@ content = Table(
     Column("spool_name", String(64)),
     Column("prefix", LargeBinary, nullable=False),
     Column("body", LargeBinary),
+    # Without it a start would look at every content for the few that are in the spool.
+    Index(
+        "content_spooled",
+        "spool_name",
+        sqlite_where=text("spool_name IS NOT NULL"),
+        postgresql_where=text("spool_name IS NOT NULL"),
+    ),
 )
 
 content_chunk = Table(

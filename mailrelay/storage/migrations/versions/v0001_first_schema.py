@@ -67,6 +67,14 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("message_id"),
     )
+    op.create_index(
+        "content_spooled",
+        "content",
+        ["spool_name"],
+        unique=False,
+        sqlite_where=sa.text("spool_name IS NOT NULL"),
+        postgresql_where=sa.text("spool_name IS NOT NULL"),
+    )
     op.create_table(
         "content_chunk",
         sa.Column("spool_name", sa.String(length=64), nullable=False),

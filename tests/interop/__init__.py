@@ -1,0 +1,1 @@
+"""Other people's mail programs, in both directions."""
