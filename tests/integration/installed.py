@@ -137,6 +137,7 @@ class Program:
     arguments: Sequence[str]
     cwd: Path
     more: dict[str, str] = field(factory=dict)
+    groups: Sequence[int] | None = None  # supplementary ones, for root to give
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -149,6 +150,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                extra_groups=self.groups,
             )
         self.case.addCleanup(self.end)
 

@@ -196,7 +196,7 @@ if IS_ROOT:
             # The pidfile of root's folder could not be removed by the server's user.
             twistd = [str(self.bin / "twistd"), "--pidfile=", "-n", "mailrelay"]
             twistd += ["--config", str(self.config)]
-            program = Program(self, twistd, self.folder)
+            program = Program(self, twistd, self.folder, groups=[0, 1])
             program.answers(self.port)
             return program
 
