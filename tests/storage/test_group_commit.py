@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import errors as pg
@@ -14,7 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
-from mailrelay.storage.group_commit import GroupCommit, Operation, is_store_trouble
+from mailrelay.storage.group_commit import (
+    GATHER_FROM,
+    GATHER_SECONDS,
+    GroupCommit,
+    Operation,
+    is_store_trouble,
+)
 from tests.storage.databases import Base, Later, OnPostgres, OnSQLite
 
 _setting = tables.setting
@@ -213,6 +219,26 @@ class GroupCommitContract(Base):
         self.failureResultOf(bad, ZeroDivisionError)
         self.successResultOf(good)
         self.successResultOf(self.flushed(self.work("c")))
+
+    def test_gathering_after_a_large_batch(self) -> None:
+        """In a busy time the next commit waits for more; draining waits for it, too."""
+        delayed: list[tuple[float, Callable[[], None]]] = []
+        self.writer = GroupCommit(self.engine, self.later, later=lambda *call: delayed.append(call))
+        self.addCleanup(self.writer.close)
+        self.busy()
+        first = [self.writer.merge(self.store, f"n{n}") for n in range(GATHER_FROM)]
+        self.later.flush()
+        self.assertEqual(len([self.successResultOf(one) for one in first]), GATHER_FROM)
+        second, third = self.work("a"), self.work("b")
+        drained = self.writer.drained()
+        self.assertEqual((len(self.later.waiting), len(delayed)), (0, 1))
+        [(seconds, begin)] = delayed
+        self.assertEqual(seconds, GATHER_SECONDS)
+        begin()
+        self.later.flush()
+        self.assertEqual([self.successResultOf(d) for d in (second, third)], ["a", "b"])
+        self.successResultOf(drained)
+        self.assertEqual(len(delayed), 1)
 
     def test_drained(self) -> None:
         """Draining waits for all that was asked for, and not at all when there is nothing."""

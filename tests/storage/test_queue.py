@@ -208,6 +208,16 @@ class QueueStoreContract(Base):
         self.assertEqual((again.attempts, again.delay_reported), (1, True))
         self.assertEqual(await self.kinds(entry.message.id), ["accepted", "delayed"])
 
+    async def test_outcome_of_an_attempt_that_was_not_begun(self) -> None:
+        """It counts the attempt, and is refused when the entry was held meanwhile."""
+        first, second = await self.claimed(2)
+        await self.records.hold("op", [second.id], 150.0)
+        finished = [put_off(first, 300.0, unbegun=True), delivered(second, unbegun=True)]
+        self.assertEqual(list(await self.store.finish_attempts(finished, [])), [True, False])
+        entry = await self.entry(first.id)
+        self.assertEqual((entry.attempts, entry.last_attempt_at), (1, 200.0))
+        self.assertEqual((await self.entry(second.id)).state, EntryState.HELD)
+
     async def test_lost_outcome_leaves_no_event(self) -> None:
         """An outcome whose claim was lost changes nothing and records no event."""
         mine, lost = await self.claimed(2)
