@@ -9,6 +9,7 @@ import smtplib
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def as_root() -> None:
 class InteropTestCase(TestCase):
     """Programs and servers that end with the test."""
 
-    timeout = 240
+    timeout = 120
 
     def folder(self) -> Path:
         """A directory that other users may enter, unlike trial's own."""
@@ -72,7 +73,7 @@ class InteropTestCase(TestCase):
     def certificate(self, folder: Path) -> tuple[Path, Path]:
         """Files of a self-signed certificate for 127.0.0.1 and its key."""
         certificate, key = folder / "certificate.pem", folder / "key.pem"
-        make_self_signed(certificate, key, ["localhost", "127.0.0.1"], reactor_time())
+        make_self_signed(certificate, key, ["localhost", "127.0.0.1"], time.time())
         return certificate, key
 
     async def run_program(
@@ -89,7 +90,7 @@ class InteropTestCase(TestCase):
             input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=60,
             env={"PATH": PATH, "LC_ALL": "C", **(env or {})},
             check=False,
         )
@@ -101,7 +102,7 @@ class InteropTestCase(TestCase):
         """Run a program that listens on ``port`` until the test ends."""
         output = folder / "output"
         with output.open("ab") as file:
-            process = subprocess.Popen(  # noqa: SIM115
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -174,13 +175,6 @@ class InteropTestCase(TestCase):
 
 
 LOGIN = (USER, PASSWORD)
-
-
-def reactor_time() -> float:
-    """The wall clock, which certificates are dated by."""
-    import time
-
-    return time.time()
 
 
 async def until(claim: Callable[[], bool]) -> None:

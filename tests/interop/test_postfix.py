@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mailrelay.config.settings import RelayHostSection
 from mailrelay.net.tls import TLSLevel
 from mailrelay.testing.loopback import PASSWORD, USER
@@ -32,9 +34,7 @@ class FromPostfixTests(InteropTestCase):
         server = await self.us()
         postfix = await Postfix.start(self, server.port("mx"))
         options = ["SMTPUTF8", "BODY=8BITMIME"]
-        await self.send(
-            postfix.port, UTF8, USER, sender="jörg@sender.test", mail_options=options
-        )
+        await self.send(postfix.port, UTF8, USER, sender="jörg@sender.test", mail_options=options)
         [message] = await self.inbox(server, 1)
         self.assertIn("jörg@sender.test".encode(), message)
         self.assertIn("Subject: grüße\r\n".encode(), message)
@@ -45,9 +45,7 @@ class FromPostfixTests(InteropTestCase):
         """Postfix leaves the report to us, and we send it: delivered, to the sender."""
         server = await self.us()
         postfix = await Postfix.start(self, server.port("mx"))
-        await self.send(
-            postfix.port, CONTENT, USER, sender=USER, rcpt_options=["NOTIFY=SUCCESS"]
-        )
+        await self.send(postfix.port, CONTENT, USER, sender=USER, rcpt_options=["NOTIFY=SUCCESS"])
         report = (await self.inbox(server, 2))[1]
         self.assertIn(b"Action: delivered", report)
         self.assertIn(b"Original-Recipient: rfc822;" + USER.encode(), report)
@@ -96,7 +94,8 @@ class ToPostfixTests(InteropTestCase):
         end = await ScriptedServer.start(
             self, reactor, polite(Manners([b"PIPELINING", b"8BITMIME", b"SMTPUTF8", b"DSN"]))
         )
-        more, login = "smtp_tls_security_level = none\n", {}
+        more = "smtp_tls_security_level = none\n"
+        login: dict[str, Any] = {}
         if sasl:
             port = AuthenticationServer("relay", "pass word").start(self, reactor)
             more += (

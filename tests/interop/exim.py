@@ -1,0 +1,124 @@
+"""Debian's Exim, unpacked by script/test, with a configuration of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from attrs import frozen
+from twisted.trial.unittest import SkipTest
+
+from tests.interop.programs import InteropTestCase, as_root, free_port, installed
+
+USER = "Debian-exim"
+
+CONFIGURATION = """\
+primary_hostname = exim.test
+exim_user = {user}
+exim_group = {user}
+deliver_drop_privilege
+spool_directory = {home}/spool
+log_file_path = {home}/log/%slog
+log_selector = +all
+pid_file_path = {home}/exim.pid
+daemon_smtp_ports = {port}
+local_interfaces = 127.0.0.1
+host_lookup =
+rfc1413_hosts =
+keep_environment =
+never_users =
+queue_only = false
+tls_advertise_hosts = *
+tls_certificate = {certificate}
+tls_privatekey = {key}
+auth_advertise_hosts = ${{if def:tls_in_cipher {{*}}}}
+smtputf8_advertise_hosts = *
+dsn_advertise_hosts = *
+chunking_advertise_hosts = *
+pipelining_advertise_hosts = *
+accept_8bitmime = true
+acl_smtp_rcpt = check
+acl_smtp_data = take
+
+begin acl
+check:
+  {check}
+take:
+  accept
+
+begin routers
+next:
+  driver = accept
+  transport = next
+
+begin transports
+next:
+  driver = smtp
+  hosts = 127.0.0.1
+  port = {next_port}
+  allow_localhost
+  {transport}
+
+begin retry
+* * F,1h,2s
+
+begin authenticators
+client_or_server:
+  driver = plaintext
+  public_name = PLAIN
+  client_send = ^{username}^{password}
+  server_prompts = :
+  server_condition = ${{if and{{{{eq{{$auth2}}{{relay}}}}{{eq{{$auth3}}{{pass word}}}}}}}}
+  server_set_id = $auth2
+"""
+
+IN_TLS = "hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts ="
+
+
+@frozen
+class Exim:
+    """One that relays everything to ``next_port``; it listens on ``port``."""
+
+    port: int
+    home: Path
+
+    @classmethod
+    async def start(
+        cls,
+        case: InteropTestCase,
+        next_port: int,
+        *,
+        transport: str = IN_TLS,
+        check: str = "accept",
+        login: tuple[str, str] = ("", ""),
+    ) -> Exim:
+        """Start it; it stops when the test ends."""
+        binary = os.environ.get("MAILRELAY_TEST_EXIM")
+        if not binary:
+            raise SkipTest("MAILRELAY_TEST_EXIM is not set: run script/test")
+        as_root()
+        home, port = case.folder(), free_port()
+        certificate, key = case.certificate(home)
+        for folder in ("spool", "log"):
+            (home / folder).mkdir()
+            shutil.chown(home / folder, USER, USER)
+        shutil.chown(key, USER, USER)
+        configuration = home / "exim.conf"
+        configuration.write_text(
+            CONFIGURATION.format(
+                user=USER,
+                home=home,
+                port=port,
+                certificate=certificate,
+                key=key,
+                check=check,
+                next_port=next_port,
+                transport=transport,
+                username=login[0],
+                password=login[1],
+            )
+        )
+        setpriv = [installed("setpriv"), f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+        await case.daemon(port, home, *setpriv, binary, "-C", str(configuration), "-bdf")
+        return cls(port, home)
