@@ -233,7 +233,10 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
             case ContentData():
                 self._transaction.content_data(event)
             case ContentEnd():
-                self._respond(self._transaction.content_end(event))
+                decision = self._transaction.content_end(event)
+                if self._sequencer.phase is Phase.READY:  # a message came: MAIL alone is junk too
+                    self._junk = 0
+                self._respond(decision)
             case CommandLine() if self._authentication is not None:
                 self._respond(self._authentication.respond(event.line))
             case CommandLine():
@@ -315,7 +318,6 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
     def _obey(self, command: Command) -> Decision:
         match command:
             case Mail():
-                self._junk = 0
                 return self._transaction.mail(command)
             case Rcpt():
                 return self._transaction.rcpt(command)
