@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.python.failure import Failure
 
 from mailrelay.directory.model import Account, Directory
 from mailrelay.mailbox.model import INBOX, Incoming, MailboxStore
 from mailrelay.message.trace import delivery_fields
 from mailrelay.queue.entry import Entry
 from mailrelay.queue.outcome import Deferral, Delivered, Outcome, PermanentFailure, Reach
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.reply import reply
 
 STORED = reply(250, "2.0.0", "stored in the mailbox")
 NO_SUCH_USER = reply(550, "5.1.1", "no such user any more")
+STORE_UNAVAILABLE = reply(452, "4.3.1", "the mailboxes cannot be written right now")
 OVER_QUOTA = reply(452, "4.2.2", "mailbox is full")
 
 
@@ -31,7 +34,12 @@ class MailboxTransport:
     def attempt(self, job: Job) -> Deferred[Result]:
         """See Transport."""
         started = self.now()
-        delivered = gatherResults([self._deliver(job, entry) for entry in job.entries])
+        delivered = gatherResults(
+            [
+                maybeDeferred(self._deliver, job, entry).addErrback(_unavailable)
+                for entry in job.entries
+            ]
+        )
 
         def done(outcomes: Sequence[Outcome]) -> Result:
             return Result(outcomes, Attempt(started, self.now()))
@@ -58,6 +66,12 @@ class MailboxTransport:
             prefix,
         )
         return self.store.deliver(incoming).addCallback(_outcome)
+
+
+def _unavailable(failure: Failure) -> Outcome:
+    """One entry's trouble is not the others': what they came to must not be lost."""
+    failure.trap(StoreUnavailable)
+    return Deferral(STORE_UNAVAILABLE)
 
 
 def _outcome(stored: bool) -> Outcome:

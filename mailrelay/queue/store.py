@@ -51,7 +51,8 @@ class QueueStore(Protocol):
     ) -> Deferred[Sequence[bool]]:
         """Record outcomes, events and the DSNs that tell of them, and give the claims up.
 
-        False where the claim was lost: nothing of that entry was changed.
+        False where the claim was lost, or an entry whose attempt was not begun is not ready:
+        nothing of that entry was changed, and the claim is this node's no more.
         """
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:

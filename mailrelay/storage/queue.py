@@ -225,6 +225,9 @@ class DatabaseQueueStore:
             rows = [_finish_row(f) for f in flat if f.unbegun is unbegun]
             done = _finish.run(connection, rows, most=most, node=node.id, epoch=node.epoch)
             known.update((row[0], was) for row, was in zip(rows, done, strict=True))
+        # Held or canceled meanwhile: a claim that stayed would keep it from all of us.
+        lost = [(id_,) for id_, was in known.items() if not was]
+        _unclaim.run(connection, lost, node=node.id, epoch=node.epoch)
         return [known[f.entry_id] for f in flat]
 
     def _recorded(
