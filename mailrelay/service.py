@@ -343,7 +343,8 @@ class Server(MultiService):
         certificate = _certificate(settings)
         if certificate is not None:
             certificate.load()
-        fixed = ("hostname", "data_dir", "node", "storage", "listener", "run_as", "localserve")
+        places = ("hostname", "data_dir", "node", "storage", "listener", "run_as", "localserve")
+        fixed = (*places, "login", "dns", "smtp_out", "log")
         for name in fixed:
             if getattr(settings, name) != getattr(self._settings, name):
                 self._log.warn("{name} changed: restart to use it", name=name)

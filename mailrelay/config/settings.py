@@ -39,7 +39,7 @@ class ListenerSection:
         default=False, metadata=_doc("answer /metrics and /healthz here; not on a public address")
     )
     limits: Limits | None = field(
-        default=None, metadata=_doc("limits of this listener; [limits] for those not given")
+        default=None, metadata=_doc("all limits of this listener, in place of [limits]")
     )
 
 

@@ -33,15 +33,30 @@ class Overloaded(Exception):
     """Too many passwords wait to be checked: try again later."""
 
 
+def _doc(text: str) -> dict[str, str]:
+    return {"doc": text}
+
+
 @frozen
 class LoginSettings:
     """``[login]`` of the configuration."""
 
-    failures_per_minute: int = 10
-    failures_per_day: int = 50
-    account_failures_per_hour: int = 100  # from all addresses where it never succeeded
-    waiting_checks: int = 32
-    remembered_for: float = 300.0  # seconds a checked password is not hashed again
+    failures_per_minute: int = field(
+        default=10, metadata=_doc("failed logins from one address in a minute; 421 4.7.0")
+    )
+    failures_per_day: int = field(
+        default=50, metadata=_doc("failed logins from one address in a day; 421 4.7.0")
+    )
+    account_failures_per_hour: int = field(
+        default=100,
+        metadata=_doc("failed logins to one account from where it never succeeded; 421 4.7.0"),
+    )
+    waiting_checks: int = field(
+        default=32, metadata=_doc("passwords waiting to be checked at once; 454 4.7.0")
+    )
+    remembered_for: float = field(
+        default=300.0, metadata=_doc("seconds a checked password is not hashed again")
+    )
 
 
 @define

@@ -8,20 +8,42 @@ from mailrelay.directory.login import networks
 from mailrelay.smtp.reply import Reply, reply
 
 
+def _doc(text: str) -> dict[str, str]:
+    return {"doc": text}
+
+
 @frozen
 class Limits:
     """``[limits]``, and per listener.  Sizes in bytes, times in seconds."""
 
-    message_bytes: int = 100 * 1024 * 1024  # 552 5.3.4
-    recipients: int = 1000  # 452 4.5.3
-    connections: int = 10_000  # 421 4.7.0
-    connections_per_address: int = 100  # 421 4.7.0; IPv6 by /64
-    errors: int = 20  # 421 4.7.0, then closed
-    idle_after: float = 300.0  # 421 4.4.2; RFC 5321 section 4.5.3.2.7 asks for 5 minutes
-    content_window: float = 60.0  # in each such time at least content_window_bytes must come
-    content_window_bytes: int = 6_000  # 421 4.4.2
-    junk_commands: int = 100  # NOOP, RSET, VRFY, HELP, empty BDAT between messages; then errors
-    received_fields: int = 50  # 554 5.4.6
+    message_bytes: int = field(
+        default=100 * 1024 * 1024, metadata=_doc("largest message; 552 5.3.4")
+    )
+    recipients: int = field(default=1000, metadata=_doc("recipients of one message; 452 4.5.3"))
+    connections: int = field(default=10_000, metadata=_doc("sessions in all; 421 4.7.0"))
+    connections_per_address: int = field(
+        default=100, metadata=_doc("sessions of one address, IPv6 by /64; 421 4.7.0")
+    )
+    errors: int = field(
+        default=20, metadata=_doc("refused commands of one session; 421 4.7.0, then closed")
+    )
+    # RFC 5321 section 4.5.3.2.7 asks for 5 minutes.
+    idle_after: float = field(
+        default=300.0, metadata=_doc("seconds to wait for the client; 421 4.4.2, then closed")
+    )
+    content_window: float = field(
+        default=60.0, metadata=_doc("in each such time at least content_window_bytes must come")
+    )
+    content_window_bytes: int = field(
+        default=6_000, metadata=_doc("content that must come in content_window; 421 4.4.2")
+    )
+    junk_commands: int = field(
+        default=100,
+        metadata=_doc("NOOP, RSET, VRFY, HELP, empty BDAT between messages; then each is an error"),
+    )
+    received_fields: int = field(
+        default=50, metadata=_doc("Received fields of a message, more is a loop; 554 5.4.6")
+    )
 
 
 TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "too many connections, try again later")

@@ -14,7 +14,6 @@ DOMAIN_DISABLED = reply(450, "4.2.1", "domain is switched off for now")
 NOT_YOUR_ADDRESS = reply(550, "5.7.1", "the sender address is not one of your account's")
 NOT_YOUR_FROM = reply(550, "5.7.1", "the From address is not one of your account's")
 NO_FROM = reply(550, "5.6.0", "the message needs one From field with an address")
-NO_NULL_REPORTS = reply(550, "5.1.1", "a null reverse-path has one recipient at the most")
 
 
 @frozen

@@ -1,0 +1,94 @@
+"""``python -m mailrelay.testing.rfcs`` writes docs/rfcs.md from the references in the code.
+
+Title, status and remark of each RFC are kept here by hand; sections and modules are found.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import mailrelay
+
+ROOT = Path(mailrelay.__file__).parent
+_REFERENCE = re.compile(r"RFC (\d{3,5})(?: sections? (\d[\d.]*\d|\d)(?: and (\d[\d.]*\d|\d))?)?")
+
+# Status: "yes", what concerns us is done; "partly", the remark says what is missing.
+STATUS: Mapping[int, tuple[str, str, str]] = {
+    1870: ("SIZE", "yes", ""),
+    2034: ("ENHANCEDSTATUSCODES", "yes", ""),
+    2047: ("Encoded words", "partly", "read for lists of messages; contents are never changed"),
+    2142: ("Names of role mailboxes", "partly", "postmaster and abuse"),
+    2920: ("PIPELINING", "yes", ""),
+    3030: ("CHUNKING and BINARYMIME", "partly", "BINARYMIME is not offered"),
+    3207: ("STARTTLS", "yes", ""),
+    3461: ("DSN: the SMTP extension", "yes", ""),
+    3463: ("Enhanced status codes", "yes", ""),
+    3464: ("DSN: the message", "yes", ""),
+    3834: ("Automatic responses", "partly", "DSNs are marked as automatic"),
+    3848: ("Protocol names in Received", "yes", ""),
+    4155: ("mbox", "partly", "export and import, quoted as mboxrd"),
+    4616: ("SASL PLAIN", "yes", ""),
+    4865: ("FUTURERELEASE", "yes", "on submission"),
+    4954: ("AUTH", "partly", "the AUTH parameter of MAIL is read and not passed on"),
+    5321: ("SMTP", "partly", "see smtp.md for deviations"),
+    5322: ("Message format", "partly", "header fields that decide; contents are never changed"),
+    5802: ("SCRAM", "yes", ""),
+    6152: ("8BITMIME", "partly", "no conversion to 7 bits: such mail is returned"),
+    6409: ("Submission", "yes", ""),
+    6522: ("multipart/report", "yes", ""),
+    6531: ("SMTPUTF8", "yes", ""),
+    6533: ("Internationalised DSNs", "yes", ""),
+    7435: ("Opportunistic security", "yes", "the level `may`"),
+    7505: ("Null MX", "yes", ""),
+    7677: ("SCRAM-SHA-256", "yes", ""),
+    8314: ("TLS for submission", "yes", ""),
+    8689: ("REQUIRETLS", "yes", "attempts are verified; there is no MTA-STS or DANE yet"),
+    9266: ("tls-exporter channel binding", "yes", ""),
+    9422: ("LIMITS", "partly", "RCPTMAX"),
+}
+
+
+def references() -> dict[int, tuple[set[str], set[str]]]:
+    """Sections and modules, by the number of the RFC."""
+    found: dict[int, tuple[set[str], set[str]]] = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        module = path.relative_to(ROOT)
+        if module.parts[0] == "testing":
+            continue
+        text = re.sub(r"\s*\n\s*(?:#\s*)?", " ", path.read_text(encoding="utf-8"))
+        for number, *sections in _REFERENCE.findall(text):
+            mine = found.setdefault(int(number), (set(), set()))
+            mine[0].update(section for section in sections if section)
+            mine[1].add(module.as_posix().removesuffix(".py"))
+    return found
+
+
+def page() -> str:
+    """docs/rfcs.md.  Raises: KeyError for an RFC that has no status."""
+    lines = [
+        "# RFCs",
+        "",
+        "What the code refers to, where. Made by `python -m mailrelay.testing.rfcs docs/rfcs.md`;",
+        "titles, status and remarks are kept by hand in that module.",
+        "",
+        "| RFC | about | done | remark | sections | modules |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for number, (sections, modules) in sorted(references().items()):
+        title, status, remark = STATUS[number]
+        shown = ", ".join(sorted(sections, key=_order))
+        where = ", ".join(f"`{module}`" for module in sorted(modules))
+        link = f"[{number}](https://www.rfc-editor.org/rfc/rfc{number})"
+        lines.append(f"| {link} | {title} | {status} | {remark} | {shown} | {where} |")
+    return "\n".join(lines) + "\n"
+
+
+def _order(section: str) -> list[int]:
+    return [int(part) for part in section.split(".") if part]
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
