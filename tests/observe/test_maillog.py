@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -98,6 +100,19 @@ class LineTests(SynchronousTestCase):
         self.assertNotIn("s3cret", line)
 
 
+class Slowly:
+    """An executor whose work waits for a Deferred."""
+
+    def __init__(self, until: Deferred[None]) -> None:
+        self._until = until
+
+    def run(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        """See Executor."""
+        done: Deferred[Any] = Deferred()
+        self._until.addCallback(lambda _: done.callback(work(*args, **kwargs)))
+        return done
+
+
 class MailLogTests(SynchronousTestCase):
     """MailLog on a Clock."""
 
@@ -150,6 +165,22 @@ class MailLogTests(SynchronousTestCase):
         log.record([event()])
         self.clock.advance(FLUSH_AFTER)
         self.assertEqual(len(self.written), 1)
+
+    def test_while_writing(self) -> None:
+        """What comes while a slow disk writes is written after it, never at the same time."""
+        slow: Deferred[None] = Deferred()
+        log = MailLog(
+            "log", "human", self.clock, Slowly(slow), lambda _, text: self.written.append(text)
+        )
+        log.startService()
+        log.record([event(code=1)])
+        self.clock.advance(FLUSH_AFTER)
+        log.record([event(code=2)])
+        self.clock.advance(10 * FLUSH_AFTER)
+        self.assertEqual(self.written, [])
+        slow.callback(None)
+        self.clock.advance(FLUSH_AFTER)
+        self.assertEqual([text[-7:] for text in self.written], ["code=1\n", "code=2\n"])
 
     def test_bounded(self) -> None:
         """When the disk does not take them, lines are left out before memory grows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -63,6 +64,20 @@ class FairnessTests(SynchronousTestCase):
         self.assertEqual(backlog.size, 0)
         backlog.push(entry(7))
         self.assertEqual([e.id for e in backlog.pop_group(5)], [7])
+
+
+class ClockStepTests(SynchronousTestCase):
+    """move_times."""
+
+    def test_moved(self) -> None:
+        """What waits is moved with the wall clock, in its order, and nothing else of it changes."""
+        backlog = Backlog(destination())
+        entries = [entry(n, message(n, account_id=n % 2), queued_at=100.0 * n) for n in range(4)]
+        for one in entries:
+            backlog.push(one)
+        backlog.move_times(50.0)
+        moved = sorted(backlog.pop_all(), key=lambda one: one.id)
+        self.assertEqual(moved, [evolve(one, queued_at=one.queued_at + 50.0) for one in entries])
 
 
 class BackOffTests(SynchronousTestCase):
