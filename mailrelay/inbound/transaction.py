@@ -20,6 +20,7 @@ from mailrelay.inbound.replies import (
     FUTURE_RELEASE_PAST,
     MUST_LOGIN,
     MUST_START_TLS,
+    NUL_IN_CONTENT,
     RECIPIENT_OK,
     REQUIRETLS_NEEDS_TLS,
     SENDER_OK,
@@ -198,6 +199,9 @@ class MailTransaction:
             return
         if event.bare and self._repair is None:
             self._refuse_content(BARE_NEWLINE)
+            return
+        if b"\0" in event.data:  # RFC 2045 section 2.8; some servers read CRLF NUL . as an end
+            self._refuse_content(NUL_IN_CONTENT)
             return
         data = self._repair.chunk(event.data) if self._repair is not None else event.data
         if self._content.size_bytes + len(data) > self._limits.message_bytes:

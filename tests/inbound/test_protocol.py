@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.inbound.context import Role
+from mailrelay.queue.store import StoreUnavailable
 from tests.inbound.sessions import Door
 
 SMUGGLED = [
@@ -18,6 +19,9 @@ SMUGGLED = [
     b"\n\n.\r\n",
     b"\r\n\n.\r\n\r",
     b"\r\0\n.\r\n",
+    b"\r\n\0.\r\n",
+    b"\r\n.\0\r\n",
+    b"\0",
 ]
 BEHIND = b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<user@example.org>\r\nx"
 
@@ -71,6 +75,51 @@ class SmugglingTests(SynchronousTestCase):
                 self.assertEqual(client.heard()[:9], b"550 5.6.0", (false_end, step))
                 self.assertEqual(client.codes(b"NOOP"), [250], (false_end, step))
                 self.assertEqual(door.store.stored, [])
+
+    def test_repaired_newlines(self) -> None:
+        """On a port that repairs, false ends become lines of the one canonical message."""
+        for false_end in (b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n"):
+            for step in (1, 2, 1000):
+                door = Door(repair_newlines=True)
+                client = door.connect()
+                client.begin()
+                client.ask(b"DATA")
+                content = b"a: b\r\n\r\nhi" + false_end + b"QUIT\r\n.\r\n"
+                for at in range(0, len(content), step):
+                    client.send(content[at : at + step])
+                self.assertEqual(client.heard()[:9], b"250 2.0.0", (false_end, step))
+                [body] = door.bodies()
+                self.assertNotIn(b"\r", body.replace(b"\r\n", b""))
+                self.assertNotIn(b"\n", body.replace(b"\r\n", b""))
+                self.assertTrue(body.endswith(b"QUIT\r\n"), body)
+
+
+class StorageTroubleTests(SynchronousTestCase):
+    """Storage trouble is told as 452 4.3.1 and ends by itself."""
+
+    def test_store_that_fails_and_recovers(self) -> None:
+        """A failed commit is 452; the next message of the session is accepted."""
+        door = Door()
+        client = door.connect()
+        door.store.failing = StoreUnavailable("disk full")
+        client.begin()
+        client.ask(b"DATA")
+        self.assertEqual(client.ask(b"Subject: x", b"", b".")[:9], b"452 4.3.1")
+        door.store.failing = None
+        client.begin()
+        client.ask(b"DATA")
+        self.assertEqual(client.ask(b"Subject: x", b"", b".")[:9], b"250 2.0.0")
+
+    def test_spool_that_fails(self) -> None:
+        """Large content that cannot be spooled is 452, and no message is stored."""
+        door = Door()
+        door.spool.failing = OSError("no space left on device")
+        client = door.connect()
+        client.begin()
+        client.ask(b"DATA")
+        client.send(b"a: b\r\n\r\n" + b"x" * 100_000 + b"\r\n")
+        self.assertEqual(client.ask(b".")[:9], b"452 4.3.1")
+        self.assertEqual(door.store.stored, [])
 
 
 class HashingTests(SynchronousTestCase):
