@@ -53,7 +53,7 @@ class ConnectionPool:
         self._settings, self._ehlo_name = settings, ehlo_name
         self._client_tls, self._nonce = client_tls, nonce
         self._idle: dict[str, list[_Idle]] = {}
-        self._open: set[SMTPClientProtocol] = set()
+        self._open: dict[SMTPClientProtocol, None] = {}  # a set in the order of opening
         self._all_gone: list[Deferred[None]] = []
 
     @property
@@ -122,7 +122,7 @@ class ConnectionPool:
         factory: IProtocolFactory = _One(connection)
         if access.implicit_tls:
             factory = TLSMemoryBIOFactory(creator, True, factory)
-        self._open.add(connection)
+        self._open[connection] = None
         try:
             await self._endpoint(target).connect(factory)
         except BaseException:
@@ -139,7 +139,7 @@ class ConnectionPool:
         return TCP4ClientEndpoint(self._reactor, target.ip, target.port, timeout, bind)
 
     def _gone(self, connection: SMTPClientProtocol) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if not self._open:
             waiting, self._all_gone = self._all_gone, []
             for gone in waiting:

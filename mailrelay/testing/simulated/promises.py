@@ -1,0 +1,277 @@
+"""The promises of the design, checked against what submitters, peers and the store remember."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from attrs import define, field
+
+from mailrelay.queue.entry import EntryState
+from mailrelay.queue.schedule import RetryProfile
+from mailrelay.queue.transport import Job, Result
+from mailrelay.testing.simulated.node import Life
+from mailrelay.testing.simulated.peers import Peers
+from mailrelay.testing.simulated.submitters import Acknowledged, Submitters
+from mailrelay.testing.simulated.world import World
+
+IN_FLIGHT = 3.0
+"""Seconds within which an outcome must be recorded when the store works."""
+
+SOON = 1.0
+"""Seconds until a hold is seen by whoever was just about to attempt."""
+
+
+@define(eq=False)
+class Promises:
+    """Watches a run; what is broken is told to the world."""
+
+    world: World
+    path: Path
+    submitters: Submitters
+    peers: Peers
+    profile: RetryProfile
+    held_since: dict[int, float] = field(factory=dict)
+    released: set[int] = field(factory=set)
+    _running: dict[int, int] = field(factory=dict)  # entry to life
+    _last_attempt: dict[int, float] = field(factory=dict)
+    _store: sqlite3.Connection | None = None
+
+    @property
+    def store(self) -> sqlite3.Connection:
+        """A reader of the node's store."""
+        if self._store is None:
+            self._store = sqlite3.connect(self.path, isolation_level=None)
+        return self._store
+
+    def close(self) -> None:
+        """Let the store go."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # While it runs
+
+    def attempt_begins(self, life: Life, job: Job) -> None:
+        """What must hold of each entry that is attempted."""
+        now = self.world.seconds()
+        for entry in job.entries:
+            self.world.note(f"attempt {entry.id} {entry.recipient} number {entry.attempts + 1}")
+            if self._running.get(entry.id) == life.number:
+                self.world.violated(f"entry {entry.id} is attempted twice at once")
+            self._running[entry.id] = life.number
+            held = self.held_since.get(entry.id)
+            if held is not None and now - held > SOON:
+                self.world.violated(f"entry {entry.id} is attempted though it is held")
+            self._check_time(entry.id, now, is_local=job.destination.is_local)
+            self._last_attempt[entry.id] = now
+            if not job.destination.is_local:
+                self._check_recorded(entry.id, entry.attempts + 1)
+
+    def _check_time(self, entry_id: int, now: float, *, is_local: bool) -> None:
+        last = self._last_attempt.get(entry_id)
+        if last is None or entry_id in self.released:
+            return
+        steps = [step for at, step in self.world.forward_steps if last <= at <= now]
+        # Small ones go unnoticed, and so does what happens between two lives.
+        excused = any(step <= 60.0 for step in steps) or (
+            # What has no peer is recorded with its outcome only.
+            (steps or is_local) and any(last <= at <= now for at in self.world.ends)
+        )
+        if now - last < self.profile.first_after and not excused:
+            self.world.violated(f"entry {entry_id} is attempted {now - last:.3f} s after the last")
+
+    def _check_recorded(self, entry_id: int, number: int) -> None:
+        attempts, due = self.store.execute(
+            "SELECT attempts, next_attempt_at FROM entry WHERE id = ?", (entry_id,)
+        ).fetchone()
+        stepped = bool(self.world.forward_steps)
+        if attempts != number or (due <= self.world.now() and not stepped):
+            self.world.violated(f"attempt {number} of entry {entry_id} is not recorded first")
+
+    def attempt_ended(self, life: Life, job: Job, result: Result) -> None:
+        """An attempt's outcome is known to the node."""
+        for entry, outcome in zip(job.entries, result.outcomes, strict=True):
+            self._running.pop(entry.id, None)
+            self.world.note(f"outcome {entry.id} {type(outcome).__name__} {outcome.reply}")
+
+    # Whenever nothing is under way in a thread
+
+    def check_store(self) -> None:
+        """What must hold of the store at any moment, crashes included."""
+        for wrong, query in _NEVER.items():
+            found = self.store.execute(query).fetchall()
+            if found:
+                self.world.violated(f"{wrong}: {found[:5]}")
+
+    def unretired(self) -> int:
+        """Entries that are still to be delivered."""
+        [(count,)] = self.store.execute("SELECT count(*) FROM entry WHERE state <> 2").fetchall()
+        return int(count)
+
+    # In the end
+
+    def check_end(self) -> None:
+        """What must hold once nothing more happens."""
+        self.check_store()
+        for id_, recipient, state in self.store.execute(
+            "SELECT id, recipient, state FROM entry WHERE state <> 2 ORDER BY id"
+        ):
+            name = EntryState(state).name.lower()
+            self.world.violated(f"entry {id_} to {recipient} is {name} and nobody moves it")
+        self._check_acknowledged()
+        self._check_duplicates()
+        self._check_reports()
+
+    def _check_acknowledged(self) -> None:
+        outcomes = dict(self.store.execute("SELECT recipient, outcome FROM entry").fetchall())
+        at_peers = {a.recipient: a for a in self.peers.accepted}
+        in_mailboxes = {
+            row[0] for row in self.store.execute("SELECT recipient FROM mailbox_message")
+        }
+        for promised in self.submitters.acknowledged.values():
+            recipient = promised.recipient
+            outcome = outcomes.get(recipient)
+            if outcome is None:
+                self.world.violated(f"{recipient} was answered 250 and is lost")
+            elif outcome == "delivered" and recipient not in in_mailboxes:
+                if recipient not in at_peers:
+                    self.world.violated(f"{recipient} counts as delivered and nobody has it")
+                elif not at_peers[recipient].content.endswith(promised.body):
+                    self.world.violated(f"{recipient} arrived changed")
+        for recipient in at_peers:
+            if recipient not in self.submitters.tried and ".s@" not in recipient:
+                self.world.violated(f"{recipient} was delivered and never submitted")
+
+    def _check_duplicates(self) -> None:
+        by_recipient = defaultdict(list)
+        for acceptance in self.peers.accepted:
+            by_recipient[acceptance.recipient, _message_id(acceptance.content)].append(acceptance)
+        for (recipient, _), copies in by_recipient.items():
+            for one, later in pairwise(copies):
+                if one.heard_at is None:
+                    continue  # the answer never reached the node: it had to send again
+                if not self._was_in_flight(one.heard_at, later.at):
+                    self.world.violated(f"{recipient} was delivered twice without need")
+        twice = "SELECT recipient FROM mailbox_message GROUP BY recipient, message_id"
+        for (recipient,) in self.store.execute(f"{twice} HAVING count(*) > 1"):
+            self.world.violated(f"{recipient} is in the mailbox twice")
+
+    def _was_in_flight(self, heard_at: float, later: float) -> bool:
+        """Whether a crash kept a good outcome from being recorded."""
+        crash = next((at for at in self.world.crashes if heard_at <= at <= later), None)
+        if crash is None:
+            return False
+        return crash - heard_at < IN_FLIGHT or self.world.was_full(heard_at, crash)
+
+    def _check_reports(self) -> None:
+        """One DSN for each failure that is to be told, none for the others."""
+        told: Counter[tuple[str, str]] = Counter()
+        for recipient, content in self._reports():
+            if not recipient:
+                self.world.violated("a DSN to the null reverse-path")
+            for final, action in _REPORTED.findall(content):
+                told[final.decode(), action.decode()] += 1
+        for (recipient, action), count in told.items():
+            if count > 1:
+                self.world.violated(f"{count} DSNs tell that {recipient} is {action}")
+        outcomes = dict(self.store.execute("SELECT recipient, outcome FROM entry").fetchall())
+        # A DSN that cannot be delivered is reported to nobody, and its content is gone.
+        unreachable = {
+            row[0]
+            for row in self.store.execute(
+                "SELECT recipient FROM entry JOIN message ON message.id = entry.message_id"
+                " WHERE door = 'dsn' AND outcome = 'failed'"
+            )
+        }
+        for promised in self.submitters.acknowledged.values():
+            failed = told[promised.recipient, "failed"]
+            if promised.sender not in unreachable or failed:
+                self._check_report(promised, outcomes.get(promised.recipient), failed)
+
+    def _check_report(self, promised: Acknowledged, outcome: str | None, failed: int) -> None:
+        recipient = promised.recipient
+        wanted = promised.sender is not None and (
+            not promised.notify or "FAILURE" in promised.notify
+        )
+        if outcome == "failed" and wanted and not failed:
+            self.world.violated(f"nobody was told that {recipient} failed")
+        if failed and (outcome != "failed" or not wanted):
+            self.world.violated(f"a DSN tells that {recipient} failed, but {outcome}")
+
+    def _reports(self) -> Sequence[tuple[str, bytes]]:
+        """Recipient and content of each DSN, once."""
+        reports: dict[bytes, tuple[str, bytes]] = {}
+        for recipient, body in self.store.execute(
+            "SELECT entry.recipient, content.body FROM entry"
+            " JOIN message ON message.id = entry.message_id AND message.door = 'dsn'"
+            " JOIN content ON content.message_id = message.id"
+        ):
+            reports[_message_id(body)] = recipient, body
+        for acceptance in self.peers.accepted:
+            if ".s@" in acceptance.recipient:
+                reports[_message_id(acceptance.content)] = acceptance.recipient, acceptance.content
+        return list(reports.values())
+
+
+def _message_id(content: bytes) -> bytes:
+    match = re.search(rb"^Message-ID: *(\S+)", content[:4096], re.MULTILINE | re.IGNORECASE)
+    return match.group(1) if match else b""
+
+
+_REPORTED = re.compile(rb"Final-Recipient: rfc822; *(\S+)\r\n(?:[^\r\n]+\r\n)*?Action: (\w+)")
+
+_FINALS = "('delivered', 'failed', 'canceled')"
+
+_NEVER = {
+    "a message without its event": (
+        "SELECT id FROM message WHERE (SELECT count(*) FROM event"
+        " WHERE message_id = message.id AND kind = 'accepted') <> 1"
+    ),
+    "an event without its message": (
+        "SELECT position FROM event WHERE NOT EXISTS"
+        " (SELECT 1 FROM message WHERE message.id = event.message_id)"
+    ),
+    "a message without entries": (
+        "SELECT id FROM message WHERE NOT EXISTS"
+        " (SELECT 1 FROM entry WHERE entry.message_id = message.id)"
+    ),
+    "an entry whose state and events differ": (
+        "SELECT entry.id, state, outcome, group_concat(kind) FROM entry"
+        f" LEFT JOIN event ON event.entry_id = entry.id AND kind IN {_FINALS} GROUP BY entry.id"
+        " HAVING count(kind) <> (state = 2)"
+        " OR (state = 2 AND coalesce(outcome, '') <> coalesce(max(kind), ''))"
+    ),
+    "an entry with more outcomes than attempts": (
+        "SELECT entry.id, attempts, count(kind) FROM entry"
+        " JOIN event ON event.entry_id = entry.id AND kind IN ('delivered', 'delayed', 'failed')"
+        " GROUP BY entry.id HAVING count(kind) > attempts"
+    ),
+    "a hold without its event": (
+        "SELECT entry.id, state, count(kind) FROM entry LEFT JOIN event"
+        " ON event.entry_id = entry.id AND kind IN ('held', 'released') WHERE state < 2"
+        " GROUP BY entry.id HAVING coalesce(sum(kind = 'held'), 0) -"
+        " coalesce(sum(kind = 'released'), 0) <> state"
+    ),
+    "a DSN without its event": (
+        "SELECT id FROM message WHERE door = 'dsn' AND NOT EXISTS (SELECT 1 FROM event"
+        " WHERE kind = 'reported' AND json_extract(data, '$.queue_id') = message.id)"
+    ),
+    "an event without its DSN": (
+        "SELECT position FROM event WHERE kind = 'reported' AND NOT EXISTS (SELECT 1 FROM message"
+        " WHERE door = 'dsn' AND json_extract(event.data, '$.queue_id') = message.id)"
+    ),
+    "a living entry without content": (
+        "SELECT entry.id FROM entry WHERE state < 2 AND NOT EXISTS"
+        " (SELECT 1 FROM content WHERE content.message_id = entry.message_id)"
+    ),
+    "a mailbox message without content": (
+        "SELECT id FROM mailbox_message WHERE NOT EXISTS"
+        " (SELECT 1 FROM content WHERE content.message_id = mailbox_message.message_id)"
+    ),
+}
+"""Queries that must find nothing."""

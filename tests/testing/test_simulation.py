@@ -1,0 +1,169 @@
+"""The simulation: seeds that keep every promise, and planted bugs that it must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from attrs import evolve
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailrelay.acceptance.accept import Acceptance, Accepted
+from mailrelay.queue import settle
+from mailrelay.queue.entry import Begun
+from mailrelay.queue.report import Reporter
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.storage import nodes, queue, stores
+from mailrelay.testing.simulated.node import CRASHES, SimulatedServer
+from mailrelay.testing.simulation import CRASHES_PER_SEED, MAILS, simulate
+from tests.testing.seeds import SEEDS, run_seeds
+
+FAULTS = ("dropped connection", "4xx", "5xx", "slow peer", "lying peer", "clock step", "full disk")
+
+SEEDS_TO_FIND = 40
+"""Within how many seeds a planted bug must be found."""
+
+
+class SeedTests(SynchronousTestCase):
+    """Even seeds."""
+
+    def test_promises_are_kept(self) -> None:
+        """Mail answered 250 arrives or is reported, whichever step a crash or fault comes at."""
+        seeds = range(0, SEEDS, 2)
+        counts = run_seeds(self, seeds)
+        self.assertGreaterEqual(MAILS, 20)
+        self.assertGreaterEqual(counts["crash"], CRASHES_PER_SEED * len(seeds))
+        self.assertEqual([], [fault for fault in FAULTS if not counts[fault]])
+        names = [f"crash {when} {step}" for step, when in CRASHES]
+        self.assertEqual([], [name for name in names if not counts[name]])
+
+
+class PlantedBugTests(SynchronousTestCase):
+    """Each bug is planted into every life of the node; the simulation must see it."""
+
+    def _find(self, plant: Callable[[Any], None], *symptoms: str) -> None:
+        """Some seed breaks a promise, in one of the ways that this bug can show."""
+
+        class PlantedServer(SimulatedServer):
+            def _wire(self) -> None:
+                super()._wire()
+                plant(self)
+
+        for seed in range(SEEDS_TO_FIND):
+            violations = simulate(seed, PlantedServer).violations
+            if violations:
+                found = violations[0]
+                self.assertTrue(any(symptom in found for symptom in symptoms), found)
+                return
+        self.fail(f"not found in {SEEDS_TO_FIND} seeds")
+
+    def test_250_before_the_commit(self) -> None:
+        """An answer that does not wait for the commit loses mail at a crash."""
+
+        def plant(server: Any) -> None:
+            fields = [field.name for field in attrs.fields(Acceptance)]
+            given = {name: getattr(server._acceptance, name) for name in fields}
+            server._acceptance = HastyAcceptance(**given)
+
+        self._find(plant, "was answered 250 and is lost")
+
+    def test_event_outside_the_transaction(self) -> None:
+        """Events that are written by themselves are not there after a crash."""
+        running: list[Any] = []
+        insert_events = queue.insert_events
+
+        def insert_later(connection: Any, events: Any) -> None:
+            database = running[-1].stores.database
+            database.write(lambda c: insert_events(c, events)).addErrback(lambda _: None)
+
+        self.patch(queue, "insert_events", insert_later)
+        self._find(running.append, "event", "events")
+
+    def test_attempt_not_recorded_first(self) -> None:
+        """An attempt that the store does not know of would be made again and again."""
+
+        def plant(server: Any) -> None:
+            server.stores.queue.begin_attempts = lambda begun: succeed([True] * len(begun))
+
+        self._find(plant, "is not recorded first")
+
+    def test_lost_claim_ignored(self) -> None:
+        """What was held while it waited in memory must not be attempted."""
+
+        def plant(server: Any) -> None:
+            begin = server.stores.queue.begin_attempts
+
+            def begin_anyway(begun: Sequence[Begun]) -> Deferred[Sequence[bool]]:
+                answered: Deferred[Sequence[bool]] = begin(begun)
+                return answered.addCallback(lambda allowed: [True] * len(allowed))
+
+            server.stores.queue.begin_attempts = begin_anyway
+
+        self._find(plant, "though it is held", "is not recorded first")
+
+    def test_sender_told_twice(self) -> None:
+        """A failure is told of in one DSN."""
+
+        def plant(server: Any) -> None:
+            outside = server.scheduler._o
+            twice = TellTwice(*attrs.astuple(outside.reporter, recurse=False))
+            server.scheduler._o = evolve(outside, reporter=twice)
+
+        self._find(plant, "DSNs tell that")
+
+    def test_outcome_dropped_when_the_store_fails(self) -> None:
+        """An outcome that cannot be recorded is not forgotten."""
+
+        def plant(server: Any) -> None:
+            record = server.scheduler._record
+
+            async def record_or_not(job: Any, settlement: Any) -> None:
+                try:
+                    await record(job, settlement)
+                except StoreUnavailable:
+                    return
+
+            server.scheduler._record = record_or_not
+
+        self._find(plant, "nobody moves it", "delivered twice without need", "after the last")
+
+    def test_retried_at_once(self) -> None:
+        """Nothing is attempted before its time."""
+        self.patch(settle, "next_attempt_at", lambda profile, queued_at, now, number, jitter: now)
+        self._find(lambda server: None, "after the last")
+
+    def test_claims_of_an_earlier_life_kept(self) -> None:
+        """What a dead life had claimed is taken up by the next one."""
+
+        begin_life = nodes.register
+
+        def register(connection: Any, name: str) -> nodes.Node:
+            ask = connection.exec_driver_sql
+            claimed = ask("SELECT node_id, epoch, id FROM entry WHERE node_id <> 0").fetchall()
+            node = begin_life(connection, name)
+            for row in claimed:
+                ask("UPDATE entry SET node_id = ?, epoch = ? WHERE id = ?", tuple(row))
+            return node
+
+        self.patch(stores, "register", register)
+        self._find(lambda server: None, "nobody moves it")
+
+
+class HastyAcceptance(Acceptance):
+    """Answers before the commit."""
+
+    def _store(self, body: Any, source: Any, envelope: Any, incoming: Any) -> Deferred[Accepted]:
+        new = self._new_message(body, source, envelope, incoming)
+        stored = self.store.add(new).addCallback(lambda _: self.enqueue(new.entries))
+        stored.addErrback(lambda _: None)
+        return succeed(Accepted(new.message, new.entries))
+
+
+class TellTwice(Reporter):
+    """Makes every DSN two times."""
+
+    async def reports(self, *arguments: Any) -> Any:
+        """See Reporter."""
+        return [*await super().reports(*arguments), *await super().reports(*arguments)]
