@@ -19,6 +19,7 @@ _REFERENCE = re.compile(r"RFC (\d{3,5})(?: sections? (\d[\d.]*\d|\d)(?: and (\d[
 STATUS: Mapping[int, tuple[str, str, str]] = {
     1870: ("SIZE", "yes", ""),
     2034: ("ENHANCEDSTATUSCODES", "yes", ""),
+    2045: ("MIME", "partly", "content with NUL is refused; contents are never changed"),
     2047: ("Encoded words", "partly", "read for lists of messages; contents are never changed"),
     2142: ("Names of role mailboxes", "partly", "postmaster and abuse"),
     2920: ("PIPELINING", "yes", ""),
