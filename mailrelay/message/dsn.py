@@ -56,7 +56,7 @@ class Report:
     next_attempt_at: float | None = None
 
 
-_SUBJECTS = {
+SUBJECTS = {
     Action.FAILED: "Mail delivery failed",
     Action.DELAYED: "Mail delivery delayed",
     Action.DELIVERED: "Mail delivered",
@@ -96,7 +96,7 @@ def _top(report: Report, boundary: str) -> bytes:
     lines = [
         f"From: Mail Delivery System <postmaster@{report.reporting_mta}>",
         f"To: <{report.reverse_path}>",
-        f"Subject: {_SUBJECTS[action]}",
+        f"Subject: {SUBJECTS[action]}",
         f"Date: {date_field(report.now)}",
         f"Message-ID: {report.message_id}",
         "Auto-Submitted: auto-replied",
