@@ -411,7 +411,9 @@ class Scheduler(Service):
     async def _record(self, job: Job, settlement: Settlement) -> None:
         made = await self._reports(job, settlement) if settlement.reports else ()
         reports = [admitted(report, self.admit) for report in made]
-        await self._o.store.finish_attempts(settlement.finished, reports)
+        recorded = await self._o.store.finish_attempts(settlement.finished, reports)
+        if not any(recorded):
+            return  # the claims were lost: the reports are not stored either
         for report in reports:
             self.enqueue(report.entries)
 
