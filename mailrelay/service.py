@@ -220,13 +220,14 @@ class Server(MultiService):
             self._cache.content,
             stores.queue.read_spool,
         )
+        self._failing = FailTransport(s.now, s.clock)
         return Dispatch(
             {
                 ByMX: smtp,
                 ByRelayHost: smtp,
                 ToMailbox: MailboxTransport(stores.mailboxes, lambda: self.directory, s.now),
                 Discard: DiscardTransport(s.now),
-                Fail: FailTransport(s.now, s.clock),
+                Fail: self._failing,
             }
         )
 
@@ -368,6 +369,7 @@ class Server(MultiService):
         for session in list(self._sessions):
             session.leave()
         stopping: Deferred[Any] = super().stopService()
+        self._failing.give_up()
         stopping.addCallback(lambda _: self._sessions_gone())
 
         def stopped(result: object) -> object:

@@ -69,10 +69,16 @@ class FailureLimits:
     _good: OrderedDict[tuple[str, int], None] = field(factory=OrderedDict)
 
     def allows(self, ip: str, account: Account | None) -> bool:
-        """Whether another try from ``ip`` may be judged at all."""
+        """Whether another try from ``ip`` may be judged at all.
+
+        What others tried with an account does not count against an address that never failed:
+        the right password works from there, whoever guesses meanwhile.
+        """
+        own = networks(ip)[0]
+        has_failed = self._counts.get((own, 86400.0, self._slot(86400.0)), 0) > 0
         return all(
             self._counts.get((key, window, self._slot(window)), 0) < most
-            for key, window, most in self._limits(ip, account)
+            for key, window, most in self._limits(ip, account if has_failed else None)
         )
 
     def failed(self, ip: str, account: Account | None) -> None:
@@ -158,7 +164,7 @@ class Authenticator:
         """What SCRAM compares with; for the unknown, something that looks the same."""
         account = self._directory().login(identity)
         if account is None or account.scram_verifier is None:
-            return pretended_verifier(self._secret, identity)
+            return pretended_verifier(self._secret, self._directory().login_key(identity))
         return ScramVerifier.parse(account.scram_verifier)
 
     def scram_finished(self, identity: str, ip: str, *, proven: bool) -> Account:

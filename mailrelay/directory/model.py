@@ -111,10 +111,23 @@ class Directory:
         account_id = self.addresses.get((localpart, domain.name))
         return self.accounts.get(account_id) if account_id is not None else None
 
+    def login_key(self, identity: str) -> str:
+        """The same for every way to write one login, existing or not."""
+        try:
+            address = Address.parse(identity)
+        except MalformedAddress:
+            return identity.lower()
+        domain = self.domains.get(address.domain)
+        if domain is None:
+            return str(address).lower()
+        return f"{matched_localpart(address.localpart, domain)}@{domain.name}"
+
     def owns(self, account: Account, address: Address) -> bool:
         """Whether ``account`` may send as ``address``: it is its own, or in its catch-all."""
         domain = self.domains.get(address.domain)
-        return domain is not None and self._account(address, domain) == account
+        if domain is None or domain.disabled:
+            return False
+        return self._account(address, domain) == account
 
     def addresses_of(self, account: Account) -> list[str]:
         """The account's addresses as written; a catch-all is ``@domain``."""

@@ -10,6 +10,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from mailrelay.directory.login import Overloaded
@@ -57,6 +58,7 @@ class Authentication:
         self._context, self._session, self._ended = context, session, ended
         self._mechanism: Mechanism | None = None
         self._verified: Account | None = None
+        self._late: IDelayedCall | None = None
 
     def start(self, argument: str) -> Decision:
         """The answer to AUTH."""
@@ -96,8 +98,8 @@ class Authentication:
         return Scram(
             ip,
             verifier,
-            plus=plus,
             binding=channel_binding(self._session.transport) if plus else None,
+            may_bind=self._session.tls,
             nonce=self._context.nonce(),
         )
 
@@ -140,8 +142,13 @@ class Authentication:
         known = failure.check(UnauthorizedLogin) is not None
         answer = self._over(AUTH_FAILED if known else AUTH_TOO_OFTEN)
         late: Deferred[Reply] = Deferred()
-        self._context.clock.callLater(FAILURE_DELAY, late.callback, answer)
+        self._late = self._context.clock.callLater(FAILURE_DELAY, late.callback, answer)
         return late
+
+    def abandon(self) -> None:
+        """The connection is gone: nobody waits for the answer."""
+        if self._late is not None and self._late.active():
+            self._late.cancel()
 
     def _over(self, answer: Reply, account: Account | None = None) -> Reply:
         self._ended(account)

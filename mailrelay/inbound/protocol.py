@@ -101,7 +101,8 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         self._transaction = MailTransaction(
             context, self._session, self._reader, self._sequencer, self._advance
         )
-        self._authentication: Authentication | None = None
+        self._authentication: Authentication | None = None  # reads the client's lines
+        self._exchange: Authentication | None = None  # the last one: its answer may be late
         self._busy = False  # an answer is awaited
         self._advancing = False
         self._paused = False
@@ -139,6 +140,8 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         self._context.sessions.discard(self)
         self._context.connections.closed(self._session.peer_ip)
         self._transaction.reset()
+        if self._exchange is not None:
+            self._exchange.abandon()
 
     @override
     def timeoutConnection(self) -> None:
@@ -363,6 +366,7 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
 
     def _auth(self, command: Line) -> Decision:
         self._authentication = Authentication(self._context, self._session, self._logged_in)
+        self._exchange = self._authentication
         self._reader.max_line_bytes = MAX_AUTH_LINE_BYTES
         return self._authentication.start(command.argument)
 

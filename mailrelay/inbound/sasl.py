@@ -5,16 +5,15 @@ A mechanism is fed the client's responses and answers a challenge, or what is to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from attrs import field, frozen
-from scramp import ScramException, ScramMechanism
 from twisted.cred.credentials import ICredentials
 from zope.interface import implementer
 
 from mailrelay.directory.credentials import ScramVerifier
+from mailrelay.inbound.scram import MalformedMessage, ScramServer
 
 
 class ISASLCredentials(ICredentials):
@@ -119,44 +118,31 @@ class Scram:
         ip: str,
         verifier: Callable[[str], ScramVerifier],
         *,
-        plus: bool,
         binding: tuple[str, bytes] | None,
+        may_bind: bool,
         nonce: str,
     ) -> None:
-        self._ip, self._verifier = ip, verifier
-        self._identity = ""
-        self._stage = 0
-        self._proven = False
-        self._final = b""
-        name = "SCRAM-SHA-256-PLUS" if plus else "SCRAM-SHA-256"
-        self._server = ScramMechanism(name).make_server(
-            self._look_up, channel_binding=binding, s_nonce=nonce
-        )
-
-    def _look_up(self, identity: str) -> tuple[bytes, bytes, bytes, int]:
-        self._identity = identity
-        found = self._verifier(identity)
-        return found.salt, found.stored_key, found.server_key, found.rounds
+        self._ip = ip
+        self._server = ScramServer(verifier, nonce=nonce, binding=binding, may_bind=may_bind)
+        self._begun = False
 
     def step(self, response: bytes | None) -> Step:
         """See Mechanism."""
         if response is None:
             return Challenge(b"")
         text = _text(response)
-        self._stage += 1
         try:
-            if self._stage == 1:
-                self._server.set_client_first(text)
-                return Challenge(self._server.get_server_first().encode())
-            self._server.set_client_final(text)
-        except ScramException as error:
-            if self._stage == 1 or not _PROOF.search(text):
-                raise MalformedResponse("malformed SCRAM message") from error
-            return Verify(ScramFinished(self._identity, self._ip, proven=False))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise MalformedResponse("malformed SCRAM message") from error
-        final = self._server.get_server_final().encode()
-        return Verify(ScramFinished(self._identity, self._ip, proven=True), last_word=final)
+            if not self._begun:
+                self._begun = True
+                return Challenge(self._server.first(text).encode())
+            last_word = self._server.final(text)
+        except MalformedMessage as error:
+            raise MalformedResponse(str(error)) from error
+        proven = last_word is not None
+        return Verify(
+            ScramFinished(self._server.identity, self._ip, proven=proven),
+            last_word=last_word.encode() if last_word is not None else None,
+        )
 
 
 def _text(response: bytes) -> str:
@@ -164,6 +150,3 @@ def _text(response: bytes) -> str:
         return response.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedResponse("response is not UTF-8") from error
-
-
-_PROOF = re.compile(r",p=[A-Za-z0-9+/=]+$")

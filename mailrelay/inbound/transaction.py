@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from mailrelay.acceptance.accept import queued_reply, refused_reply
 from mailrelay.acceptance.content import IncomingContent
@@ -70,6 +71,7 @@ class MailTransaction:
         self._empty_chunks = 0
         self._began_at = 0.0
         self._accepting = False
+        self._late: IDelayedCall | None = None  # a simulated answer
 
     @property
     def is_behind(self) -> bool:
@@ -85,6 +87,8 @@ class MailTransaction:
         """Forget the transaction: RSET, EHLO, STARTTLS, or the connection is gone."""
         if self._content is not None:
             self._content.abandon()
+        if self._late is not None and self._late.active():
+            self._late.cancel()
         self._content = self._envelope = self._refusal = None
 
     # Envelope
@@ -296,5 +300,6 @@ class MailTransaction:
         if not simulated.after:
             return simulated.reply
         answer: Deferred[Reply] = Deferred()
-        self._context.clock.callLater(simulated.after, answer.callback, simulated.reply)
+        later = self._context.clock.callLater
+        self._late = later(simulated.after, answer.callback, simulated.reply)
         return answer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mailrelay.queue.outcome import Delivered, Reach, outcome_of_reply
 from mailrelay.queue.transport import Attempt, Job, Result, Transport
@@ -46,6 +46,13 @@ class FailTransport:
 
     now: Callable[[], float]
     clock: IReactorTime
+    _waiting: dict[Deferred[None], IDelayedCall] = field(factory=dict, init=False)
+
+    def give_up(self) -> None:
+        """The server stops: answer at once what still waits."""
+        for waited, call in list(self._waiting.items()):
+            call.cancel()
+            waited.callback(None)
 
     def attempt(self, job: Job) -> Deferred[Result]:
         """See Transport."""
@@ -60,5 +67,9 @@ class FailTransport:
         if not way.after:
             return succeed(failed(None))
         waited: Deferred[None] = Deferred()
-        self.clock.callLater(way.after, waited.callback, None)
-        return waited.addCallback(failed)
+        self._waiting[waited] = self.clock.callLater(way.after, waited.callback, None)
+
+        def over(_: None) -> None:
+            del self._waiting[waited]
+
+        return waited.addCallback(over).addCallback(failed)

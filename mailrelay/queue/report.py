@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import evolve, frozen
 
-from mailrelay.message.dsn import RecipientReport as Told
 from mailrelay.message.dsn import SUBJECTS, Report, compose_dsn
+from mailrelay.message.dsn import RecipientReport as Told
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Content, Entry, Message, NewMessage
 from mailrelay.queue.store import QueueStore

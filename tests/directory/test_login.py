@@ -185,10 +185,12 @@ class FailureLimitsTests(SynchronousTestCase):
         self.assertTrue(self.limits.allows("192.0.2.65", None))
 
     def test_account(self) -> None:
-        """Failures from everywhere shut an account, save from where it once succeeded."""
+        """Failures from everywhere shut an account to those who failed, and to nobody else."""
         self.limits.succeeded("203.0.113.9", ALICE)
         for number in range(5):
             self.limits.failed(f"10.{number}.0.1", ALICE)
+        self.assertTrue(self.limits.allows("10.99.0.1", ALICE))
+        self.limits.failed("10.99.0.1", None)
         self.assertFalse(self.limits.allows("10.99.0.1", ALICE))
         self.assertTrue(self.limits.allows("10.99.0.1", DISABLED))
         self.assertTrue(self.limits.allows("203.0.113.9", ALICE))

@@ -379,7 +379,11 @@ def sasl(random: Random) -> None:
             lambda: Plain("192.0.2.1"),
             lambda: Login("192.0.2.1"),
             lambda: Scram(
-                "192.0.2.1", _verifier, plus=binding is not None, binding=binding, nonce="server"
+                "192.0.2.1",
+                _verifier,
+                binding=binding,
+                may_bind=random.random() < 0.5,
+                nonce="server",
             ),
         )
     )()

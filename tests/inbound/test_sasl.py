@@ -75,7 +75,7 @@ class ScramTests(SynchronousTestCase):
     def server(self, binding: tuple[str, bytes] | None = None) -> Scram:
         """The server's side; -PLUS where there is a binding."""
         return Scram(
-            IP, lambda _: VERIFIER, plus=binding is not None, binding=binding, nonce="server"
+            IP, lambda _: VERIFIER, binding=binding, may_bind=binding is not None, nonce="server"
         )
 
     def exchange(
