@@ -7,6 +7,8 @@ import pwd
 import secrets
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -205,14 +207,24 @@ def quickstart(
         click.confirm(f"Make {plan.file} and {plan.data_dir}?", abort=True)
     password = given or secrets.token_urlsafe(12)
     admin = secrets.token_urlsafe(12)
-    os.umask(0o077)
-    try:
-        _make_directories(plan)
-        _write_config(plan)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
-    _make_account(plan, password, admin)
+    with _owner_only():
+        try:
+            _make_directories(plan)
+            _write_config(plan)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}")
+        _make_account(plan, password, admin)
     click.echo(_next_steps(plan, None if given else password, admin))
+
+
+@contextmanager
+def _owner_only() -> Iterator[None]:
+    """Files that are made meanwhile are nobody else's to read; a caller in Python is left as is."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _plan(
