@@ -70,6 +70,10 @@ _STATUS = {
 }
 
 
+EXPIRED = EnhancedStatus(5, 4, 7)
+"""RFC 3463 section 3.5: what was only ever put off has failed because its time is over."""
+
+
 def compose_dsn(report: Report) -> bytes:
     """The DSN's content: canonical lines, ready to be queued under a null reverse-path."""
     utf8 = any(not r.recipient.is_ascii for r in report.recipients)
@@ -152,7 +156,8 @@ def _status_fields(report: Report, utf8: bool) -> bytes:
 def _recipient_fields(recipient: RecipientReport, utf8: bool) -> list[str]:
     status = recipient.reply.status
     if status is None or status.class_ != _STATUS[recipient.action].class_:
-        status = _STATUS[recipient.action]
+        expired = recipient.action is Action.FAILED and recipient.reply.is_transient
+        status = EXPIRED if expired else _STATUS[recipient.action]
     type_ = "utf-8" if utf8 and not recipient.recipient.is_ascii else "rfc822"
     lines = [f"Original-Recipient: {printable(recipient.orcpt, 500)}"] if recipient.orcpt else []
     lines += [

@@ -161,7 +161,7 @@ class FieldTests(SynchronousTestCase):
         """A reply without a status, or with one of another class, gets the action's own."""
         for action, answer, status in (
             (Action.FAILED, Reply(550, "no"), "5.0.0"),
-            (Action.FAILED, reply(451, "4.4.1", "expired"), "5.0.0"),
+            (Action.FAILED, reply(451, "4.4.1", "expired"), "5.4.7"),
             (Action.DELAYED, Reply(451, "later"), "4.0.0"),
             (Action.DELIVERED, reply(250, "2.1.5", "ok"), "2.1.5"),
             (Action.RELAYED, Reply(250, "ok"), "2.0.0"),
