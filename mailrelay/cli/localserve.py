@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import which
 
 import click
 from attrs import frozen
@@ -141,6 +143,7 @@ def banner(settings: Settings, ports: Ports, password: str | None) -> str:
     """What is printed once the server listens."""
     shown = password or PASSWORD
     where = settings.data_dir
+    command = "mailrelay" if which("mailrelay") else Path(sys.argv[0])
     host = "127.0.0.1"
     return f"""\
 mailrelay localserve is running on {host}.
@@ -159,7 +162,7 @@ Try:
 --from {ADDRESS} --to you@example.org
   printf 'Subject: hello\\r\\n\\r\\nhi\\r\\n' | curl -sS smtp://{host}:{ports.smtp} \
 --mail-from a@example.org --mail-rcpt {ADDRESS} -T -
-  mailrelay message list --dir {where}
+  {command} message list --dir {where}
 
 Recipients such as x-temperror@localhost or x550@localhost simulate failures.
 Stop with Ctrl-C.
