@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
+
+from mailrelay.testing.ports import free_port
 
 PORTS = ("smtp", "submission", "submissions", "http", "https")
 DEFAULT_PORTS = (1025, 1587, 1465, 1080, 1443)
@@ -159,11 +160,4 @@ class Page:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    return [free_port() for _ in range(count)]

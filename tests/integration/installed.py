@@ -21,6 +21,7 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 import mailrelay
+from mailrelay.testing.ports import free_port
 
 ROOT = Path(mailrelay.__file__).parent.parent
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "mailrelay", "twisted")
@@ -100,12 +101,8 @@ def command(cwd: Path, *arguments: str, code: int = 0, **more: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that the kernel says are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports that nobody else is given."""
+    return [free_port() for _ in range(count)]
 
 
 def low_port() -> int:

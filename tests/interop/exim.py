@@ -9,7 +9,8 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SkipTest
 
-from tests.interop.programs import InteropTestCase, as_root, free_port, installed
+from mailrelay.testing.ports import free_port
+from tests.interop.programs import InteropTestCase, as_root, installed
 
 USER = "Debian-exim"
 

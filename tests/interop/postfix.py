@@ -8,7 +8,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.interop.programs import InteropTestCase, as_root, free_port, installed
+from mailrelay.testing.ports import free_port
+from tests.interop.programs import InteropTestCase, as_root, installed
 
 MASTER = Path("/usr/lib/postfix/sbin/master")
 

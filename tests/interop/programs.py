@@ -37,13 +37,6 @@ def soon(seconds: float = 0.05) -> Deferred[None]:
     return waited
 
 
-def free_port() -> int:
-    """A port that nobody has just now, for programs that must be told one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def installed(name: str) -> str:
     """Where a program is; the test is skipped, which fails the run, where it is not."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{PATH}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from mailrelay.config.settings import RelayHostSection
 from mailrelay.net.tls import TLSLevel
 from mailrelay.testing.loopback import USER
-from tests.interop.programs import InteropTestCase, free_port, installed
+from mailrelay.testing.ports import free_port
+from tests.interop.programs import InteropTestCase, installed
 
 MESSAGES = 60
 
