@@ -151,3 +151,25 @@ unpack_package() {
     mv "$work/tree" "$directory"
     rm -rf "$work"
 }
+
+# need_exim DIRECTORY: DIRECTORY/exim/usr/sbin/exim4, with its libraries and its user.
+# Exim cannot be installed beside Postfix, so it is unpacked only.
+need_exim() {
+    local libraries directory=$1 exim=$1/exim/usr/sbin/exim4
+    if [ ! -x "$exim" ]; then
+        say "unpacking exim4 into $directory"
+        locked unpack_package exim4-daemon-light "$directory/exim"
+        # Nobody would update it, so it must not be a way to become root.
+        chmod u-s "$exim"
+    fi
+    if ldd "$exim" | grep 'not found' >/dev/null; then
+        libraries=$(apt-cache depends exim4-daemon-light | sed -n 's/^ *Depends: \(lib.*\)/\1:\1/p')
+        # shellcheck disable=SC2086
+        need_packages $libraries
+    fi
+    if ! getent passwd Debian-exim >/dev/null; then
+        is_root || die "exim needs its user; as root: useradd --system --no-create-home Debian-exim"
+        useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin Debian-exim
+    fi
+}

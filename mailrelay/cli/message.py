@@ -18,6 +18,7 @@ from mailrelay.config.settings import Settings
 from mailrelay.control.mailbox import Imported, MessageFilter
 from mailrelay.mailbox.formats import maildir_name, mbox_entry, unquoted
 from mailrelay.mailbox.model import INBOX, MailboxMessage
+from mailrelay.smtp.content import canonical
 
 COLUMNS = ("id", "account", "mailbox", "from", "to", "subject", "received", "size", "flags")
 PAGE = 500
@@ -172,26 +173,20 @@ def _read_source(source: Path, now: float) -> Iterator[tuple[bytes, float, Seque
     elif source.open("rb").read(5) == b"From ":
         box = mailbox.mbox(source, create=False)
     else:
-        content = _canonical(source.read_bytes())
+        content = canonical(source.read_bytes())
         yield content, _date_of(content, now), ()
         return
     for key in box.iterkeys():
         content = box.get_bytes(key)
         if isinstance(box, mailbox.mbox):
             content = unquoted(content)
-        content = _canonical(content)
+        content = canonical(content)
         marks = getattr(box.get_message(key), "get_flags", lambda: "")()
         flags = [flag for mark, flag in _FLAGS.items() if mark in marks]
         yield content, _date_of(content, now), flags
 
 
 _FLAGS = {"S": "\\seen", "R": "\\answered", "F": "\\flagged", "T": "\\deleted", "D": "\\draft"}
-
-
-def _canonical(content: bytes) -> bytes:
-    from mailrelay.smtp.content import canonical
-
-    return canonical(content)
 
 
 def _date_of(content: bytes, now: float) -> float:

@@ -40,7 +40,7 @@ import click
 from attrs import define, field, frozen
 
 EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER = 0, 64, 65, 67
-EX_UNAVAILABLE, EX_OSERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 71, 75, 77, 78
+EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
 
 USER_FILE, SYSTEM_FILE = ".mailrelay-sendmail.toml", Path("/etc/mailrelay/sendmail.toml")
 TIMEOUT = 120.0

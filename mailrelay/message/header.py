@@ -26,15 +26,11 @@ class Header:
 
     fields: tuple[tuple[str, bytes], ...]
     size_bytes: int
-    _by_name: dict[str, list[bytes]] = field(init=False, eq=False, repr=False)
+    _by_name: dict[str, list[bytes]] = field(factory=dict, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         for name, body in self.fields:
             self._by_name.setdefault(name, []).append(body)
-
-    @_by_name.default
-    def _empty(self) -> dict[str, list[bytes]]:
-        return {}
 
     def first(self, name: str) -> str | None:
         """The unfolded body of the first field called ``name`` (lower case), None if absent."""

@@ -6,9 +6,6 @@ import re
 
 from attrs import define
 
-MAX_CONTENT_LINE_BYTES = 998
-"""RFC 5322 section 2.1.1, without the CRLF."""
-
 
 @define
 class DotStuffer:

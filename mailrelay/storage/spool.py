@@ -172,7 +172,6 @@ class _RowWriter:
         self._database = database
         self._buffer = b""
         self._number = 0
-        self._last: Deferred[None] | None = None
 
     def append(self, data: bytes) -> Deferred[None]:
         """See SpoolWriter."""

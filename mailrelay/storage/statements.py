@@ -61,15 +61,6 @@ class Prepared:
         if rows:
             cursor_of(connection).executemany(self.text(connection), rows)
 
-    def each(self, connection: Connection, rows: Sequence[Row]) -> list[bool]:
-        """Run it row by row: whether each matched."""
-        cursor, text = cursor_of(connection), self.text(connection)
-        matched = []
-        for row in rows:
-            cursor.execute(text, row)
-            matched.append(cursor.rowcount == 1)
-        return matched
-
     def rows(self, connection: Connection, row: Row) -> list[Row]:
         """Run it once and fetch everything."""
         cursor = cursor_of(connection)
