@@ -45,7 +45,7 @@ def make_server(path: Path) -> IService:
     from twisted.internet import reactor as installed
 
     from mailrelay.net.surroundings import real_surroundings
-    from mailrelay.service import STARTUP_ERRORS, Server
+    from mailrelay.service.server import STARTUP_ERRORS, Server
 
     reactor: Any = installed
     settings = _load(path)

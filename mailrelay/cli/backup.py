@@ -27,7 +27,7 @@ It holds all messages. Copy beside it:"""
 
 @contextmanager
 def _controls() -> Iterator[BackupControl]:
-    from mailrelay.service import backup_control
+    from mailrelay.service.controls import backup_control
 
     try:
         yield backup_control(time.time)

@@ -13,7 +13,7 @@ from mailrelay.cli.output import fail
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import real_surroundings
 from mailrelay.observe.logs import log_observer
-from mailrelay.service import STARTUP_ERRORS, Server
+from mailrelay.service.server import STARTUP_ERRORS, Server
 
 
 def run_server(settings: Settings, started: Callable[[], None]) -> None:

@@ -44,7 +44,8 @@ def settled(work: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def opened(settings: Settings) -> Iterator[Any]:
     """The controls over the store of ``settings``, as the user who owns its directory."""
-    from mailrelay.service import STARTUP_ERRORS, open_control
+    from mailrelay.service.controls import open_control
+    from mailrelay.service.server import STARTUP_ERRORS
 
     become_owner(settings.data_dir)
     try:

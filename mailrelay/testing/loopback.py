@@ -30,7 +30,8 @@ from mailrelay.net.resolver import Resolver
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.threads import ThreadExecutor
 from mailrelay.policy.limits import Limits
-from mailrelay.service import Control, Server, open_control
+from mailrelay.service.controls import Control, open_control
+from mailrelay.service.server import Server
 from mailrelay.testing.fakes import FakeResolver
 
 DOMAIN = "example.org"

@@ -39,7 +39,7 @@ from mailrelay.queue.destination import BackOff
 from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.scheduler import QueueSettings
 from mailrelay.queue.transport import Job, Transport
-from mailrelay.service import open_control
+from mailrelay.service.controls import open_control
 from mailrelay.storage.database import Database, open_engine
 from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.nodes import Node

@@ -16,7 +16,7 @@ from mailrelay.config.settings import Settings
 from mailrelay.control.bootstrap import EVERYTHING_TO
 from mailrelay.control.directory import AccountDetails, DirectoryControl
 from mailrelay.control.mailbox import MessageFilter
-from mailrelay.service import open_control
+from mailrelay.service.controls import open_control
 from mailrelay.testing.loopback import Loopback, make_settings, with_account
 
 OTHER_PASSWORD = "battery staple"

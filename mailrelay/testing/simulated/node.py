@@ -19,7 +19,7 @@ from mailrelay.net.resolver import LookupFailed, MXHost, NoSuchDomain
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.queue.scheduler import QueueSettings
 from mailrelay.queue.transport import Job, Result, Transport
-from mailrelay.service import Server
+from mailrelay.service.server import Server
 from mailrelay.storage.upkeep import Intervals
 from mailrelay.testing.simulated.network import Network, NodeReactor
 from mailrelay.testing.simulated.peers import CHARACTERS

@@ -1,13 +1,13 @@
-"""The composition root: settings and surroundings into a running server; the only wiring."""
+"""Settings and surroundings into a running server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
@@ -23,10 +23,6 @@ from mailrelay.config.convert import (
     routing_settings,
 )
 from mailrelay.config.settings import HTTP_ROLES, ListenerSection, Settings
-from mailrelay.control.backup import BackupControl
-from mailrelay.control.directory import DirectoryControl
-from mailrelay.control.mailbox import MailboxControl
-from mailrelay.control.queue import QueueControl
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Directory
 from mailrelay.inbound.auth import submission_portal
@@ -36,7 +32,6 @@ from mailrelay.mailbox.delivery import MailboxTransport
 from mailrelay.net.listening import CannotListen, Listener, TLSFactory
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
-from mailrelay.net.threads import AtOnce
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate, client_tls
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.observe.maillog import MailLog
@@ -55,17 +50,10 @@ from mailrelay.queue.transport import Job, Result
 from mailrelay.routing.route import Router
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, ToMailbox
 from mailrelay.smtp.reply import Reply
-from mailrelay.storage.database import Database, UnusableDatabase
+from mailrelay.storage.database import UnusableDatabase
 from mailrelay.storage.directory import load
-from mailrelay.storage.directory_records import DatabaseDirectory
-from mailrelay.storage.ids import IdBlocks, take_ids
-from mailrelay.storage.mailbox import DatabaseMailboxes
-from mailrelay.storage.nodes import register
-from mailrelay.storage.queue import DatabaseQueueStore
-from mailrelay.storage.queue_records import DatabaseQueueRecords
-from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.space import SpaceWatch
-from mailrelay.storage.stores import Stores, Threads, make_spool, open_database, open_stores
+from mailrelay.storage.stores import Stores, Threads, open_stores
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
 from mailrelay.web.monitor import Health, Monitor, monitor_site
 
@@ -414,56 +402,3 @@ def _certificate(settings: Settings) -> ServerCertificate | None:
     return ServerCertificate(
         data_dir / settings.tls.certificate, data_dir / settings.tls.private_key
     )
-
-
-@frozen
-class Control:
-    """What a command may ask, opened without a server: it works beside one, or alone."""
-
-    directory: DirectoryControl
-    queue: QueueControl
-    messages: MailboxControl
-    database: Database
-
-    def close(self) -> None:
-        """Let the database go."""
-        self.database.writer.close()
-        self.database.engine.dispose()
-
-
-def open_control(
-    settings: Settings, actor: str, now: Callable[[], float], random: Random
-) -> Control:
-    """The controls over the store that ``settings`` names; every Deferred of theirs has fired.
-
-    Raises: UnusableDatabase.
-    """
-
-    def token() -> str:
-        return f"{random.getrandbits(128):032x}"
-
-    executor = AtOnce()
-    # An operator who asks for a long list waits for it.
-    threads = Threads(executor, executor, token, read_cap=60.0)
-    database = open_database(settings.storage.url, settings.data_dir, threads)
-    spool = make_spool(database, settings.data_dir, threads)
-    ids = IdBlocks(database, block=64)
-    with database.engine.begin() as connection:
-        node = register(connection, "command")
-        ids.use(take_ids(connection, 64))
-    store = DatabaseQueueStore(database, ids, node, spool)
-    reporter = Reporter(settings.hostname, store, now)
-    records = DatabaseQueueRecords(database, lambda: node, spool.remove)
-    return Control(
-        DirectoryControl(
-            DatabaseDirectory(database, now), executor, lambda: bytes.fromhex(token()), actor
-        ),
-        QueueControl(records, store, reporter, now, settings.queue.retired_keep_after, actor),
-        MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
-        database,
-    )
-
-
-def backup_control(now: Callable[[], float]) -> BackupControl:
-    """What copies and checks stores; it opens none of its own."""
-    return BackupControl(SQLiteSnapshots(), now)

@@ -1,0 +1,78 @@
+"""What commands ask of a store, opened without a server: beside one, or alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from attrs import frozen
+
+from mailrelay.config.settings import Settings
+from mailrelay.control.backup import BackupControl
+from mailrelay.control.directory import DirectoryControl
+from mailrelay.control.mailbox import MailboxControl
+from mailrelay.control.queue import QueueControl
+from mailrelay.net.threads import AtOnce
+from mailrelay.queue.report import Reporter
+from mailrelay.storage.database import Database
+from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.ids import IdBlocks, take_ids
+from mailrelay.storage.mailbox import DatabaseMailboxes
+from mailrelay.storage.nodes import register
+from mailrelay.storage.queue import DatabaseQueueStore
+from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.snapshot import SQLiteSnapshots
+from mailrelay.storage.stores import Threads, make_spool, open_database
+
+
+@frozen
+class Control:
+    """What a command may ask."""
+
+    directory: DirectoryControl
+    queue: QueueControl
+    messages: MailboxControl
+    database: Database
+
+    def close(self) -> None:
+        """Let the database go."""
+        self.database.writer.close()
+        self.database.engine.dispose()
+
+
+def open_control(
+    settings: Settings, actor: str, now: Callable[[], float], random: Random
+) -> Control:
+    """The controls over the store that ``settings`` names; every Deferred of theirs has fired.
+
+    Raises: UnusableDatabase.
+    """
+
+    def token() -> str:
+        return f"{random.getrandbits(128):032x}"
+
+    executor = AtOnce()
+    # An operator who asks for a long list waits for it.
+    threads = Threads(executor, executor, token, read_cap=60.0)
+    database = open_database(settings.storage.url, settings.data_dir, threads)
+    spool = make_spool(database, settings.data_dir, threads)
+    ids = IdBlocks(database, block=64)
+    with database.engine.begin() as connection:
+        node = register(connection, "command")
+        ids.use(take_ids(connection, 64))
+    store = DatabaseQueueStore(database, ids, node, spool)
+    reporter = Reporter(settings.hostname, store, now)
+    records = DatabaseQueueRecords(database, lambda: node, spool.remove)
+    return Control(
+        DirectoryControl(
+            DatabaseDirectory(database, now), executor, lambda: bytes.fromhex(token()), actor
+        ),
+        QueueControl(records, store, reporter, now, settings.queue.retired_keep_after, actor),
+        MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
+        database,
+    )
+
+
+def backup_control(now: Callable[[], float]) -> BackupControl:
+    """What copies and checks stores; it opens none of its own."""
+    return BackupControl(SQLiteSnapshots(), now)
