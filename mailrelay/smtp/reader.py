@@ -127,7 +127,8 @@ class Reader:
                 return ContentEnd()
             if not self._first_dot_settled():
                 return None
-        end = self._buffer.find(_END)
+        # Base64, most of all large content, has no dot: looking for one byte costs next to nothing.
+        end = self._buffer.find(_END) if b"." in self._buffer else -1
         if end >= 0:
             data = self._unstuffed(end + 2)
             self._at_first_line = True  # what is left is the dot of the end
@@ -150,7 +151,8 @@ class Reader:
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         bare = has_bare(data)
-        return ContentData(data.replace(b"\r\n.", b"\r\n") if b"\r\n." in data else data, bare)
+        stuffed = b"." in data and b"\r\n." in data
+        return ContentData(data.replace(b"\r\n.", b"\r\n") if stuffed else data, bare)
 
     def _chunk_event(self) -> Event | None:
         if self._left == 0:
@@ -169,8 +171,8 @@ class Reader:
 
 def has_bare(data: bytes) -> bool:
     """Whether a CR or an LF in ``data`` is not part of a CRLF."""
-    pairs = data.count(b"\r\n")
-    return data.count(b"\n") != pairs or data.count(b"\r") != pairs
+    lines = b"".join(data.split(b"\r\n"))  # half the time of counting the three
+    return b"\r" in lines or b"\n" in lines
 
 
 _END = b"\r\n.\r\n"
