@@ -331,10 +331,12 @@ def dsn(random: Random) -> None:
         return_full=random.random() < 0.5,
     )
     made = compose_dsn(report)
-    ours = made[: made.rindex(b"\r\n\r\n", 0, len(made) - len(original))]
-    assert not has_bare(
-        ours.split(b"Content-Type: text/rfc822")[0].split(b"message/rfc822")[0]
-    ) or (has_bare(original))
+    *ours, returned = made.split(b"\r\n--=_dsn_1.dsn.2\r\n", 3)
+    assert len(ours) == 3, made
+    assert not has_bare(b"".join(ours)), ours
+    wanted = original if report.return_full else original[: header_end(original)]
+    ending = b"" if wanted.endswith(b"\r\n") else b"\r\n"
+    assert returned.endswith(b"\r\n\r\n" + wanted + ending + b"--=_dsn_1.dsn.2--\r\n"), returned
     message = message_from_bytes(made, policy=policy.compat32)
     parts = message.get_payload()
     assert isinstance(parts, list) and len(parts) == 3, made
