@@ -108,6 +108,11 @@ class FailureLimits:
             yield f"account {account.id}", 3600.0, self.settings.account_failures_per_hour
 
 
+def own_network(ip: str) -> str:
+    """What counts as one address: an IPv4 address, an IPv6 /64.  Asked for every connection."""
+    return ip if ":" not in ip else networks(ip)[0].removesuffix("/32")
+
+
 def networks(ip: str) -> tuple[str, str, str]:
     """The address, and the two wider networks it is counted in (IPv6: /64, /48, /32)."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
-from mailrelay.directory.login import networks
+from mailrelay.directory.login import own_network
 from mailrelay.smtp.reply import Reply, reply
 
 
@@ -68,7 +68,7 @@ class ConnectionCount:
 
         Whoever called this calls ``closed`` later, refused or not.
         """
-        network = networks(ip)[0]
+        network = own_network(ip)
         self.total += 1
         mine = self._by_network[network] = self._by_network.get(network, 0) + 1
         if self.total > limits.connections or mine > limits.connections_per_address:
@@ -77,7 +77,7 @@ class ConnectionCount:
 
     def closed(self, ip: str) -> None:
         """One less."""
-        network = networks(ip)[0]
+        network = own_network(ip)
         self.total -= 1
         left = self._by_network[network] - 1
         if left:

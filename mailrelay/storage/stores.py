@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 from sqlalchemy import Connection, func, select
+from twisted.internet.interfaces import IDelayedCall
 
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import Executor
@@ -33,7 +34,7 @@ class Threads:
     token: Callable[[], str]  # 32 hexadecimal digits, never the same
     committed: Callable[[int, float], None] = lambda size, seconds: None
     seconds: Callable[[], float] = lambda: 0.0
-    later: Callable[[float, Callable[[], None]], object] | None = None
+    later: Callable[[float, Callable[[], None]], IDelayedCall] | None = None
     read_cap: float = READ_CAP
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import errors as pg
 from sqlalchemy import Connection, exc, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
 from mailrelay.storage.group_commit import (
+    GATHER_ENOUGH,
     GATHER_FROM,
     GATHER_SECONDS,
     GroupCommit,
@@ -222,23 +224,34 @@ class GroupCommitContract(Base):
 
     def test_gathering_after_a_large_batch(self) -> None:
         """In a busy time the next commit waits for more; draining waits for it, too."""
-        delayed: list[tuple[float, Callable[[], None]]] = []
-        self.writer = GroupCommit(self.engine, self.later, later=lambda *call: delayed.append(call))
+        clock = Clock()
+        self.begin_busy_time(clock)
+        second, third = self.work("a"), self.work("b")
+        drained = self.writer.drained()
+        self.assertEqual(len(self.later.waiting), 0)
+        clock.advance(GATHER_SECONDS)
+        self.later.flush()
+        self.assertEqual([self.successResultOf(d) for d in (second, third)], ["a", "b"])
+        self.successResultOf(drained)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_enough_gathered(self) -> None:
+        """When enough has come, the commit waits no longer."""
+        clock = Clock()
+        self.begin_busy_time(clock)
+        gathered = [self.work(f"m{n}") for n in range(GATHER_ENOUGH)]
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.later.flush()
+        self.assertEqual(len([self.successResultOf(one) for one in gathered]), GATHER_ENOUGH)
+
+    def begin_busy_time(self, clock: Clock) -> None:
+        """A writer that has just committed GATHER_FROM members at once."""
+        self.writer = GroupCommit(self.engine, self.later, later=clock.callLater)
         self.addCleanup(self.writer.close)
         self.busy()
         first = [self.writer.merge(self.store, f"n{n}") for n in range(GATHER_FROM)]
         self.later.flush()
         self.assertEqual(len([self.successResultOf(one) for one in first]), GATHER_FROM)
-        second, third = self.work("a"), self.work("b")
-        drained = self.writer.drained()
-        self.assertEqual((len(self.later.waiting), len(delayed)), (0, 1))
-        [(seconds, begin)] = delayed
-        self.assertEqual(seconds, GATHER_SECONDS)
-        begin()
-        self.later.flush()
-        self.assertEqual([self.successResultOf(d) for d in (second, third)], ["a", "b"])
-        self.successResultOf(drained)
-        self.assertEqual(len(delayed), 1)
 
     def test_drained(self) -> None:
         """Draining waits for all that was asked for, and not at all when there is nothing."""
