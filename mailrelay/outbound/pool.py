@@ -14,7 +14,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailrelay.net.tls import ClientTLS, TLSLevel
 from mailrelay.outbound.hosts import Target
-from mailrelay.outbound.protocol import SessionPlan, SMTPClientProtocol, Stage
+from mailrelay.outbound.opening import SessionPlan, Stage
+from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.settings import OutboundSettings
 from mailrelay.outbound.transcript import Transcript
 
@@ -128,7 +129,8 @@ class ConnectionPool:
         except BaseException:
             self._gone(connection)
             raise
-        return await connection.ready
+        await connection.ready
+        return connection
 
     def _endpoint(self, target: Target) -> TCP4ClientEndpoint | TCP6ClientEndpoint:
         timeout = int(self._settings.timeouts.connect)

@@ -13,13 +13,9 @@ from mailrelay.net.resolver import NoSuchDomain
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.content import Outgoing
 from mailrelay.outbound.hosts import HostFinder, Target
+from mailrelay.outbound.opening import LoginFailed, SessionRefused, TLSFailed
 from mailrelay.outbound.pool import Access, ConnectionPool
-from mailrelay.outbound.protocol import (
-    LoginFailed,
-    SessionRefused,
-    SMTPClientProtocol,
-    TLSFailed,
-)
+from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.entry import Content, Entry, Message
 from mailrelay.queue.outcome import (

@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.content import Outgoing
-from mailrelay.outbound.protocol import SessionPlan, SMTPClientProtocol
+from mailrelay.outbound.opening import SessionPlan
+from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.settings import Timeouts
 from mailrelay.queue.outcome import outcome_of_error, outcome_of_reply
 from mailrelay.smtp.address import Address
@@ -69,7 +70,7 @@ class Wire:
         self.said(b"220 peer.test")
         lines = [b"peer.test", *extensions]
         self.said(*(b"250-" + line for line in lines[:-1]), b"250 " + lines[-1])
-        assert self.opening == [self.protocol], self.opening
+        assert self.opening == [None], self.opening
         return self
 
     def begin(self, outgoing: Outgoing, recipients: int = 1, **envelope: Any) -> bytes:
