@@ -12,6 +12,7 @@ from typing import Any
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
@@ -58,12 +59,17 @@ class Loopback:
         resolver: Resolver | None = None,
         url: str = "sqlite:///mailrelay.db",
         data_dir: Path | None = None,
+        clock: IReactorTime | None = None,
         **settings: Any,
     ) -> Loopback:
-        """Start it; it is stopped when the test ends.  ``settings`` are fields of Settings."""
+        """Start it; it is stopped when the test ends.  ``settings`` are fields of Settings.
+
+        ``clock`` is for its timers, instead of the reactor.
+        """
         chosen = make_settings(case, roles, url, data_dir, settings)
         with_account(chosen)
-        server = Server(real_threads(case, reactor, resolver), chosen)
+        surroundings = real_threads(case, reactor, resolver)
+        server = Server(evolve(surroundings, clock=clock or reactor), chosen)
         server.privilegedStartService()
         server.startService()
         case.addCleanup(server.stopService)  # trial fails the test if anything is left behind
@@ -75,9 +81,11 @@ class Loopback:
         host: Any = self.server.listeners[index].port.getHost()
         return int(host.port)
 
-    async def connect(self, role: str = "mx") -> RawClient:
-        """A raw connection to the listener of ``role``, closed when the test ends."""
-        endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", self.port(role), 10)
+    async def connect(self, role: str = "mx", source: str = "127.0.0.1") -> RawClient:
+        """A raw connection from ``source`` to the listener of ``role``, until the test ends."""
+        endpoint = TCP4ClientEndpoint(
+            self.reactor, "127.0.0.1", self.port(role), 10, bindAddress=(source, 0)
+        )
         client: RawClient = await connectProtocol(endpoint, RawClient())
         self.case.addCleanup(client.close)
         return client

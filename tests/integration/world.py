@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -96,6 +97,15 @@ def soon(reactor: Any, seconds: float = 0.01) -> Deferred[None]:
     waited: Deferred[None] = Deferred()
     reactor.callLater(seconds, waited.callback, None)
     return waited
+
+
+async def until(reactor: Any, holds: Callable[[], object]) -> None:
+    """Wait for what must come; what does not come in a minute has not."""
+    for _ in range(6000):
+        if holds():
+            return
+        await soon(reactor)
+    raise AssertionError("it did not happen")
 
 
 async def mailbox(server: Loopback, count: int) -> list[bytes]:
