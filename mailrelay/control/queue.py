@@ -17,7 +17,7 @@ from mailrelay.queue.report import Reporter
 from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.settle import Rules, settle
 from mailrelay.queue.store import QueueStore
-from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.queue.transport import Attempt, Job, Result, without_lost
 from mailrelay.smtp.reply import reply
 
 FAILED_BY_OPERATOR = reply(550, "5.7.0", "delivery was ended by the operator")
@@ -169,10 +169,14 @@ class QueueControl:
         result.notes["by"] = self.actor
         job = Job(Destination("operator", None), message, entries)
         rules = Rules(RetryProfile(), self.retired_kept_for)
-        settlement = settle(job, result, rules, now, 0.0)
-        reports = await self.reporter.reports(message, settlement.reports, None)
-        recorded = await self.store.finish_attempts(settlement.finished, reports)
-        return [e.id for e, was in zip(entries, recorded, strict=True) if was]
+        while job.entries:
+            settlement = settle(job, result, rules, now, 0.0)
+            reports = await self.reporter.reports(message, settlement.reports, None)
+            recorded = await self.store.finish_attempts(settlement.finished, reports)
+            if all(recorded) or not reports:
+                return [e.id for e, was in zip(job.entries, recorded, strict=True) if was]
+            job, result = without_lost(job, result, recorded)  # the DSN told of what was lost
+        return []
 
     async def _ids(self, wanted: EntryFilter) -> list[int]:
         """Every id that fits, page by page."""

@@ -27,7 +27,7 @@ from mailrelay.queue.report import Reporter, admitted
 from mailrelay.queue.schedule import RetryProfile, next_attempt_at
 from mailrelay.queue.settle import Rules, Settlement, settle
 from mailrelay.queue.store import QueueStore, StoreUnavailable
-from mailrelay.queue.transport import Attempt, Job, Result, Transport
+from mailrelay.queue.transport import Attempt, Job, Result, Transport, without_lost
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 
 LONGEST_SLEEP = 300.0
@@ -386,36 +386,32 @@ class Scheduler(Service):
         """Record what came of ``job``; its entries' ages are of when ``stepped`` was the sum."""
         jitter = self._o.random.random()
         before = self._stepped if stepped is None else stepped
-        while True:
+        while job.entries:
             try:
                 await self._notice_clock_step()
-                settlement = settle(
-                    _moved(job, self._stepped - before),
-                    result,
-                    self._rules,
-                    self._o.now(),
-                    jitter,
-                    unbegun=unbegun,
-                )
-                await self._record(job, settlement)
+                aged, now = job.aged(self._stepped - before), self._o.now()
+                settlement = settle(aged, result, self._rules, now, jitter, unbegun=unbegun)
+                unrecorded = await self._record(job, settlement)
             except StoreUnavailable:
                 self._log.warn("an outcome cannot be recorded; trying again")
                 await self._pause(STORE_RETRY_AFTER)
                 if not self.running:
                     return
             else:
-                break
-        if settlement.next_attempt_at is not None:
-            self._wake_after(settlement.next_attempt_at - self._o.now())
+                if settlement.next_attempt_at is not None:
+                    self._wake_after(settlement.next_attempt_at - self._o.now())
+                job, result = without_lost(job, result, unrecorded)
 
-    async def _record(self, job: Job, settlement: Settlement) -> None:
+    async def _record(self, job: Job, settlement: Settlement) -> Sequence[bool]:
+        """Record ``settlement``; which entries are to be settled again."""
         made = await self._reports(job, settlement) if settlement.reports else ()
         reports = [admitted(report, self.admit) for report in made]
         recorded = await self._o.store.finish_attempts(settlement.finished, reports)
-        if not any(recorded):
-            return  # the claims were lost: the reports are not stored either
+        if reports and not all(recorded):
+            return recorded  # no DSN tells of what was lost
         for report in reports:
             self.enqueue(report.entries)
+        return [False] * len(recorded)
 
     async def _reports(self, job: Job, settlement: Settlement) -> Sequence[NewMessage]:
         """The DSNs; without them rather than without the outcome, when one cannot be made."""
@@ -457,10 +453,3 @@ class Scheduler(Service):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-
-
-def _moved(job: Job, step: float) -> Job:
-    """``job`` with its entries as old as they were before the wall clock was set by ``step``."""
-    if not step:
-        return job
-    return evolve(job, entries=[evolve(e, queued_at=e.queued_at + step) for e in job.entries])

@@ -53,6 +53,9 @@ class QueueStore(Protocol):
 
         False where the claim was lost, or an entry whose attempt was not begun is not ready:
         nothing of that entry was changed, and the claim is this node's no more.
+
+        ``reports`` tell of all of ``finished``: when one is False, nothing of the others was
+        recorded either, and their claims are kept.  Settle those again, without it.
         """
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:

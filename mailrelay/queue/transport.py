@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.queue.destination import Destination
@@ -20,6 +20,12 @@ class Job:
     destination: Destination
     message: Message
     entries: Sequence[Entry]
+
+    def aged(self, step: float) -> Job:
+        """With its entries as old as they were before the wall clock was set by ``step``."""
+        if not step:
+            return self
+        return evolve(self, entries=[evolve(e, queued_at=e.queued_at + step) for e in self.entries])
 
 
 @frozen
@@ -45,6 +51,13 @@ class Result:
     attempt: Attempt
     host_failed: bool = False
     notes: dict[str, object] = field(factory=dict)
+
+
+def without_lost(job: Job, result: Result, ours: Sequence[bool]) -> tuple[Job, Result]:
+    """``job`` and ``result`` with only those entries that are still ``ours``."""
+    entries = [entry for entry, is_ours in zip(job.entries, ours, strict=True) if is_ours]
+    outcomes = [one for one, is_ours in zip(result.outcomes, ours, strict=True) if is_ours]
+    return evolve(job, entries=entries), evolve(result, outcomes=outcomes)
 
 
 class Transport(Protocol):

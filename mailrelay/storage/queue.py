@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -77,6 +77,9 @@ _finish = GuardedUpdate(
         "double precision",
     ),
 )
+_MOST_STATE = {False: EntryState.HELD, True: EntryState.READY}
+"""Up to which state an outcome is recorded, by ``unbegun``: what was begun may be held since."""
+
 _unclaim = GuardedUpdate(
     "entry",
     "node_id = 0, epoch = 0",
@@ -199,36 +202,48 @@ class DatabaseQueueStore:
         connection: Connection,
         items: Sequence[tuple[Sequence[Finished], Sequence[NewMessage]]],
     ) -> Sequence[tuple[Sequence[bool], Sequence[str]]]:
-        flat = [f for finished, _ in items for f in finished]
-        recorded = self._guarded_finish(connection, flat)
-        ours = [f for f, was in zip(flat, recorded, strict=True) if was]
+        flat = [f for item in items for f in self._recordable(connection, *item)]
+        known = self._guarded_finish(connection, flat)
+        ours = [f for f in flat if known[f.entry_id]]
         insert_events(connection, [f.event for f in ours])
-        by_group = _regrouped(recorded, [finished for finished, _ in items])
+        by_item = [[known.get(f.entry_id, True) for f in finished] for finished, _ in items]
         told = [
-            r
-            for (_, reports), was in zip(items, by_group, strict=True)
-            if any(was)
-            for r in reports
+            r for (_, reports), was in zip(items, by_item, strict=True) if all(was) for r in reports
         ]
         if told:
             insert_messages(connection, told, self._node)
         retired = {f.event.message_id: f for f in ours if f.retired_until is not None}
         large = [id_ for id_, f in retired.items() if f.content_is_large]
         unneeded = drop_unneeded_content(connection, list(retired), large)
-        return [(was, unneeded if i == 0 else ()) for i, was in enumerate(by_group)]
+        return [(was, unneeded if i == 0 else ()) for i, was in enumerate(by_item)]
 
-    def _guarded_finish(self, connection: Connection, flat: Sequence[Finished]) -> Sequence[bool]:
-        """Whether each was recorded; an attempt that was not begun needs its entry still ready."""
+    def _recordable(
+        self, connection: Connection, finished: Sequence[Finished], reports: Sequence[NewMessage]
+    ) -> Sequence[Finished]:
+        """``finished``; only what was lost of it when the reports would tell of that, too."""
+        if not reports:
+            return finished
+        node = self._node
+        ours: set[int] = set()
+        for unbegun, most in _MOST_STATE.items():
+            ids = [f.entry_id for f in finished if f.unbegun is unbegun]
+            ours |= _finish.matching(connection, ids, most=most, node=node.id, epoch=node.epoch)
+        return [f for f in finished if f.entry_id not in ours] or finished
+
+    def _guarded_finish(
+        self, connection: Connection, flat: Sequence[Finished]
+    ) -> Mapping[int, bool]:
+        """Whether each was recorded, by entry; what was not is claimed by this node no more."""
         node = self._node
         known: dict[int, bool] = {}
-        for unbegun, most in ((False, EntryState.HELD), (True, EntryState.READY)):
+        for unbegun, most in _MOST_STATE.items():
             rows = [_finish_row(f) for f in flat if f.unbegun is unbegun]
             done = _finish.run(connection, rows, most=most, node=node.id, epoch=node.epoch)
             known.update((row[0], was) for row, was in zip(rows, done, strict=True))
         # Held or canceled meanwhile: a claim that stayed would keep it from all of us.
         lost = [(id_,) for id_, was in known.items() if not was]
         _unclaim.run(connection, lost, node=node.id, epoch=node.epoch)
-        return [known[f.entry_id] for f in flat]
+        return known
 
     def _recorded(
         self,
@@ -239,9 +254,10 @@ class DatabaseQueueStore:
         recorded, unneeded = done
         if unneeded:
             self._spool.remove(unneeded)
+        if reports and not all(recorded):
+            return recorded
         events = [f.event for f, was in zip(finished, recorded, strict=True) if was]
-        if events:
-            events += [event for report in reports for event in report.events]
+        events += [event for report in reports for event in report.events]
         return self._announce(recorded, events)
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, insert
@@ -115,18 +116,30 @@ class GuardedUpdate:
         guard = self._guard.format(**trusted)
         if connection.dialect.name == "postgresql":
             return self._each(connection, rows, guard)
-        # The write lock is ours since BEGIN IMMEDIATE: what is asked now holds until the commit.
+        matching = self.matching(connection, [row[0] for row in rows], **trusted)
         cursor = cursor_of(connection)
+        for chunk in chunked([row for row in rows if row[0] in matching]):
+            cursor.execute(self._bulk(len(chunk)), [value for row in chunk for value in row])
+        return [row[0] in matching for row in rows]
+
+    def matching(
+        self, connection: Connection, ids: Sequence[int], **trusted: int
+    ) -> AbstractSet[int]:
+        """Which of ``ids`` satisfy the guard, and do so until the transaction ends."""
+        guard = self._guard.format(**trusted)
+        cursor = cursor_of(connection)
+        if connection.dialect.name == "postgresql":
+            asked = f"SELECT id FROM {self._table} WHERE id = ANY(%s) AND {guard} FOR UPDATE"
+            cursor.execute(asked, (list(ids),))
+            return {row[0] for row in cursor.fetchall()}
+        # The write lock is ours since BEGIN IMMEDIATE.
         asked = (
             f"SELECT group_concat(id) FROM {self._table} WHERE id IN"
             f" (SELECT value FROM json_each(?)) AND {guard}"
         )
-        cursor.execute(asked, (json.dumps([row[0] for row in rows]),))
+        cursor.execute(asked, (json.dumps(list(ids)),))
         [(found,)] = cursor.fetchall()
-        matching = {int(id_) for id_ in found.split(",")} if found else set()
-        for chunk in chunked([row for row in rows if row[0] in matching]):
-            cursor.execute(self._bulk(len(chunk)), [value for row in chunk for value in row])
-        return [row[0] in matching for row in rows]
+        return {int(id_) for id_ in found.split(",")} if found else set()
 
     def _bulk(self, count: int) -> str:
         text = self._texts.get(("bulk", count))

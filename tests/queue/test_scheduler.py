@@ -26,6 +26,7 @@ from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
 from mailrelay.storage.queue import DatabaseQueueStore
+from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.stores import Threads, open_stores
 
 START = 1_000_000.0
@@ -221,6 +222,24 @@ class SchedulerTests(SynchronousTestCase):
         report = self.transport.jobs[-1]
         self.assertEqual(str(report.entries[0].recipient), "sender@client.test")
         self.assertIsNone(report.message.reverse_path)
+
+    def test_report_tells_of_nothing_that_was_not_recorded(self) -> None:
+        """A recipient that was canceled during its attempt is not told of with the others."""
+        self.transport.park = True
+        self.transport.outcome = lambda entry: NEVER if entry.recipient.domain == "no.test" else OK
+        self.start()
+        kept, canceled = self.message(1, ["a@no.test", "b@no.test"])
+        records = DatabaseQueueRecords(
+            self.stores.database, lambda: self.stores.node, lambda names: None
+        )
+        self.successResultOf(records.drop("op", [canceled.id], START, START + 1))
+        self.transport.finish_one()
+        self.assertEqual((self.kinds(kept), self.kinds(canceled)), (["failed"], []))
+        [report] = self.transport.parked
+        content = self.successResultOf(self.store.content(report[0].message.id))
+        assert content.body is not None
+        self.assertIn(b"Final-Recipient: rfc822; a@no.test", content.body)
+        self.assertNotIn(b"b@no.test", content.body)
 
     def test_failing_dsn_makes_no_other(self) -> None:
         """A DSN that cannot be delivered ends there."""

@@ -256,6 +256,28 @@ class QueueStoreContract(Base):
         entries = await self.store.claim_due(100.0, 10, [])
         self.assertEqual([e.id for e in entries], [entry.id])
 
+    async def test_report_of_two_of_which_one_is_lost(self) -> None:
+        """No DSN tells of an outcome that was not recorded; what is still ours is settled again."""
+        heard: list[NewEvent] = []
+        self.store.committed = heard.extend
+        for unbegun in (True, False):
+            mine, held = await self.claimed(2)
+            if unbegun:
+                await self.records.hold("op", [held.id], 150.0)
+            else:
+                await self.store.release_claims([held.id])
+            finished = [delivered(one, unbegun=unbegun) for one in (held, mine)]
+            report = new_message(self.store)
+            told = await self.store.finish_attempts(finished, [report])
+            self.assertEqual(list(told), [False, True])
+            self.assertEqual(await self.kinds(report.message.id), [])
+            self.assertNotIn("delivered", await self.kinds(mine.message.id))
+            told = await self.store.finish_attempts(finished[1:], [report])
+            self.assertEqual(list(told), [True])
+            self.assertEqual(await self.kinds(report.message.id), ["accepted"])
+            self.assertEqual([e.kind for e in heard].count(EventKind.DELIVERED), 1)
+            heard.clear()
+
     async def test_events_are_announced_after_the_commit_only(self) -> None:
         """Log and metrics hear of what is stored: added, recorded, reported; not of what failed."""
         heard: list[NewEvent] = []
