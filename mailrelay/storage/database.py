@@ -180,23 +180,23 @@ def _postgres_engine(url: URL) -> Engine:
     return engine
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema up to date, in one transaction per step.
+def migrate(engine: Engine, to: str = "head") -> None:
+    """Bring the schema up to date, or to the revision ``to``, in one transaction.
 
     Raises: UnusableDatabase when it was made by a newer mailrelay, or cannot be opened.
     """
     config = Config()
     config.set_main_option("script_location", str(files("mailrelay.storage") / "migrations"))
     scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
+    wanted = scripts.get_current_head() if to == "head" else to
 
     def upgrade(revision: object, _: object) -> Any:
-        return scripts._upgrade_revs("head", revision)  # type: ignore[arg-type]
+        return scripts._upgrade_revs(to, revision)  # type: ignore[arg-type]
 
     try:
         with engine.begin() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-            if current == head:
+            if current == wanted:
                 return
             if current is not None and current not in {
                 s.revision for s in scripts.walk_revisions()

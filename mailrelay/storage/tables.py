@@ -1,8 +1,8 @@
 """The tables, as the newest migration leaves them.
 
 Times are seconds since the epoch in double precision, ids are below 2^53.  An entry's row changes
-state in place; exactly one partial index holds it while it lives: ``entry_due`` when no node
-claims it, ``entry_claimed`` when one does.
+state in place; ``entry_living`` holds it while it lives, and so does exactly one of ``entry_due``
+and ``entry_held`` while no node claims it, ``entry_claimed`` while one does.
 """
 
 from __future__ import annotations
@@ -180,6 +180,12 @@ entry = Table(
         "id",
         sqlite_where=text("state = 1"),
         postgresql_where=text("state = 1"),
+    ),
+    Index(
+        "entry_living",
+        "id",
+        sqlite_where=text("state <> 2"),
+        postgresql_where=text("state <> 2"),
     ),
     Index(
         "entry_retired",

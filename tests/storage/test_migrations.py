@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailrelay.storage import tables
@@ -94,6 +94,21 @@ class MigrationContract(Base):
             self.assertEqual(
                 connection.exec_driver_sql("SELECT name FROM setting").scalar(), "kept"
             )
+
+    def test_from_the_first_schema(self) -> None:
+        """What an older mailrelay stored is there after the migration, with the newest schema."""
+        migrate(self.engine, "0001")
+        row = {c.name: 7 for c in tables.entry.columns if not c.nullable} | {"notify": ""}
+        with self.engine.begin() as connection:
+            self.assertNotEqual(
+                compare_metadata(MigrationContext.configure(connection), tables.metadata), []
+            )
+            connection.execute(tables.entry.insert().values(row | {"recipient": "a@b", "state": 0}))
+        migrate(self.engine)
+        self.assert_complete()
+        with self.engine.connect() as connection:
+            found = connection.execute(select(tables.entry)).one()._asdict()
+        self.assertEqual((found["id"], found["recipient"]), (7, "a@b"))
 
     def test_newer_is_refused(self) -> None:
         """A database of a newer mailrelay is refused, with what to do, and not touched."""
