@@ -1,0 +1,1 @@
+"""The application's HTTP and JSON: mox's shape under /webapi/."""

@@ -1,0 +1,1 @@
+"""Events to the application: what is called, with what, when and how."""
