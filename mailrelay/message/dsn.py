@@ -40,11 +40,16 @@ class RecipientReport:
 
 @frozen
 class Report:
-    """A whole DSN, before it is written.  ``original`` is the content, or the front of it."""
+    """A whole DSN, before it is written.  ``original`` is the content, or the front of it.
+
+    ``boundary`` is a token that who wrote the original could not guess: no line of it may end a
+    part.
+    """
 
     reporting_mta: str
     reverse_path: Address
     message_id: str  # of the DSN itself
+    boundary: str
     original_message_id: str | None
     envid: str | None
     arrival_at: float
@@ -77,7 +82,7 @@ EXPIRED = EnhancedStatus(5, 4, 7)
 def compose_dsn(report: Report) -> bytes:
     """The DSN's content: canonical lines, ready to be queued under a null reverse-path."""
     utf8 = any(not r.recipient.is_ascii for r in report.recipients)
-    boundary = f"=_dsn_{report.message_id.strip('<>').split('@')[0]}"
+    boundary = f"=_dsn_{report.boundary}"
     full = report.return_full and report.original_size_bytes <= MAX_RETURNED_BYTES
     original = report.original if full else report.original[: header_end(report.original)]
     parts = [

@@ -29,11 +29,12 @@ def may_report(message: Message) -> bool:
 
 @frozen
 class Reporter:
-    """Makes the DSNs; ``admit`` is the scheduler's, so that they leave at once."""
+    """Makes the DSNs.  ``token`` gives 32 hexadecimal digits that nobody can guess."""
 
     hostname: str
     store: QueueStore
     now: Callable[[], float]
+    token: Callable[[], str]
 
     async def reports(
         self, message: Message, told: Sequence[Told], next_attempt_at: float | None
@@ -75,6 +76,7 @@ class Reporter:
                 reporting_mta=self.hostname,
                 reverse_path=message.reverse_path,
                 message_id=message_id,
+                boundary=self.token(),
                 original_message_id=message.message_id,
                 envid=message.envid,
                 arrival_at=message.received_at,

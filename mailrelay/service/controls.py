@@ -61,7 +61,7 @@ def open_control(
         node = register(connection, "command")
         ids.use(take_ids(connection, 64))
     store = DatabaseQueueStore(database, ids, node, spool)
-    reporter = Reporter(settings.hostname, store, now)
+    reporter = Reporter(settings.hostname, store, now, token)
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)
     return Control(
         DirectoryControl(

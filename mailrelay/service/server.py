@@ -138,7 +138,7 @@ class Server(MultiService):
             self.intervals.space,
         )
         stores.queue.committed = self._committed
-        reporter = Reporter(settings.hostname, stores.queue, s.now)
+        reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
         self._pool = self._make_pool()
         self.scheduler = Scheduler(
             Outside(

@@ -306,6 +306,10 @@ def header(random: Random) -> None:
                 assert str(one).isprintable()
 
 
+BOUNDARY = "0f" * 16
+DELIMITER = b"--=_dsn_" + BOUNDARY.encode()
+
+
 def dsn(random: Random) -> None:
     """Any reply, header and parameters make a well-formed DSN of three parts."""
     said = grown(random, [*REPLY, *SPECIAL_TEXT], 20).decode("utf-8", "replace")
@@ -321,6 +325,7 @@ def dsn(random: Random) -> None:
         "mail.example.org",
         Address("s", "example.org"),
         "<1.dsn.2@mail.example.org>",
+        BOUNDARY,
         random.choice((None, said)),
         random.choice((None, said)),
         0.0,
@@ -331,12 +336,12 @@ def dsn(random: Random) -> None:
         return_full=random.random() < 0.5,
     )
     made = compose_dsn(report)
-    *ours, returned = made.split(b"\r\n--=_dsn_1.dsn.2\r\n", 3)
+    *ours, returned = made.split(b"\r\n" + DELIMITER + b"\r\n", 3)
     assert len(ours) == 3, made
     assert not has_bare(b"".join(ours)), ours
     wanted = original if report.return_full else original[: header_end(original)]
     ending = b"" if wanted.endswith(b"\r\n") else b"\r\n"
-    assert returned.endswith(b"\r\n\r\n" + wanted + ending + b"--=_dsn_1.dsn.2--\r\n"), returned
+    assert returned.endswith(b"\r\n\r\n" + wanted + ending + DELIMITER + b"--\r\n"), returned
     message = message_from_bytes(made, policy=policy.compat32)
     parts = message.get_payload()
     assert isinstance(parts, list) and len(parts) == 3, made
@@ -347,7 +352,7 @@ SPECIAL_TEXT = [
     b"\r\nBcc: x\r\n",
     "größe".encode(),
     b"\r\n\r\n",
-    b"--=_dsn_1.dsn.2",
+    DELIMITER,
     b"x" * 500,
 ]
 

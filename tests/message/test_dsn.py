@@ -48,6 +48,7 @@ def report(*recipients: RecipientReport, **changes: Any) -> Report:
         "reporting_mta": "mail.example.org",
         "reverse_path": SENDER,
         "message_id": "<77.dsn.1@mail.example.org>",
+        "boundary": "0f" * 16,
         "original_message_id": "<o@example.org>",
         "envid": None,
         "arrival_at": 1000.0,

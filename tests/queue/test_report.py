@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes
+from itertools import count
 from typing import Any
 
 from attrs import evolve
@@ -72,7 +74,8 @@ class ReporterTests(SynchronousTestCase):
     ) -> list[NewMessage]:
         """What is made of ``blocks``."""
         fake: Any = store or FakeStore(Content(HEADER, BODY, None, len(BODY)))
-        reporter = Reporter("mail.example.org", fake, lambda: 9000.0)
+        tokens = (f"{n:032x}" for n in count())
+        reporter = Reporter("mail.example.org", fake, lambda: 9000.0, lambda: next(tokens))
         return self.successResultOf(Deferred.fromCoroutine(reporter.reports(of, blocks, 9500.0)))
 
     def test_the_message(self) -> None:
@@ -89,6 +92,14 @@ class ReporterTests(SynchronousTestCase):
         assert made.content.body is not None
         self.assertEqual(made.message.size_bytes, len(made.content.body))
         self.assertIs(entry.message, made.message)
+
+    def test_boundary(self) -> None:
+        """The boundary is of the token: an original cannot hold a line that ends its own part."""
+        made = self.reports(message(), told(), told(action=Action.DELAYED))
+        bodies = [report.content.body or b"" for report in made]
+        for n, body in enumerate(bodies):
+            self.assertEqual(re.findall(rb'boundary="(.+)"', body), [b"=_dsn_%032x" % n])
+            self.assertEqual(len(re.findall(rb"^--=_dsn_%032x(?:--)?\r\n" % n, body, re.M)), 4)
 
     def test_the_events(self) -> None:
         """The original's history tells of the DSN, and the DSN has its own."""

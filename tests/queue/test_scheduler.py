@@ -99,7 +99,12 @@ class SchedulerTests(SynchronousTestCase):
                 store=self.store,
                 route=lambda entry: Destination(f"mx:{entry.recipient.domain}", None),
                 transport=self.transport,
-                reporter=Reporter("mx.test", self.store, lambda: START + self.clock.seconds()),
+                reporter=Reporter(
+                    "mx.test",
+                    self.store,
+                    lambda: START + self.clock.seconds(),
+                    lambda: "0f" * 16,
+                ),
                 epoch=lambda: self.stores.node.epoch,
             ),
             self.settings,
