@@ -105,6 +105,19 @@ class OperatingTests(SynchronousTestCase):
         told = set(re.findall(r"^\| `(mailrelay_\w+)", text("operating.md"), re.MULTILINE))
         self.assertEqual(told, made)
 
+    def test_log(self) -> None:
+        """Every line that the server logs is in the table, with dots for what is filled in."""
+        page, methods = text("operating.md"), {"debug", "info", "warn", "error", "failure"}
+        lines = {
+            re.sub(r"\{\w+\}", "...", said)
+            for call in calls(methods)
+            if isinstance(call.func, ast.Attribute) and "_log" in ast.unparse(call.func.value)
+            if call.args and (said := literal(call.args[0]))
+        }
+        self.assertGreater(len(lines), 20)
+        told = set(re.findall(r"^\| (.*?) \|", page.partition("| line |")[2], re.MULTILINE))
+        self.assertEqual(lines - told, set())
+
     def test_replies(self) -> None:
         """Every reply of ours is in the table with its code and its text."""
         missing = []

@@ -149,7 +149,7 @@ def history_object(history: History) -> dict[str, object]:
             "at": moment(event.at),
             "event": event.kind.value,
             "entry": event.entry_id,
-            **event.data,
+            **{name: _value(name, value) for name, value in event.data.items()},
         }
         for event in history.events
     ]

@@ -129,6 +129,7 @@ private_key = "{data}/{private_key}"
 [log]
 # mail_log = "-"                   # a file, - for standard output, empty for none
 # format = "human"                 # or "json"
+# file = ""                        # the log's own; - for standard output
 # level = "info"                   # debug, info, warn, error or critical
 """
 

@@ -12,13 +12,14 @@ from twisted.logger import globalLogBeginner
 from mailrelay.cli.output import fail
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import real_surroundings
-from mailrelay.observe.logs import log_observer
+from mailrelay.observe.logs import log_to_standard_error
 from mailrelay.service.server import STARTUP_ERRORS, Server
 
 
 def run_server(settings: Settings, started: Callable[[], None]) -> None:
     """Run until SIGINT or SIGTERM; ``started`` is called once everything listens."""
-    observer = log_observer(settings.log.level, settings.log.levels, settings.log.format)
+    observer = log_to_standard_error()
+    observer.configure(settings.log.level, settings.log.levels, settings.log.format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     surroundings = real_surroundings(reactor, settings.dns.nameservers, settings.dns.timeout)
     server = Server(surroundings, settings)

@@ -27,7 +27,7 @@ def listener_settings(section: ListenerSection, settings: Settings) -> ListenerS
     return ListenerSettings(
         SMTP_ROLES[section.role],
         section.endpoint,
-        section.limits or settings.limits,
+        section.limits.over(settings.limits),
         section.auth_without_tls,
         section.proxy_protocol,
         section.repair_newlines,

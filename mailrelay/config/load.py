@@ -129,7 +129,15 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
             certificate=str(base / tls.certificate),
             private_key=str(base / tls.private_key),
         )
-    return evolve(settings, data_dir=data_dir, relay_host=relay_host, route=routes, tls=tls)
+    log = settings.log
+    log = evolve(log, file=_log_path(base, log.file), mail_log=_log_path(base, log.mail_log))
+    return evolve(
+        settings, data_dir=data_dir, relay_host=relay_host, route=routes, tls=tls, log=log
+    )
+
+
+def _log_path(base: Path, name: str) -> str:
+    return name if name in ("", "-") else str(base / name)
 
 
 def _completed_host(

@@ -136,11 +136,15 @@ def line_of(text: str, place: str) -> int:
             if header.group(1) == "[[":
                 counts[name] = counts.get(name, 0) + 1
                 name = f"{name}[{counts[name]}]"
+            elif (parent := name.partition(".")[0]) in counts:  # [listener.limits]
+                name = name.replace(parent, f"{parent}[{counts[parent]}]", 1)
             current = name
             found_table = number if current in (wanted, place) else found_table
         elif current == wanted and re.match(rf"\s*\"?{re.escape(key.split('[')[0])}\"?\s*=", line):
             return number
-    return found_table
+    if found_table or not tables:
+        return found_table
+    return line_of(text, wanted)  # an inline table: the setting that it is
 
 
 _HEADER = re.compile(r"\s*(\[\[?)([^\]#]+)\]")

@@ -35,12 +35,12 @@ def _sections(cls: type[Any], title: str, seen: set[type[Any]]) -> Iterator[str]
     for field in attrs.fields(cls):
         wanted, is_list = _inner(hints[field.name])
         if attrs.has(wanted):
-            name = f"{title}.{field.name}" if title else field.name
+            name = f"{title.strip('[]')}.{field.name}" if title else field.name
             known = wanted in seen
             inner += [] if known else [(wanted, name, is_list)]
             seen.add(wanted)
             if title:
-                rows.append(_row(field, f"as `[{_title_of(wanted)}]`"))
+                rows.append(_row(field, f"as `[{_title_of(wanted, name)}]`"))
         else:
             rows.append(_row(field, _type(hints[field.name])))
     yield _section(title, rows)
@@ -60,10 +60,11 @@ def _row(field: Any, kind: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _title_of(cls: type[Any]) -> str:
-    """The section that ``cls`` is at the top of the file."""
+def _title_of(cls: type[Any], name: str) -> str:
+    """The section that ``cls`` is at the top of the file, or ``name`` if it is none."""
     hints = typing.get_type_hints(Settings)
-    return next(f.name for f in attrs.fields(Settings) if _inner(hints[f.name])[0] is cls)
+    found = (f.name for f in attrs.fields(Settings) if _inner(hints[f.name])[0] is cls)
+    return next(found, name)
 
 
 def _inner(wanted: Any) -> tuple[Any, bool]:
@@ -92,7 +93,7 @@ def _default(field: Any) -> str:
         return "must be given"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()
-    if default is None:
+    if default is None or attrs.has(type(default)):
         return "none"
     return f"`{_toml(default)}`"
 

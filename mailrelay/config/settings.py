@@ -10,7 +10,7 @@ from attrs import field, frozen
 from mailrelay.directory.login import LoginSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
-from mailrelay.policy.limits import Limits
+from mailrelay.policy.limits import Limits, ListenerLimits
 
 
 def _doc(text: str) -> dict[str, str]:
@@ -38,8 +38,8 @@ class ListenerSection:
     monitoring: bool = field(
         default=False, metadata=_doc("answer /metrics and /healthz here; not on a public address")
     )
-    limits: Limits | None = field(
-        default=None, metadata=_doc("all limits of this listener, in place of [limits]")
+    limits: ListenerLimits = field(
+        factory=ListenerLimits, metadata=_doc("what differs from [limits] on this listener")
     )
 
 
@@ -148,7 +148,11 @@ class LogSection:
     """``[log]``."""
 
     mail_log: str = field(
-        default="-", metadata=_doc("file for the mail log, - for standard output, empty for none")
+        default="-", metadata=_doc("file for the mail log, - for beside the log, empty for none")
+    )
+    file: str = field(
+        default="",
+        metadata=_doc("file for the log, - for standard output; if empty, where twistd says"),
     )
     format: str = field(default="human", metadata=_doc("human or json"))
     level: str = field(default="info", metadata=_doc("debug, info, warn, error or critical"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,13 +62,18 @@ class MailLog(Service):
         executor: Executor,
         write: Callable[[str, str], None] | None = None,
     ) -> None:
-        self._path, self._clock, self._executor = path, clock, executor
-        self._line = json_line if format_ == "json" else human_line
+        self._clock, self._executor = clock, executor
+        self.configure(path, format_)
         self._write = write or append_text
         self._waiting: list[NewEvent] = []
         self._timer: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None
         self.left_out = 0
+
+    def configure(self, path: str, format_: str) -> None:
+        """From now on log to ``path``."""
+        self._path = path
+        self._line = json_line if format_ == "json" else human_line
 
     def record(self, events: Sequence[NewEvent]) -> None:
         """Log what was just committed."""
@@ -112,8 +117,13 @@ class MailLog(Service):
         return before.addCallback(lambda _: self._flush())
 
 
-def append_text(path: str, text: str) -> None:
-    """Append to ``path``; ``-`` is standard output."""
+def append_text(
+    path: str, text: str, standard_output: Callable[[str], object] | None = None
+) -> None:
+    """Append to ``path``; ``-`` is standard output, or what is in its place."""
+    if path == "-" and standard_output is not None:
+        standard_output(text)
+        return
     if path == "-":
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -124,12 +134,12 @@ def append_text(path: str, text: str) -> None:
 
 def human_line(event: NewEvent) -> str:
     """``2026-11-21T12:00:00.000Z delivered message=12 entry=13 recipient=a@b.example ...``."""
-    words = [_time(event.at), event.kind.value, f"message={event.message_id}"]
+    words = [utc(event.at), event.kind.value, f"message={event.message_id}"]
     if event.entry_id is not None:
         words.append(f"entry={event.entry_id}")
     data = event.data
     for name in FIELDS:
-        value = data.get(name)
+        value = _logged(name, data.get(name))
         if value is not None and value != "":
             words.append(f"{name}={_shown(value)}")
     return " ".join(words)
@@ -137,19 +147,23 @@ def human_line(event: NewEvent) -> str:
 
 def json_line(event: NewEvent) -> str:
     """The same as a JSON object."""
-    line = {
-        "time": _time(event.at),
+    line: dict[str, object] = {
+        "time": utc(event.at),
         "event": event.kind.value,
         "message": event.message_id,
         "entry": event.entry_id,
         "account": event.account_id,
-        **{name: safe(v) if isinstance(v, str) else v for name, v in _logged(event.data).items()},
     }
+    for name in FIELDS:
+        value = _logged(name, event.data.get(name))
+        if value is not None and value != "":
+            line[name] = safe(value) if isinstance(value, str) else value
     return msgspec.json.encode(line).decode()
 
 
-def _logged(data: Mapping[str, object]) -> dict[str, object]:
-    return {name: data[name] for name in FIELDS if data.get(name) not in (None, "")}
+def _logged(name: str, value: object) -> object:
+    """Times as they are at the line's beginning, everything else as it is."""
+    return utc(value) if name.endswith("_at") and isinstance(value, int | float) else value
 
 
 _NEEDS_QUOTES = re.compile(r'[ "=]')
@@ -171,11 +185,17 @@ def safe(text: str) -> str:
     """
     if len(text) > MOST_FIELD_CHARACTERS:
         text = text[: MOST_FIELD_CHARACTERS - 3] + "..."
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """``text`` as ``safe`` makes it, however long."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _time(at: float) -> str:
+def utc(at: float) -> str:
+    """Seconds since the epoch as RFC 3339 section 5.6 has it, in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(at, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from mailrelay.directory.login import own_network
 from mailrelay.smtp.reply import Reply, reply
@@ -14,7 +14,7 @@ def _doc(text: str) -> dict[str, str]:
 
 @frozen
 class Limits:
-    """``[limits]``, and per listener.  Sizes in bytes, times in seconds."""
+    """``[limits]``.  Sizes in bytes, times in seconds."""
 
     message_bytes: int = field(
         default=100 * 1024 * 1024, metadata=_doc("largest message; 552 5.3.4")
@@ -44,6 +44,30 @@ class Limits:
     received_fields: int = field(
         default=50, metadata=_doc("Received fields of a message, more is a loop; 554 5.4.6")
     )
+
+
+@frozen
+class ListenerLimits:
+    """``limits`` of a listener: what is not named there is as in ``[limits]``."""
+
+    message_bytes: int | None = field(default=None, metadata=_doc("as in [limits]"))
+    recipients: int | None = field(default=None, metadata=_doc("as in [limits]"))
+    connections: int | None = field(
+        default=None,
+        metadata=_doc("with this many sessions of all listeners, this one takes no more"),
+    )
+    connections_per_address: int | None = field(
+        default=None, metadata=_doc("the same for sessions of one address")
+    )
+    errors: int | None = field(default=None, metadata=_doc("as in [limits]"))
+    idle_after: float | None = field(default=None, metadata=_doc("as in [limits]"))
+    content_window: float | None = field(default=None, metadata=_doc("as in [limits]"))
+    content_window_bytes: int | None = field(default=None, metadata=_doc("as in [limits]"))
+    junk_commands: int | None = field(default=None, metadata=_doc("as in [limits]"))
+
+    def over(self, limits: Limits) -> Limits:
+        """``limits`` with what is named here in their place."""
+        return evolve(limits, **{k: v for k, v in asdict(self).items() if v is not None})
 
 
 TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "too many connections, try again later")

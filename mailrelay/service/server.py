@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -34,7 +34,7 @@ from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate, client_tls
 from mailrelay.observe.events import EventKind, NewEvent
-from mailrelay.observe.maillog import MailLog
+from mailrelay.observe.maillog import MailLog, append_text
 from mailrelay.observe.metrics import Metrics
 from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport
 from mailrelay.outbound.hosts import HostFinder
@@ -57,18 +57,31 @@ from mailrelay.storage.stores import Stores, Threads, open_stores
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
 from mailrelay.web.monitor import Health, Monitor, monitor_site
 
+_log = Logger()
+
 STARTUP_ERRORS = (UnusableDatabase, UnusableCertificate, CannotListen, CannotDropPrivileges)
 """What an operator did or can mend: the message is enough, no traceback."""
+
+FIXED = (
+    *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
+    *("run_as", "allow_root", "login", "dns", "smtp_out"),
+)
+"""Settings of which a running server keeps what it was started with."""
 
 
 class Server(MultiService):
     """The whole server.  ``privilegedStartService`` binds, ``startService`` does the rest."""
 
     intervals = Intervals()
-    _log = Logger()
 
-    def __init__(self, surroundings: Surroundings, settings: Settings) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        settings: Settings,
+        standard_output: Callable[[str], object] | None = None,
+    ) -> None:
         super().__init__()
+        self._append = partial(append_text, standard_output=standard_output)
         self._s, self._settings = surroundings, settings
         self.listeners = [
             Listener(serverFromString(surroundings.reactor, section.endpoint), section.endpoint)
@@ -129,7 +142,9 @@ class Server(MultiService):
         self._daily = DailyCount(s.now)
         self._daily.load(stores.sent_before)
         self._cache = ContentCache(stores.queue.content)
-        self._mail_log = MailLog(settings.log.mail_log, settings.log.format, s.clock, s.workers)
+        self._mail_log = MailLog(
+            settings.log.mail_log, settings.log.format, s.clock, s.workers, self._append
+        )
         self._space = SpaceWatch(
             settings.data_dir,
             settings.storage.min_free_bytes,
@@ -288,7 +303,7 @@ class Server(MultiService):
         if "directory" in kinds:
             loading = self.stores.database.read(load)
             loading.addCallback(partial(setattr, self, "directory"))
-            loading.addErrback(lambda f: self._log.failure("the directory cannot be read", f))
+            loading.addErrback(lambda f: _log.failure("the directory cannot be read", f))
             self._loading = loading
         if "queue" in kinds:
             self.scheduler.wake()
@@ -332,20 +347,21 @@ class Server(MultiService):
         certificate = _certificate(settings)
         if certificate is not None:
             certificate.load()
-        places = ("hostname", "data_dir", "node", "storage", "listener", "run_as", "localserve")
-        fixed = (*places, "login", "dns", "smtp_out", "log")
-        for name in fixed:
-            if getattr(settings, name) != getattr(self._settings, name):
-                self._log.warn("{name} changed: restart to use it", name=name)
-        kept = {name: getattr(self._settings, name) for name in fixed}
+        changed = [n for n in FIXED if getattr(settings, n) != getattr(self._settings, n)]
+        if settings.log.file != self._settings.log.file:
+            changed.append("log.file")
+        for name in changed:
+            _log.warn("{name} changed: restart to use it", name=name)
+        kept = {name: getattr(self._settings, name) for name in FIXED}
         self._settings = evolve(settings, **kept)
+        self._mail_log.configure(settings.log.mail_log, settings.log.format)
+        self._acceptance = evolve(self._acceptance, max_received=settings.limits.received_fields)
         self._certificate = certificate
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
         self.scheduler.reconfigure(queue_settings(settings.queue))
         self._serve()
         self.scheduler.wake()
-        self._log.info("the configuration was read again")
 
     @override
     def stopService(self) -> Deferred[Any]:

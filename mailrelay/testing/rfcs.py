@@ -25,6 +25,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     2920: ("PIPELINING", "yes", ""),
     3030: ("CHUNKING and BINARYMIME", "partly", "BINARYMIME is not offered"),
     3207: ("STARTTLS", "yes", ""),
+    3339: ("Times", "yes", "in the mail log and the log"),
     3461: ("DSN: the SMTP extension", "yes", ""),
     3463: ("Enhanced status codes", "yes", ""),
     3464: ("DSN: the message", "yes", ""),

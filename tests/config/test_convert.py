@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import evolve
+from attrs import evolve, fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.config.convert import (
@@ -23,24 +23,34 @@ from mailrelay.config.settings import (
     SMTPOutSection,
 )
 from mailrelay.inbound.context import Role
-from mailrelay.policy.limits import Limits
+from mailrelay.policy.limits import Limits, ListenerLimits
 from mailrelay.queue.schedule import MOX
 
-SETTINGS = Settings("mx.example.org", Path("/d"), limits=Limits(recipients=5))
+SETTINGS = Settings("mx.example.org", Path("/d"), limits=Limits(recipients=5, errors=3))
 
 
 class ConvertTests(SynchronousTestCase):
     """Each section."""
 
     def test_listener(self) -> None:
-        """A listener has its role and the general limits, unless it has its own."""
+        """A listener has its role and the general limits."""
         section = ListenerSection("submission", "tcp:587", proxy_protocol=True)
         made = listener_settings(section, SETTINGS)
         self.assertIs(made.role, Role.SUBMISSION)
         self.assertEqual((made.endpoint, made.limits.recipients), ("tcp:587", 5))
         self.assertTrue(made.proxy_protocol and made.hide_submitters)
-        own = listener_settings(evolve(section, limits=Limits(recipients=9)), SETTINGS)
-        self.assertEqual(own.limits.recipients, 9)
+
+    def test_limits_of_a_listener(self) -> None:
+        """They take the place of those that they name; 0 is a value, and the rest stays."""
+        section = ListenerSection("mx", "tcp:25", limits=ListenerLimits(recipients=9, errors=0))
+        made = listener_settings(section, SETTINGS).limits
+        self.assertEqual(made, evolve(SETTINGS.limits, recipients=9, errors=0))
+
+    def test_limits_that_a_listener_can_have(self) -> None:
+        """All but the one that acceptance applies, which is the same for every door."""
+        general = {(f.name, f.type) for f in fields(Limits)}
+        own = {(f.name, str(f.type).removesuffix(" | None")) for f in fields(ListenerLimits)}
+        self.assertEqual(general - own, {("received_fields", "int")})
 
     def test_queue(self) -> None:
         """A profile is the base; what is given changes it."""

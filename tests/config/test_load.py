@@ -46,13 +46,20 @@ class GoodTests(SynchronousTestCase):
             '[log.levels]\n"mailrelay.outbound" = "debug"\n'
             '[tls]\ncertificate="c"\nprivate_key="/k"\n'
         )
-        assert settings.listener[1].limits is not None and settings.relay_host is not None
+        assert settings.relay_host is not None
         self.assertEqual(settings.listener[1].limits.recipients, 7)
         self.assertIs(settings.relay_host.tls, TLSLevel.VERIFY)
         self.assertEqual(settings.smtp_out.command_timeout, 5.0)
         self.assertEqual(settings.smtp_out.host_overrides, {"a.example": "127.0.0.1:2525"})
         self.assertEqual(settings.tls.certificate, "/etc/mailrelay/c")
         self.assertEqual(settings.tls.private_key, "/k")
+
+    def test_logs(self) -> None:
+        """Their files are below the configuration's folder, too; the two words are none."""
+        settings = read('[log]\nfile = "log/mailrelay.log"\nmail_log = "/var/log/mail"\n')
+        self.assertEqual(settings.log.file, "/etc/mailrelay/log/mailrelay.log")
+        self.assertEqual(settings.log.mail_log, "/var/log/mail")
+        self.assertEqual((read().log.file, read().log.mail_log), ("", "-"))
 
     def test_environment(self) -> None:
         """Variables win over the file; those of others and for the tools are left alone."""
@@ -140,6 +147,12 @@ class BadTests(SynchronousTestCase):
             "[smtp_out]\nhost_overrides = 1": "smtp_out.host_overrides: must be a table",
             "[smtp_out]\nmx_port = 0": "smtp_out.mx_port: must be a port",
             "[tls]\ncertificate = 'c'": "tls: certificate and private_key go together",
+            "[[listener]]\nrole = 'mx'\nendpoint = 'tcp:1'\n[listener.limits]\nrecipient = 1": (
+                "line 10: listener[2].limits.recipient: unknown setting: did you mean recipients?"
+            ),
+            "[[listener]]\nrole = 'mx'\nendpoint = 'tcp:1'\nlimits = {received_fields = 1}": (
+                "line 9: listener[2].limits.received_fields: unknown setting"
+            ),
             "[log]\nformat = 'xml'": "log.format: must be human or json",
             "[log]\nlevel = 'loud'": "log.level: must be one of debug",
             "[log.levels]\nx = 'loud'": "log.levels.x: must be one of debug",

@@ -53,12 +53,21 @@ class LineTests(SynchronousTestCase):
             ' size_bytes=7 reply="say \\"hi\\""',
         )
         short = human_line(NewEvent(EventKind.ACCEPTED, 0.0, 1, data={"next_attempt_at": 1.5}))
-        self.assertEqual(short, "1970-01-01T00:00:00.000Z accepted message=1 next_attempt_at=1.500")
+        self.assertEqual(
+            short,
+            "1970-01-01T00:00:00.000Z accepted message=1 next_attempt_at=1970-01-01T00:00:01.500Z",
+        )
 
     def test_json(self) -> None:
         """The same as an object."""
         self.assertEqual(
-            json.loads(json_line(event(recipient="a@b.example", code=250, transcript=["C: x"]))),
+            json.loads(
+                json_line(
+                    event(
+                        recipient="a@b.example", code=250, next_attempt_at=1.5, transcript=["C: x"]
+                    )
+                )
+            ),
             {
                 "time": "1970-01-01T00:00:00.500Z",
                 "event": "delivered",
@@ -67,6 +76,7 @@ class LineTests(SynchronousTestCase):
                 "account": 14,
                 "recipient": "a@b.example",
                 "code": 250,
+                "next_attempt_at": "1970-01-01T00:00:01.500Z",
             },
         )
 
