@@ -7,7 +7,8 @@ Invariants:
 - One event at a time: while an answer is awaited, nothing that follows is looked at, and when
   much waits the transport is paused (RFC 2920 wants replies in command order).
 - Content is never read as commands, nor anything sent before TLS believed after it.
-- The idle timer runs only while it is the client's turn.
+- The idle timer runs only while it is the client's turn; from the beginning of content to its
+  end, between BDAT chunks too, windows of time run in its place, and each must bring some.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         self._leaving = False  # the server stops: close when the transaction is over
         self._errors = 0
         self._junk = 0
-        self._window_bytes = 0  # of content, in the window that runs
+        self._window_bytes: int | None = None  # of content, in the window that runs
         self._abort: IDelayedCall | None = None
 
     # Connection
@@ -145,12 +146,13 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
 
     @override
     def timeoutConnection(self) -> None:
-        if not self._reader.in_content:
+        came = self._window_bytes
+        if came is None:
             self._answer_and_close(IDLE)
-        elif self._window_bytes < self._limits.content_window_bytes:
-            self._answer_and_close(TOO_SLOW)
+        elif came >= self._limits.content_window_bytes or self._transaction.is_behind:
+            self._begin_window()
         else:
-            self._await_content()
+            self._answer_and_close(TOO_SLOW)
 
     def _answer_and_close(self, answer: Reply) -> None:
         self.send(answer)
@@ -182,8 +184,6 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         if self._closing:
             return
         self._reader.feed(data)
-        if self._reader.in_content:
-            self._window_bytes += len(data)
         self._advance()
 
     def pauseProducing(self) -> None:
@@ -234,6 +234,8 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
     def _take(self, event: Event) -> None:
         match event:
             case ContentData():
+                if self._window_bytes is not None:
+                    self._window_bytes += len(event.data)
                 self._transaction.content_data(event)
             case ContentEnd():
                 decision = self._transaction.content_end(event)
@@ -258,12 +260,13 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
     def _respond(self, decision: Decision) -> None:
         if isinstance(decision, Deferred):
             self._busy = True
+            self._window_bytes = None
             self.setTimeout(None)  # it is our turn
             decision.addErrback(self._local_error).addCallback(self._awaited)
         elif decision is not None:
             self._answered(decision)
         elif self._reader.in_content:
-            self._await_content()
+            self._await_client()
 
     def _local_error(self, failure: Failure) -> Reply:
         self._log.failure("local error in an SMTP session", failure)
@@ -289,14 +292,18 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
             if self._errors >= self._limits.errors:
                 self._answer_and_close(TOO_MANY_ERRORS)
                 return
-        if self._reader.in_content:
-            self._await_content()
-        else:
-            self.setTimeout(self.timeout)
+        self._await_client()
 
-    def _await_content(self) -> None:
-        """Each window of time must bring some content: a drip does not keep the session."""
-        self._window_bytes = self._reader.waiting_bytes
+    def _await_client(self) -> None:
+        """It is the client's turn.  A window that runs goes on: a drip wins no time."""
+        if not (self._reader.in_content or self._sequencer.phase is Phase.CHUNKS):
+            self._window_bytes = None
+            self.setTimeout(self.timeout)
+        elif self._window_bytes is None:
+            self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._window_bytes = 0
         self.setTimeout(self._limits.content_window)
 
     # Commands
