@@ -26,8 +26,9 @@ class ReloadTests(TestCase):
     def setUp(self) -> None:
         """Keep what is logged."""
         self.told: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.told.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.told.append)
+        observer: Any = self.told.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def needs_restart(self) -> set[str]:
         """The settings that were said to need one."""
