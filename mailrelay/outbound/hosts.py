@@ -15,7 +15,11 @@ from mailrelay.smtp.reply import reply
 NULL_MX = reply(556, "5.1.10", "the domain takes no mail (null MX)")
 NO_ADDRESS = reply(550, "5.4.4", "the domain has neither MX nor address records")
 LOOPS_BACK = reply(554, "5.4.6", "mail for the domain loops back to this server")
-HOSTS_UNKNOWN = reply(451, "4.4.3", "no address of the domain's mail hosts could be found now")
+NO_MX_HOST = reply(550, "5.4.4", "none of the domain's mail hosts exists or has an address")
+HOSTS_UNKNOWN = reply(451, "4.4.3", "the first of the domain's many mail hosts do not exist")
+
+MOST_LOOKUPS = 20
+"""MX hosts looked up in one attempt, among them those that do not exist."""
 
 
 @frozen
@@ -71,8 +75,10 @@ class HostFinder:
         targets: list[tuple[int, Target]] = []
         trouble: Exception | None = None
         ourselves: int | None = None
-        for record in records[: self.settings.most_hosts]:
-            if ourselves is not None and record.preference > ourselves:
+        hosts = 0
+        for record in records[:MOST_LOOKUPS]:
+            is_worse = ourselves is not None and record.preference > ourselves
+            if is_worse or hosts == self.settings.most_hosts:
                 break
             try:
                 found = await self.for_host(record.host, self.settings.mx_port)
@@ -81,6 +87,7 @@ class HostFinder:
             except Exception as error:
                 trouble = error
                 continue
+            hosts += bool(found)
             if any(target.ip in self.own_addresses for target in found):
                 # RFC 5321 section 5.1: what is no better than ourselves must not be tried.
                 ourselves = record.preference
@@ -88,9 +95,11 @@ class HostFinder:
         better = [t for rank, t in targets if ourselves is None or rank < ourselves]
         if better:
             return better[: 2 * self.settings.most_hosts]
-        if ourselves is not None and trouble is None:
-            raise Undeliverable(LOOPS_BACK)
-        raise trouble or Postponed(HOSTS_UNKNOWN)
+        if trouble is not None:
+            raise trouble
+        if ourselves is None and len(records) > MOST_LOOKUPS:
+            raise Postponed(HOSTS_UNKNOWN)
+        raise Undeliverable(NO_MX_HOST if ourselves is None else LOOPS_BACK)
 
     async def for_host(self, host: str, port: int) -> Sequence[Target]:
         """The addresses of one host, the preferred family first."""

@@ -55,7 +55,14 @@ class SessionRefused(Exception):
 
 
 class TLSFailed(Exception):
-    """No TLS as required, or its handshake failed; ``may`` goes on without."""
+    """No TLS as required, or its handshake failed; ``may`` goes on without.
+
+    ``is_temporary`` when nothing says that it will fail again.
+    """
+
+    def __init__(self, text: str, *, is_temporary: bool = False) -> None:
+        super().__init__(text)
+        self.is_temporary = is_temporary
 
 
 class LoginFailed(Postponed):
@@ -164,7 +171,9 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         self.setTimeout(None)
         self.transport.abortConnection()
         if opening and self._in_handshake and negotiated(self.transport) is None:
-            error = TLSFailed(f"the handshake came to nothing: {error}")
+            broken = isinstance(error, ConnectionDone | ConnectionLost | Postponed)
+            text = f"the handshake came to nothing: {error}"
+            error = TLSFailed(text, is_temporary=broken)
         if not isinstance(error, SessionRefused):  # that is in the transcript already
             self.transcript.note(str(error))
         if opening:
@@ -282,7 +291,8 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
             self._log_in()
 
     def _starttls_refused(self, code: int, resp: bytes) -> None:
-        self._fail(TLSFailed(f"STARTTLS was answered {self._refused}"))
+        text = f"STARTTLS was answered {self._refused}"
+        self._fail(TLSFailed(text, is_temporary=self._refused.is_transient))
 
     @override
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:

@@ -34,7 +34,8 @@ class OutboundSettings:
     mx_port: int = 25
     mx_tls: TLSLevel = TLSLevel.MAY
     host_overrides: Mapping[str, str] = field(factory=dict)  # host or domain -> host:port, tests
-    most_hosts: int = 5  # tried in one attempt
+    most_hosts: int = 5  # looked at in one attempt
+    most_sessions: int = 2  # of them asked in one attempt, as Postfix's smtp_mx_session_limit
     reuse_idle_for: float = 10.0  # seconds an idle connection is kept
     reuse_most: int = 1000  # transactions on one connection
     timeouts: Timeouts = Timeouts()

@@ -112,6 +112,7 @@ class Transaction:
     _rcpt_replies: list[Reply] = field(factory=list, init=False)
     _mail_reply: Reply | None = field(default=None, init=False)
     _final: Reply | None = field(default=None, init=False)
+    content_begun: bool = field(default=False, init=False)
 
     @property
     def pipelined(self) -> bool:
@@ -177,13 +178,17 @@ class Transaction:
             return self._send([(_Expecting.RSET, "RSET")])
         if self._chunked:
             self._expected.append(_Expecting.CONTENT)
-            return SendContent(chunked=True)
+            return self._send_content()
         return self._send([(_Expecting.DATA, "DATA")])
+
+    def _send_content(self) -> SendContent:
+        self.content_begun = True
+        return SendContent(chunked=self._chunked)
 
     def _data_answered(self, answer: Reply) -> Step:
         if answer.code == 354:
             self._expected.append(_Expecting.CONTENT)
-            return SendContent(chunked=False) if self._wanted else SendNothingAsContent()
+            return self._send_content() if self._wanted else SendNothingAsContent()
         self._final = answer if answer.code >= 400 else _bad_data_reply(answer)
         return self._send([(_Expecting.RSET, "RSET")])
 

@@ -47,7 +47,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     7505: ("Null MX", "yes", ""),
     7677: ("SCRAM-SHA-256", "yes", ""),
     8314: ("TLS for submission", "yes", ""),
-    8689: ("REQUIRETLS", "yes", "attempts are verified; there is no MTA-STS or DANE yet"),
+    8689: ("REQUIRETLS", "partly", "by relay host; by MX it is returned: no MTA-STS or DNSSEC yet"),
     9266: ("tls-exporter channel binding", "yes", ""),
     9422: ("LIMITS", "partly", "RCPTMAX"),
 }

@@ -258,7 +258,7 @@ class TransactionTests(OutboundTestCase):
             "failure 550 5.1.1 / delivered 250 2.0.0", RCPT=[b"550 5.1.1 no such user", b"250 ok"]
         )
         await self.check(
-            "deferral 452 4.5.3 / delivered 250 2.0.0", RCPT=[b"452 4.5.3 too many", b"250 ok"]
+            "deferral 450 4.2.1 / delivered 250 2.0.0", RCPT=[b"450 4.2.1 later", b"250 ok"]
         )
 
     async def test_nobody_wanted_but_data_taken(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.net.resolver import LookupFailed, NoSuchDomain
-from mailrelay.outbound.hosts import HostFinder, Target
+from mailrelay.outbound.hosts import MOST_LOOKUPS, HostFinder, Target
 from mailrelay.outbound.settings import OutboundSettings
 from mailrelay.queue.outcome import Postponed, Undeliverable
 from mailrelay.testing.fakes import FakeResolver
@@ -114,12 +114,29 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(self.found(finder), ["192.0.2.1"])
 
     def test_no_host_can_be_found(self) -> None:
-        """When none is left it is for now, the more so when a name server failed."""
-        mx = {"peer.test": [(1, "gone.test"), (2, "mute.test")]}
-        self.trouble(self.finder(mx, failing=["mute.test"]), LookupFailed)
-        self.assertEqual(
-            self.trouble(self.finder({"peer.test": [(1, "gone.test")]}), Postponed), "451 4.4.3"
-        )
+        """For now as long as a name server failed, and mail waits for that."""
+        for order in ((1, 2), (2, 1)):
+            mx = {"peer.test": list(zip(order, ("gone.test", "mute.test"), strict=True))}
+            self.trouble(self.finder(mx, failing=["mute.test"]), LookupFailed)
+
+    def test_no_host_exists(self) -> None:
+        """When DNS says so of each, for ever: no name, or none of our families' addresses."""
+        mx = {"peer.test": [(1, "gone.test"), (2, "void.test"), (3, "away.test")]}
+        finder = self.finder(mx, {"void.test": [], "peer.test": ["192.0.2.1"]})
+        self.assertEqual(self.trouble(finder, Undeliverable), "550 5.4.4")
+        one = self.finder({"peer.test": [(1, "six.test")]}, {"six.test": ["2001:db8::1"]})
+        self.assertEqual(self.found(one), ["2001:db8::1"])
+        one = evolve(one, settings=evolve(self.settings, ipv6=False))
+        self.assertEqual(self.trouble(one, Undeliverable), "550 5.4.4")
+
+    def test_hosts_that_do_not_exist_cost_no_place(self) -> None:
+        """A host behind many dead names is found; nothing is said for ever of what is unasked."""
+        dead = [(number, f"{number}.test") for number in range(MOST_LOOKUPS - 1)]
+        hosts = {"a.test": ["192.0.2.1"], "0.test": []}
+        found = self.finder({"peer.test": [*dead, (99, "a.test")]}, hosts, most_hosts=1)
+        self.assertEqual(self.found(found), ["192.0.2.1"])
+        beyond = self.finder({"peer.test": [*dead, (98, "gone.test"), (99, "a.test")]}, hosts)
+        self.assertEqual(self.trouble(beyond, Postponed), "451 4.4.3")
 
     def test_our_name_in_the_list(self) -> None:
         """We and what is no better than us are left out; when we are best, mail loops."""

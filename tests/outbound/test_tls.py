@@ -200,36 +200,76 @@ class StartTLSTests(TLSTestCase):
 
 
 class RequireTLSTests(TLSTestCase):
-    """REQUIRETLS (RFC 8689): verified, and passed on."""
+    """REQUIRETLS (RFC 8689): verified, passed on, or returned."""
 
-    async def check(self, certificate: str, extensions: list[bytes], expected: str) -> None:
-        """What comes of a message that asks for it, at a server reached with ``may``."""
-        manners = Manners(extensions_in_tls=extensions, tls=CERTIFICATES[certificate])
+    async def at(self, manners: Manners, level: TLSLevel = TLSLevel.MAY) -> tuple[str, Result]:
+        """What comes of a message that asks for it, by a relay host; nothing in clear but that."""
         server = await ScriptedServer.start(self, reactor, polite(manners))
-        result = await self.by_mx(server, TLSLevel.MAY, require_tls=True)
-        self.assertEqual(self.how(server, result), expected)
-        if expected == IN_TLS:
+        result = await self.attempt(server.port, tls=level, require_tls=True)
+        how = self.how(server, result)
+        if how == IN_TLS:
             self.assertIn(b"MAIL FROM:<a@us.test> REQUIRETLS", server.lines)
+        else:
+            self.assertFalse([line for line in server.lines if line.startswith(b"MAIL")])
         self.flushLoggedErrors()
+        return how, result
+
+    def offering(self, *names: str, **options: Any) -> Manners:
+        """A server that offers it within TLS, with a certificate for ``names``."""
+        tls = AUTHORITY.options(list(names), **options)
+        return Manners(extensions_in_tls=[b"REQUIRETLS"], tls=tls)
+
+    async def test_by_mx(self) -> None:
+        """Hosts that only an unsigned MX record names are not asked, whatever they would offer."""
+        server = await ScriptedServer.start(self, reactor, polite(self.offering(NAME)))
+        for level in TLSLevel:
+            result = await self.by_mx(server, level, require_tls=True)
+            [outcome] = result.outcomes
+            self.assertEqual(short(outcome), "failure 550 5.7.30")
+            self.assertIn("relay host", outcome.reply.text)
+            self.assertFalse(result.host_failed)
+        self.assertEqual(server.peers, [])
 
     async def test_verified_and_offered(self) -> None:
-        """A server that offers it and has a good certificate gets the message."""
-        await self.check("right", [b"REQUIRETLS"], IN_TLS)
+        """A relay host that offers it and has a good certificate gets the message."""
+        for level in (TLSLevel.VERIFY, TLSLevel.MAY):
+            how, _ = await self.at(self.offering("127.0.0.1"), level)
+            self.assertEqual(how, IN_TLS)
 
     async def test_not_offered(self) -> None:
-        """A server that does not offer it never will get this message."""
-        await self.check("right", [], "failure 550 5.7.30")
+        """One that does not offer it in TLS never will get this message."""
+        tls = AUTHORITY.options(["127.0.0.1"])
+        manners = Manners([b"REQUIRETLS"], extensions_in_tls=[], tls=tls)
+        self.assertEqual((await self.at(manners))[0], "failure 550 5.7.30")
 
     async def test_not_verified(self) -> None:
-        """``may`` is not enough for such a message."""
-        await self.check("of a stranger", [b"REQUIRETLS"], NOT_SENT)
+        """Whatever the relay host's level is, a certificate that is not its own is not enough."""
+        for manners in (
+            self.offering(NAME),
+            self.offering("127.0.0.1", valid_for=timedelta(days=-1)),
+            Manners(tls=STRANGER.options(["127.0.0.1"])),
+        ):
+            for level in (TLSLevel.VERIFY, TLSLevel.MAY):
+                how, result = await self.at(manners, level)
+                self.assertEqual(how, "failure 550 5.7.10", result.attempt.transcript)
 
     async def test_in_clear(self) -> None:
-        """An offer in clear is worth nothing."""
-        server = await ScriptedServer.start(self, reactor, polite(Manners([b"REQUIRETLS"])))
-        result = await self.by_mx(server, TLSLevel.MAY, require_tls=True)
-        self.assertEqual(self.how(server, result), NOT_SENT)
-        self.assert_nothing_in_clear(server)
+        """An offer in clear is worth nothing, nor is one that is taken back."""
+        self.assertEqual((await self.at(Manners([b"REQUIRETLS"])))[0], "failure 550 5.7.10")
+        refused = Manners([b"STARTTLS"], answers={"STARTTLS": b"502 5.5.1 what?"})
+        self.assertEqual((await self.at(refused))[0], "failure 550 5.7.10")
+
+    async def test_tls_is_away(self) -> None:
+        """What may be better next time is a deferral: 4yz, a broken connection."""
+
+        async def close(peer: Peer) -> None:
+            peer.say(b"220 go")
+            await peer.take(1)
+            peer.close()
+
+        for answer in (b"454 4.7.0 not now", close):
+            manners = Manners([b"STARTTLS"], answers={"STARTTLS": answer})
+            self.assertEqual((await self.at(manners))[0], NOT_SENT)
 
     async def test_not_on_a_connection_that_was_not_verified(self) -> None:
         """A kept connection of the same destination does not do."""
@@ -238,7 +278,7 @@ class RequireTLSTests(TLSTestCase):
         transport = self.transport()
         await self.attempt(server.port, transport=transport)
         result = await self.attempt(server.port, transport=transport, require_tls=True)
-        self.assertEqual(short(result.outcomes[0]), NOT_SENT)
+        self.assertEqual(short(result.outcomes[0]), "failure 550 5.7.10")
         self.assertEqual((len(server.peers), len(server.contents)), (2, 1))
         self.flushLoggedErrors()
 
@@ -265,10 +305,14 @@ class ImplicitTLSTests(TLSTestCase):
         await self.check([NAME], TLSLevel.MAY, IN_TLS)
 
     async def test_server_without_tls(self) -> None:
-        """A server that greets in clear gets not a word."""
-        server = await ScriptedServer.start(self, reactor, _greet)
-        result = await self.attempt(server.port, tls=TLSLevel.ENCRYPT, relay={"implicit_tls": True})
-        self.assertEqual(short(result.outcomes[0]), NOT_SENT)
+        """A server that greets in clear is not asked again in clear, whatever the level."""
+        for level in (TLSLevel.ENCRYPT, TLSLevel.MAY):
+            server = await ScriptedServer.start(self, reactor, _greet)
+            result = await self.attempt(server.port, tls=level, relay={"implicit_tls": True})
+            [outcome] = result.outcomes
+            self.assertEqual(short(outcome), NOT_SENT)
+            self.assertIn(f"first byte on port {server.port} of 127.0.0.1", outcome.reply.text)
+            self.assertEqual(len(server.peers), 1)
 
 
 async def _greet(peer: Peer) -> None:

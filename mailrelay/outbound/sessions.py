@@ -1,0 +1,196 @@
+"""Sessions with the hosts of a way, one after the other, the best host first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+from twisted.logger import Logger
+
+from mailrelay.net.resolver import NoSuchDomain
+from mailrelay.net.tls import TLSLevel
+from mailrelay.outbound.hosts import HostFinder, Target
+from mailrelay.outbound.opening import LoginFailed, SessionRefused, TLSFailed
+from mailrelay.outbound.pool import Access, ConnectionPool
+from mailrelay.outbound.protocol import SMTPClientProtocol
+from mailrelay.outbound.transcript import Transcript
+from mailrelay.queue.outcome import (
+    Deferral,
+    PermanentFailure,
+    Postponed,
+    Undeliverable,
+    outcome_of_error,
+)
+from mailrelay.queue.transport import Job
+from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost
+from mailrelay.smtp.reply import reply
+
+NO_HOST = reply(451, "4.4.1", "no host to connect to")
+UNVALIDATED_MX = reply(
+    550,
+    "5.7.30",
+    "REQUIRETLS needs MX hosts that DNSSEC or MTA-STS vouches for, and this server checks neither:"
+    " send without it, or have the domain routed by a relay host with verified TLS",
+)
+
+
+class NoConnection(Exception):
+    """No host could be talked to; ``outcome`` is that of the last one tried."""
+
+    def __init__(self, outcome: Deferral | PermanentFailure, target: Target | None) -> None:
+        super().__init__(str(outcome.reply))
+        self.outcome, self.target = outcome, target
+
+
+@frozen
+class Session:
+    """A connection that is ready, and the host it leads to."""
+
+    connection: SMTPClientProtocol
+    target: Target
+    is_kept: bool
+
+
+@define
+class Sessions:
+    """The sessions of one attempt.
+
+    Invariant: a host that has answered the message is not asked again in the same attempt.
+    """
+
+    pool: ConnectionPool
+    hosts: HostFinder
+    mx_tls: TLSLevel
+    job: Job
+    transcript: Transcript
+    _left: list[Target] | None = None
+    _access: Access = Access(TLSLevel.VERIFY)
+    _asked: list[Target] = field(factory=list)
+    _failures: list[tuple[Deferral | PermanentFailure, Target]] = field(factory=list)
+    _log: Logger = field(factory=Logger, init=False)
+
+    @property
+    def _key(self) -> str:
+        key = self.job.destination.key
+        # REQUIRETLS: these connections are verified, the others may not be.
+        return f"{key}+requiretls" if self.job.message.require_tls else key
+
+    async def next(self) -> Session:
+        """A kept connection, or a new one to the first host left that lets us begin.
+
+        Raises: NoConnection, and what keeps hosts from being found.
+        """
+        kept = self.pool.take_idle(self._key) if not self._asked else None
+        if kept is not None:
+            connection, target = kept
+            self.transcript.note("connection reused")
+            connection.transcript = self.transcript
+            return Session(connection, target, is_kept=True)
+        left = await self._find()
+        while left:
+            target = left.pop(0)
+            if target in self._asked:
+                continue
+            self.transcript.note(f"{target.host} [{target.ip}]:{target.port}")
+            try:
+                return Session(await self._open(target), target, is_kept=False)
+            except Exception as error:
+                outcome = self._opening_outcome(error, target)
+                self.transcript.note(str(outcome.reply))
+                self._failures.append((outcome, target))
+        raise self._no_connection()
+
+    def _no_connection(self) -> NoConnection:
+        if not self._failures:
+            return NoConnection(Deferral(NO_HOST), None)
+        # For good only when all of them say so: the best host may just have been away.
+        deferrals = [each for each in self._failures if isinstance(each[0], Deferral)]
+        return NoConnection(*(deferrals or self._failures)[-1])
+
+    async def has_another(self, session: Session) -> bool:
+        """Whether there is a host to ask after the one of ``session``."""
+        try:
+            left = await self._find()
+        except Exception:
+            return False  # it was a kept connection, and now its hosts cannot be found
+        return any(target != session.target and target not in self._asked for target in left)
+
+    def give_back(self, session: Session) -> None:
+        """The attempt is over: keep the connection for the next message."""
+        self.pool.give_back(self._key, session.connection, session.target)
+
+    def pass_over(self, session: Session) -> None:
+        """Leave a host that has answered, but for now: another one will be asked."""
+        self._asked.append(session.target)
+        session.connection.close()
+        self.transcript.note("trying the next host")
+
+    async def _find(self) -> list[Target]:
+        if self._left is None:
+            targets, self._access = await self._targets(self.job.destination.way)
+            self._left = list(targets)
+        return self._left
+
+    async def _targets(self, way: Any) -> tuple[Sequence[Target], Access]:
+        require_tls = self.job.message.require_tls
+        if isinstance(way, ByMX):
+            if require_tls:  # RFC 8689 section 4.2.1, step 2
+                raise Undeliverable(UNVALIDATED_MX)
+            return await self.hosts.for_domain(way.domain), Access(self.mx_tls)
+        assert isinstance(way, ByRelayHost)
+        host = way.relay_host
+        try:
+            targets = await self.hosts.for_host(host.host, host.port)
+        except NoSuchDomain as error:  # the operator's to mend: no reason to bounce all mail
+            raise Postponed(reply(451, "4.4.4", f"no such relay host: {error}")) from error
+        access = _access(host)
+        # RFC 8689 section 4.2.1, step 4, whatever level the relay host is set to
+        return targets, evolve(access, level=TLSLevel.VERIFY) if require_tls else access
+
+    async def _open(self, target: Target) -> SMTPClientProtocol:
+        access = self._access
+        try:
+            return await self.pool.connect(target, access, self.transcript)
+        except Exception as error:
+            # A port that speaks TLS from the first byte has nothing to say in clear.
+            falls_back = access.level is TLSLevel.MAY and not access.implicit_tls
+            if not falls_back or not _is_tls_trouble(error):
+                raise
+        # Opportunistic: what cannot do TLS gets the mail all the same (RFC 7435).
+        self.transcript.note("TLS failed, going on without")
+        plain = evolve(access, level=TLSLevel.NONE)
+        return await self.pool.connect(target, plain, self.transcript)
+
+    def _opening_outcome(self, error: Exception, target: Target) -> Deferral | PermanentFailure:
+        """Classify what kept a connection from getting ready."""
+        if isinstance(error, SessionRefused):
+            # RFC 5321 section 3.1: 554 instead of a greeting; another host may take it.
+            answer = error.reply
+            return PermanentFailure(answer) if answer.is_permanent else Deferral(answer)
+        if isinstance(error, LoginFailed):
+            self._log.error(
+                "cannot log in to {host}: {reply}", host=target.host, reply=str(error.reply)
+            )
+        if _is_tls_trouble(error) or type(error).__name__ == "VerificationError":
+            return self._tls_outcome(error, target)
+        return outcome_of_error(error)
+
+    def _tls_outcome(self, error: Exception, target: Target) -> Deferral | PermanentFailure:
+        passes = isinstance(error, TLSFailed) and error.is_temporary
+        if self.job.message.require_tls and not passes:  # RFC 8689 section 4.2.1: it must bounce
+            return PermanentFailure(
+                reply(550, "5.7.10", f"REQUIRETLS, and no verified TLS with {target.host}: {error}")
+            )
+        if not self._access.implicit_tls:
+            return Deferral(reply(454, "4.7.5", f"TLS failed: {error}"))
+        where = f"port {target.port} of {target.host}"
+        return Deferral(reply(454, "4.7.5", f"no TLS from the first byte on {where}: {error}"))
+
+
+def _access(host: RelayHost) -> Access:
+    return Access(host.tls, host.implicit_tls, host.username, host.password, host.auth_without_tls)
+
+
+def _is_tls_trouble(error: BaseException) -> bool:
+    return isinstance(error, TLSFailed) or type(error).__module__.startswith("OpenSSL")

@@ -1,0 +1,130 @@
+"""One message over one connection: as many transactions as its recipients need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import evolve, field, frozen
+from twisted.logger import Logger
+
+from mailrelay.outbound.content import Outgoing
+from mailrelay.outbound.protocol import SMTPClientProtocol
+from mailrelay.queue.outcome import Reach, outcome_of_error
+from mailrelay.smtp.dialogue import (
+    OutgoingEnvelope,
+    OutgoingRecipient,
+    Transaction,
+    refusal_without_asking,
+)
+from mailrelay.smtp.reply import EnhancedStatus, Reply
+
+MOST_FOLLOWING = 10
+"""Transactions after the first for recipients that were too many for it.
+
+It bounds what a server that takes one recipient at a time makes us send again.
+"""
+
+_TOO_MANY = EnhancedStatus(4, 5, 3)
+
+
+@frozen
+class Said:
+    """What a host said of a message: one reply per recipient, in order.
+
+    ``content_sent`` when it was sent any content; ``is_lost`` when the connection broke before
+    any reply, which are ours then.
+    """
+
+    replies: Sequence[Reply]
+    reach: Reach = Reach.PASSED_ON
+    content_sent: bool = False
+    is_lost: bool = False
+
+    @property
+    def may_ask_next(self) -> bool:
+        """Whether another host may be asked: this one has nothing, and refused nobody for good."""
+        return not self.content_sent and all(answer.is_transient for answer in self.replies)
+
+
+@frozen
+class OutgoingMessage:
+    """What is sent: the envelope, and its content as often as it is needed."""
+
+    envelope: OutgoingEnvelope
+    outgoing: Callable[[], Outgoing]
+    _log: Logger = field(factory=Logger, init=False)
+
+    async def send(self, connection: SMTPClientProtocol) -> Said:
+        """Send it over ``connection``, which is ready."""
+        offered = connection.extensions
+        recipients = self.envelope.recipients
+        refusal = refusal_without_asking(self.envelope, offered)
+        if refusal is not None:
+            connection.transcript.note(str(refusal))
+            return Said([refusal] * len(recipients))
+        replies: list[Reply] = []
+        content_sent = is_lost = False
+        for batch in _batches(recipients, offered.max_recipients):
+            said = await self._in_rounds(connection, batch)
+            is_lost = said.is_lost and not replies
+            replies += said.replies
+            content_sent = content_sent or said.content_sent
+        reach = Reach.PASSED_ON if "DSN" in offered else Reach.RELAYED
+        return Said(replies, reach, content_sent, is_lost)
+
+    async def _in_rounds(
+        self, connection: SMTPClientProtocol, recipients: Sequence[OutgoingRecipient]
+    ) -> Said:
+        """One transaction, and others for those that were too many while some are taken."""
+        first = last = await self._transact(connection, recipients)
+        replies = list(first.replies)
+        for _ in range(MOST_FOLLOWING):
+            # RFC 5321 section 4.5.3.1.10: those accepted are disposed of, the others may now fit.
+            left = [index for index, answer in enumerate(replies) if is_too_many(answer)]
+            if not left or not any(answer.is_positive for answer in last.replies):
+                break
+            connection.transcript.note(f"{len(left)} recipients were too many: once more")
+            last = await self._transact(connection, [recipients[index] for index in left])
+            if not last.is_lost:
+                for index, answer in zip(left, last.replies, strict=True):
+                    replies[index] = answer
+        if any(answer.is_positive for answer in replies):
+            replies = [_for_now(answer) if is_too_many(answer) else answer for answer in replies]
+        return evolve(first, replies=replies)
+
+    async def _transact(
+        self, connection: SMTPClientProtocol, recipients: Sequence[OutgoingRecipient]
+    ) -> Said:
+        envelope = evolve(self.envelope, recipients=recipients)
+        transaction = Transaction(envelope, connection.extensions)
+        try:
+            done = await connection.transact(transaction, self.outgoing())
+        except Exception as error:
+            answer = outcome_of_error(error).reply
+            if str(answer.status) == "4.3.0":
+                self._log.failure("an attempt failed for a reason of our own")
+            return Said([answer] * len(recipients), is_lost=True)
+        return Said(done.replies, content_sent=transaction.content_begun)
+
+
+def _batches(
+    recipients: Sequence[OutgoingRecipient], most: int | None
+) -> Iterator[Sequence[OutgoingRecipient]]:
+    """At most ``most`` recipients at a time (RFC 9422: RCPTMAX)."""
+    step = most or len(recipients)
+    for start in range(0, len(recipients), step):
+        yield recipients[start : start + step]
+
+
+def is_too_many(answer: Reply) -> bool:
+    """Whether a recipient was one too many, not refused for what it is.
+
+    452 has other meanings, which its enhanced status names: 4.2.2 is a full mailbox.
+    """
+    if answer.code == 552:  # what old servers say instead of 452
+        return answer.status == EnhancedStatus(5, 5, 3)
+    return answer.code == 452 and answer.status in (None, _TOO_MANY)
+
+
+def _for_now(answer: Reply) -> Reply:
+    return Reply(452, answer.text, _TOO_MANY)
