@@ -51,19 +51,20 @@ class MailboxTransport:
         if not isinstance(owner, Account):
             return succeed(PermanentFailure(NO_SUCH_USER))
         message = job.message
-        prefix = delivery_fields(message.reverse_path, entry.recipient)
+        prefix = delivery_fields(entry.reverse_path, entry.recipient)
         incoming = Incoming(
             self.store.new_id(),
             owner.id,
             INBOX,
             message.id,
             entry.id,
-            message.reverse_path,
+            entry.reverse_path,
             entry.recipient,
             self.now(),
             len(prefix) + message.size_bytes,
             message.subject,
             prefix,
+            remote_ip=message.remote_ip,
         )
         return self.store.deliver(incoming).addCallback(_outcome)
 

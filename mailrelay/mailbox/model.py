@@ -30,6 +30,7 @@ class Incoming:
     subject: str
     prefix: bytes
     flags: Sequence[str] = ()
+    remote_ip: str | None = None
 
 
 @frozen

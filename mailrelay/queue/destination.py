@@ -34,6 +34,11 @@ class BackOff:
     longest_after: float = 3600.0
 
 
+def _go_together(one: Entry, other: Entry) -> bool:
+    """Whether one transaction can carry both: the same content from the same reverse-path."""
+    return one.message.id == other.message.id and one.own_reverse_path == other.own_reverse_path
+
+
 @define
 class Backlog:
     """The entries in memory for one destination, taken fairly between accounts.
@@ -70,7 +75,7 @@ class Backlog:
         account = self._turns.popleft()
         own = self._by_account[account]
         group = [own.popleft()]
-        while own and len(group) < most and own[0].message.id == group[0].message.id:
+        while own and len(group) < most and _go_together(own[0], group[0]):
             group.append(own.popleft())
         if own:
             self._turns.append(account)

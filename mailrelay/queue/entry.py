@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 from attrs import field, frozen
@@ -41,6 +41,8 @@ class Message:
     is_automatic: bool = False  # its failure is reported to nobody (RFC 3834)
     ret: str | None = None
     envid: str | None = None
+    extra: Mapping[str, str] | None = None  # the application's own, told again with every event
+    remote_ip: str | None = None  # who brought it
 
 
 @frozen
@@ -60,7 +62,14 @@ class Entry:
     delay_reported: bool = False
     lane: int = 0  # destination and account, hashed: what a claim may leave out
     epoch: int = 0  # of the claim; 0 when no node holds one
+    from_id: str | None = None  # in ``own_reverse_path``: what comes back to it tells of this entry
+    own_reverse_path: Address | None = None  # when it is not the message's
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
+
+    @property
+    def reverse_path(self) -> Address | None:
+        """What MAIL FROM says of this recipient's copy; None when null."""
+        return self.own_reverse_path or self.message.reverse_path
 
     def wants(self, what: Notify) -> bool:
         """Whether a DSN of this kind is asked for; FAILURE and DELAY by default (RFC 3461)."""

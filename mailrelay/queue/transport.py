@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry, Message
 from mailrelay.queue.outcome import Outcome
+from mailrelay.smtp.address import Address
 
 
 @frozen
@@ -20,6 +21,11 @@ class Job:
     destination: Destination
     message: Message
     entries: Sequence[Entry]
+
+    @property
+    def reverse_path(self) -> Address | None:
+        """What MAIL FROM says: all entries of a job share it.  None when null."""
+        return self.entries[0].reverse_path
 
     def aged(self, step: float) -> Job:
         """With its entries as old as they were before the wall clock was set by ``step``."""

@@ -257,4 +257,5 @@ def _row(incoming: Incoming, mailbox_id: int, uid: int) -> Row:
         incoming.size_bytes,
         incoming.subject,
         incoming.prefix,
+        incoming.remote_ip,
     )

@@ -14,6 +14,7 @@ from mailrelay.smtp.command import Notify
 from mailrelay.storage import tables
 from mailrelay.storage.statements import Row
 
+_encode = msgspec.json.Encoder().encode
 _EIGHT_BIT, _SMTPUTF8, _REQUIRE_TLS, _AUTOMATIC = 1, 2, 4, 8
 
 
@@ -37,6 +38,8 @@ def message_row(message: Message) -> Row:
         flags,
         message.ret,
         message.envid,
+        _encode(message.extra).decode() if message.extra else None,
+        message.remote_ip,
     )
 
 
@@ -58,6 +61,8 @@ def message_of(row: Row) -> Message:
         is_automatic=bool(flags & _AUTOMATIC),
         ret=row[9],
         envid=row[10],
+        extra=msgspec.json.decode(row[11]) if row[11] else None,
+        remote_ip=row[12],
     )
 
 
@@ -103,6 +108,8 @@ def entry_row(entry: Entry, node_id: int) -> Row:
         int(entry.delay_reported),
         None,
         None,
+        entry.from_id,
+        str(entry.own_reverse_path) if entry.own_reverse_path else None,
     )
 
 
@@ -121,6 +128,8 @@ ENTRY_COLUMNS: list[ColumnElement[Any]] = [
         "notify",
         "orcpt",
         "delay_reported",
+        "from_id",
+        "reverse_path",
     )
 ]
 
@@ -141,10 +150,9 @@ def entry_of(row: Row, message: Message) -> Entry:
         delay_reported=bool(row[11]),
         lane=row[7],
         epoch=row[8],
+        from_id=row[12],
+        own_reverse_path=stored_address(row[13]) if row[13] else None,
     )
-
-
-_encode = msgspec.json.Encoder().encode
 
 
 def event_row(event: NewEvent) -> Row:

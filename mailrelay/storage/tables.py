@@ -89,6 +89,9 @@ account = Table(
     Column("quota_bytes", ID),
     Column("used_bytes", ID, nullable=False),
     Column("messages_per_day", Integer),
+    Column("from_id_logins", Text),  # JSON: the login addresses whose mail gets a FromID
+    Column("retired_kept_for", Double),  # seconds; the server's when null
+    Column("calls_kept_for", Double),
 )
 
 address = Table(
@@ -115,6 +118,8 @@ message = Table(
     Column("flags", SmallInteger, nullable=False),
     Column("ret", String(4)),
     Column("envid", Text),
+    Column("extra", Text),  # JSON: what the application wants to hear again
+    Column("remote_ip", String(45)),
 )
 
 content = Table(
@@ -162,6 +167,14 @@ entry = Table(
     Column("delay_reported", SmallInteger, nullable=False),
     Column("keep_until", Double),
     Column("outcome", String(20)),
+    Column("from_id", String(64)),
+    Column("reverse_path", Text),  # when it is not the message's: with the FromID
+    Index(
+        "entry_from_id",
+        "from_id",
+        sqlite_where=text("from_id IS NOT NULL"),
+        postgresql_where=text("from_id IS NOT NULL"),
+    ),
     Index(
         "entry_due",
         "next_attempt_at",
@@ -237,8 +250,113 @@ mailbox_message = Table(
     Column("size_bytes", ID, nullable=False),  # with its own prefix
     Column("subject", Text, nullable=False),
     Column("prefix", LargeBinary, nullable=False),
+    Column("remote_ip", String(45)),
     Index("mailbox_message_of", "mailbox_id", "uid"),
     Index("mailbox_message_content", "message_id"),
+)
+
+suppression = Table(
+    "suppression",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("base_address", Text, nullable=False),
+    Column("original_address", Text, nullable=False),
+    Column("added_at", Double, nullable=False),
+    Column("manual", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("account_id", "base_address"),
+)
+
+failure_streak = Table(
+    "failure_streak",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),  # in a row, of any account's mail
+)
+
+hold_rule = Table(
+    "hold_rule",
+    metadata,
+    _id(),
+    Column("account_id", ID),
+    Column("sender", Text),
+    Column("recipient", Text),
+)
+
+webhook_endpoint = Table(
+    "webhook_endpoint",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("kind", String(20), nullable=False),  # outgoing or incoming
+    Column("url", Text, nullable=False),
+    Column("authorization", Text, nullable=False),
+    Column("events", Text, nullable=False),  # JSON, empty for all
+    Index("webhook_endpoint_of", "account_id"),
+)
+
+call = Table(
+    "call",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("authorization", Text, nullable=False),
+    Column("event", String(20), nullable=False),
+    Column("entry_id", ID),
+    Column("message_id", ID),
+    Column("payload", LargeBinary, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("next_attempt_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("lane", ID, nullable=False),
+    Column("node_id", ID, nullable=False),  # 0: nobody's
+    Column("epoch", ID, nullable=False),
+    Column("superseded_by", ID),
+    Column("is_success", Boolean),
+    Column("keep_until", Double),
+    Index(
+        "call_due",
+        "next_attempt_at",
+        "lane",
+        sqlite_where=text("state = 0 AND node_id = 0"),
+        postgresql_where=text("state = 0 AND node_id = 0"),
+    ),
+    Index(
+        "call_claimed",
+        "node_id",
+        sqlite_where=text("node_id <> 0"),
+        postgresql_where=text("node_id <> 0"),
+    ),
+    Index(
+        "call_living_of",
+        "entry_id",
+        sqlite_where=text("state = 0 AND entry_id IS NOT NULL"),
+        postgresql_where=text("state = 0 AND entry_id IS NOT NULL"),
+    ),
+    Index(
+        "call_retired",
+        "keep_until",
+        sqlite_where=text("state = 2"),
+        postgresql_where=text("state = 2"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+call_attempt = Table(
+    "call_attempt",
+    metadata,
+    _id(),
+    Column("call_id", ID, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("is_success", Boolean, nullable=False),
+    Column("code", Integer, nullable=False),  # 0: there was no answer
+    Column("error", Text, nullable=False),
+    Column("response", Text, nullable=False),  # its first 512 bytes
+    Index("call_attempt_of", "call_id"),
 )
 
 audit = Table(

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.queue.destination import Backlog, BackOff, Destination
+from mailrelay.queue.transport import Job
+from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply
 from tests.queue.values import destination, entry, message
 
@@ -37,6 +39,16 @@ class FairnessTests(SynchronousTestCase):
         while backlog.size:
             groups.append([e.id for e in backlog.pop_group(2)])
         self.assertEqual(groups, [[1, 2], [3], [4], [5]])
+
+    def test_own_reverse_paths(self) -> None:
+        """One transaction has one MAIL FROM: a copy with its own reverse-path goes alone."""
+        backlog, of = Backlog(destination()), message(1)
+        own = Address("s+id", "example.org")
+        for number, path in ((1, None), (2, None), (3, own), (4, None)):
+            backlog.push(entry(number, of, own_reverse_path=path))
+        jobs = [Job(destination(), of, backlog.pop_group(9)) for _ in range(3)]
+        expected = [([1, 2], of.reverse_path), ([3], own), ([4], of.reverse_path)]
+        self.assertEqual([([e.id for e in j.entries], j.reverse_path) for j in jobs], expected)
 
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5))), st.integers(1, 4))
     def test_nothing_is_lost(self, pushed: list[tuple[int, int]], most: int) -> None:
