@@ -66,6 +66,8 @@ class ServerCertificate:
             ) from error
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+        # With both off no session is resumed: tls-unique of a resumed one binds SCRAM to nothing.
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         options = ssl.CertificateOptions()
         options.getContext = lambda: context  # type: ignore[method-assign]
         self._options = options
