@@ -6,12 +6,13 @@ import os
 import pwd
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import click
+from attrs import define, field
 
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import config_option, directory_option, find_settings
@@ -19,10 +20,30 @@ from mailrelay.config.settings import RelayHostSection, Settings
 from mailrelay.control.backup import BackupControl, CannotBackUp
 from mailrelay.net.privileges import give_away
 
+SAID_EVERY = 2.0
 POSTGRES = """\
 the database is PostgreSQL, whose own tools copy it while it is used:
   pg_dump --format=custom --file=mailrelay.dump DATABASE     (restore: pg_restore)
 It holds all messages. Copy beside it:"""
+
+
+@define
+class Progress:
+    """Says on a terminal how far the copy of a database is, when that takes long."""
+
+    seconds: Callable[[], float]
+    _said_at: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Nothing is said in the first seconds."""
+        self._said_at = self.seconds()
+
+    def __call__(self, done: int, whole: int) -> None:
+        """``done`` bytes of about ``whole`` are copied."""
+        if self.seconds() - self._said_at >= SAID_EVERY and sys.stderr.isatty():
+            self._said_at = self.seconds()
+            megabytes = f"{done // 1_000_000} of about {whole // 1_000_000} MB"
+            click.echo(f"copying the database: {megabytes}", err=True)
 
 
 @contextmanager
@@ -30,7 +51,7 @@ def _controls() -> Iterator[BackupControl]:
     from mailrelay.service.controls import backup_control
 
     try:
-        yield backup_control(time.time)
+        yield backup_control(time.time, Progress(time.monotonic))
     except CannotBackUp as error:
         fail(str(error))
     except OSError as error:
@@ -62,15 +83,25 @@ def backup(config_file: Path | None, data_dir: Path | None, target: Path, as_jso
 @click.argument("backup_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("target", metavar="DATA_DIR", type=click.Path(path_type=Path))
 @click.option("--run-as", "user", help="As root: give DATA_DIR to this user, the server's.")
-def restore(backup_dir: Path, target: Path, user: str | None) -> None:
-    """Make DATA_DIR, new or empty, the data directory that was backed up."""
-    owner = _user(user) if user else None
+@click.option("--json", "as_json", is_flag=True)
+def restore(backup_dir: Path, target: Path, user: str | None, as_json: bool) -> None:
+    """Make DATA_DIR, new or empty, the data directory that was backed up.
+
+    As root, it is given to the user of --run-as, else to the owner that DATA_DIR had, else to the
+    owner of the data directory that was backed up.
+    """
     with _controls() as control:
+        owner = _owner(user, target, control.data_dir_of(backup_dir.absolute()))
         originals = control.restore(backup_dir.absolute(), target.absolute())
         if owner is not None:
             for folder in (target, *(p for p in target.iterdir() if p.is_dir())):
-                give_away(folder, owner.pw_uid, owner.pw_gid)
+                give_away(folder, *owner)
+    if as_json:
+        print_json({"directory": str(target), "originals": originals})
+        return
     click.echo(f"{target} is restored. Set data_dir to it and start the server.")
+    if os.geteuid() == 0 and target.stat().st_uid == 0:
+        click.echo(f"It is root's. Give it to the server's user: chown -R USER: {target}")
     for name, was in originals.items():
         click.echo(f"  {target / name}  was  {was}")
 
@@ -94,8 +125,6 @@ def verify(
             found = control.verify_backup(backup_dir.absolute())
         else:
             settings = find_settings(config_file, data_dir)
-            if is_postgres(settings):
-                fail("the database is PostgreSQL: verify looks at SQLite; use pg_amcheck")
             found = control.verify_store(settings.storage.url, settings.data_dir)
     if as_json:
         findings = [{"part": one.part, "text": one.text} for one in found]
@@ -125,6 +154,19 @@ def files_beside(settings: Settings, config_file: Path | None) -> list[Path]:
 
 def _refuse_postgres(extra: list[Path]) -> NoReturn:
     fail("\n".join([POSTGRES, *(f"  {path}" for path in extra)]))
+
+
+def _owner(user: str | None, target: Path, backed_up: Path) -> tuple[int, int] | None:
+    """User and group to give what is restored to; None to leave it ours."""
+    if user:
+        entry = _user(user)
+        return entry.pw_uid, entry.pw_gid
+    if os.geteuid() != 0:
+        return None
+    for folder in (target, backed_up):
+        if folder.is_dir() and (status := folder.stat()).st_uid != 0:
+            return status.st_uid, status.st_gid
+    return None
 
 
 def _user(name: str) -> pwd.struct_passwd:

@@ -21,7 +21,7 @@ from mailrelay.cli.output import fail
 from mailrelay.config.load import BadConfiguration, load_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
-from mailrelay.net.privileges import CannotDropPrivileges, check_code_is_readable
+from mailrelay.net.privileges import CannotDropPrivileges, act_as, check_code_is_readable
 from mailrelay.queue.store import StoreUnavailable
 
 T = TypeVar("T")
@@ -76,8 +76,7 @@ def become_owner(data_dir: Path) -> None:
         return
     status = data_dir.stat()
     if status.st_uid != 0:
-        os.setegid(status.st_gid)
-        os.seteuid(status.st_uid)
+        act_as(status.st_uid, status.st_gid)
         try:
             check_code_is_readable(f"the owner of {data_dir}")
         except CannotDropPrivileges as error:

@@ -1,4 +1,4 @@
-"""Backup, restore and verification of a store of files.
+"""Backup and restore of a store of files, and verification of any.
 
 A backup is a folder: ``backup.json`` (what there is, with sizes and SHA-256), ``data/`` (the
 database and the spool files that it names) and ``config/`` (configuration, certificate, keys and
@@ -75,6 +75,7 @@ class BackupControl:
     """What may be asked."""
 
     snapshots: Snapshots
+    findings_on_server: Callable[[str], list[Finding]]  # of a database's URL; may CannotBackUp
     now: Callable[[], float]
 
     def back_up(self, url: str, data_dir: Path, extra: Sequence[Path], target: Path) -> Made:
@@ -141,7 +142,7 @@ class BackupControl:
         """What is wrong with a store, running or not.  Raises: CannotBackUp."""
         database = self.snapshots.database_file(url, data_dir)
         if database is None:
-            raise CannotBackUp("the database is not a file")
+            return self.findings_on_server(url)
         return self.snapshots.findings(database, self.snapshots.spool_folder(data_dir))
 
     def verify_backup(self, backup: Path) -> list[Finding]:
@@ -158,6 +159,10 @@ class BackupControl:
             spool = self.snapshots.spool_folder(backup / DATA)
             found = self.snapshots.findings(backup / manifest["database"], spool)
         return found
+
+    def data_dir_of(self, backup: Path) -> Path:
+        """Where what ``backup`` holds was.  Raises: CannotBackUp."""
+        return Path(read_manifest(backup)["data_dir"])
 
     def restore(self, backup: Path, target: Path) -> dict[str, str]:
         """Make ``target`` the data directory that was backed up.
@@ -206,12 +211,15 @@ def _check_empty(target: Path) -> None:
 
 
 def _make_empty(target: Path) -> None:
+    """Make ``target`` a folder of ours alone, so that nobody puts a link into it meanwhile."""
     _check_empty(target)
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         target.chmod(0o700)
+        os.chown(target, os.geteuid(), os.getegid())
     except OSError as error:
         raise CannotBackUp(f"{target} cannot be made: {error.strerror}") from error
+    _check_empty(target)
 
 
 def _copy_missing(source: Path, target: Path, names: Iterable[str]) -> None:

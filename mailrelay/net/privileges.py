@@ -70,19 +70,27 @@ def check_code_is_readable(user: str) -> None:
             )
 
 
+def act_as(uid: int, gid: int) -> None:
+    """As root, have the rights of another user: its group, and no group of root's."""
+    os.setgroups([])
+    os.setegid(gid)
+    os.seteuid(uid)
+
+
 @contextmanager
 def acting_as(uid: int, gid: int) -> Iterator[None]:
     """As root, be another user for a while; others are themselves all the time."""
     if os.geteuid() != 0:
         yield
         return
-    os.setegid(gid)
-    os.seteuid(uid)
+    groups = os.getgroups()
+    act_as(uid, gid)
     try:
         yield
     finally:
         os.seteuid(0)
         os.setegid(os.getgid())
+        os.setgroups(groups)
 
 
 def give_away(data_dir: Path, uid: int, gid: int) -> None:

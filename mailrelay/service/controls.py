@@ -16,6 +16,7 @@ from mailrelay.net.threads import AtOnce
 from mailrelay.queue.report import Reporter
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.findings import findings_on_server
 from mailrelay.storage.ids import IdBlocks, take_ids
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
@@ -73,6 +74,9 @@ def open_control(
     )
 
 
-def backup_control(now: Callable[[], float]) -> BackupControl:
-    """What copies and checks stores; it opens none of its own."""
-    return BackupControl(SQLiteSnapshots(), now)
+def backup_control(now: Callable[[], float], progress: Callable[[int, int], None]) -> BackupControl:
+    """What copies and checks stores; it opens none of its own.
+
+    ``progress`` is told of the bytes of a database that are copied, and of how many there are.
+    """
+    return BackupControl(SQLiteSnapshots(progress), findings_on_server, now)

@@ -1,4 +1,4 @@
-"""Copies of a SQLite store that others use meanwhile, and whether a store is whole.
+"""Copies of a SQLite store that others use meanwhile, and whether its files are whole.
 
 Nothing here writes to the store that it reads; SQLite gives files that it makes as root to the
 owner of the database.
@@ -11,20 +11,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, func, pool, select, text
+from attrs import define
+from sqlalchemy import Connection, create_engine, pool, select
 from sqlalchemy.engine import make_url
 
 from mailrelay.control.backup import CannotBackUp, Finding
-from mailrelay.queue.entry import EntryState
 from mailrelay.storage import tables
+from mailrelay.storage.findings import rows_that_do_not_fit
 from mailrelay.storage.stores import SPOOL_FOLDER
 
-_content, _entry, _message = tables.content, tables.entry, tables.message
-_account, _mailbox, _stored = tables.account, tables.mailbox, tables.mailbox_message
+_content = tables.content
+_STEPS_BETWEEN_LOOKS = 1000  # of SQLite's machine: about 10 MB of large rows
 
 
+@define
 class SQLiteSnapshots:
-    """Snapshots (control/backup.py) of SQLite files and the spool folder beside them."""
+    """Snapshots (control/backup.py) of SQLite files and the spool folder beside them.
+
+    ``progress`` is told of a copy's bytes, and of how many there are about, all the time.
+    """
+
+    progress: Callable[[int, int], None] = lambda done, whole: None
 
     def database_file(self, url: str, data_dir: Path) -> Path | None:
         """See Snapshots."""
@@ -54,10 +61,14 @@ class SQLiteSnapshots:
         """See Snapshots.
 
         VACUUM INTO reads in one transaction, and writers go on; the backup API would begin anew
-        at each of their commits.
+        at each of their commits.  Until it ends, no checkpoint makes the WAL shorter.
         """
+        whole = _size(database) or 0
         try:
             with _raw(database) as connection:
+                connection.set_progress_handler(
+                    lambda: self.progress(_size(target) or 0, whole), _STEPS_BETWEEN_LOOKS
+                )
                 connection.execute("VACUUM INTO ?", (str(target),))
         except sqlite3.Error as error:
             raise CannotBackUp(f"{database} cannot be copied to {target}: {error}") from error
@@ -76,8 +87,7 @@ class SQLiteSnapshots:
             for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
                 if line != "ok":
                     found.append(Finding("database", str(line)))
-            for check in _CHECKS:
-                found += check(connection)
+            found += rows_that_do_not_fit(connection)
         sizes = self.spooled(database)
         wrong = {name for name, size in sizes.items() if _size(spool / name) != size}
         # A running server removes what is no longer needed: only what is still named is missed.
@@ -121,66 +131,3 @@ def _reading(database: Path) -> Iterator[Connection]:
                 reason = str(error).split("\n")[0]
                 raise CannotBackUp(f"{database} cannot be read: {reason}") from error
             raise
-
-
-def _entries(connection: Connection) -> Iterator[Finding]:
-    """Every entry has its message, and while it lives, its content."""
-    lost = select(_entry.c.id, _entry.c.message_id).where(
-        _entry.c.message_id.not_in(select(_message.c.id))
-    )
-    for row in connection.execute(lost):
-        yield Finding("entry", f"entry {row.id} has no message {row.message_id}")
-    empty = select(_entry.c.id, _entry.c.message_id).where(
-        _entry.c.state != EntryState.RETIRED.value,
-        _entry.c.message_id.not_in(select(_content.c.message_id)),
-    )
-    for row in connection.execute(empty):
-        yield Finding("entry", f"entry {row.id} waits, but message {row.message_id} has no content")
-
-
-def _mailboxes(connection: Connection) -> Iterator[Finding]:
-    """Every message in a mailbox has its content, and the mailbox its account."""
-    lost = select(_stored.c.id, _stored.c.message_id).where(
-        _stored.c.message_id.not_in(select(_content.c.message_id))
-    )
-    for row in connection.execute(lost):
-        yield Finding("mailbox", f"message {row.id} has no content {row.message_id}")
-    nowhere = select(_stored.c.id).where(_stored.c.mailbox_id.not_in(select(_mailbox.c.id)))
-    for row in connection.execute(nowhere):
-        yield Finding("mailbox", f"message {row.id} is in no mailbox")
-    nobodys = select(_mailbox.c.id).where(_mailbox.c.account_id.not_in(select(_account.c.id)))
-    for row in connection.execute(nobodys):
-        yield Finding("mailbox", f"mailbox {row.id} is of no account")
-
-
-def _quotas(connection: Connection) -> Iterator[Finding]:
-    """What an account is said to use is the sum of its messages."""
-    used = func.coalesce(func.sum(_stored.c.size_bytes), 0).label("used")
-    sums = (
-        select(_account.c.name, _account.c.used_bytes, used)
-        .outerjoin(_stored, _stored.c.account_id == _account.c.id)
-        .group_by(_account.c.id)
-        .having(text("used <> account.used_bytes"))
-    )
-    for row in connection.execute(sums):
-        yield Finding(
-            "quota", f"account {row.name} is said to use {row.used_bytes} bytes, not {row.used}"
-        )
-
-
-def _contents(connection: Connection) -> Iterator[Finding]:
-    """A content that is a row is as long as it says."""
-    wrong = select(_content.c.message_id).where(
-        _content.c.spool_name.is_(None),
-        func.coalesce(func.length(_content.c.body), -1) != _content.c.body_size_bytes,
-    )
-    for row in connection.execute(wrong):
-        yield Finding("content", f"content {row.message_id} has not the size that it should")
-
-
-_CHECKS: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
-    _entries,
-    _mailboxes,
-    _quotas,
-    _contents,
-)

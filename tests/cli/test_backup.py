@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailrelay.cli.backup import files_beside
+from mailrelay.cli.backup import Progress, files_beside
 from mailrelay.config.load import parse_settings
 from mailrelay.control.backup import BackupControl, CannotBackUp
 from mailrelay.storage.snapshot import SQLiteSnapshots
-from tests.cli.operated import Operated, run
+from tests.cli.operated import CONFIG, Operated, run
+from tests.storage.databases import empty_postgres
 
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 10_000
 
@@ -178,6 +182,128 @@ class VerifyTests(TestCase):
         return list(result["findings"])
 
 
+if os.geteuid() == 0:
+
+    class OwnerTests(TestCase):
+        """Whose a data directory is that root restores."""
+
+        timeout = 60
+
+        async def backed_up(self) -> Path:
+            """A backup with a body in the spool."""
+            operated = await BackupTests.running(self)  # type: ignore[arg-type]
+            target = BackupTests.new(self)  # type: ignore[arg-type]
+            operated.run("backup", str(target))
+            self.data = operated.server.settings.data_dir
+            return target
+
+        def owners(self, folder: Path) -> set[tuple[int, int]]:
+            """Of everything in it, and of itself."""
+            paths = (folder, *folder.rglob("*"))
+            return {(path.stat().st_uid, path.stat().st_gid) for path in paths}
+
+        async def test_empty_directory(self) -> None:
+            """It goes to the owner that the directory had, not to root."""
+            backup, restored = await self.backed_up(), BackupTests.new(self)  # type: ignore[arg-type]
+            restored.mkdir()
+            os.chown(restored, 12345, 12346)
+            said = run(self, "restore", str(backup), str(restored)).stdout
+            self.assertEqual(self.owners(restored), {(12345, 12346)})
+            self.assertTrue((restored / "spool").is_dir())
+            self.assertEqual(restored.stat().st_mode & 0o777, 0o700)
+            self.assertNotIn("root's", said)
+
+        async def test_new_directory(self) -> None:
+            """It goes to the owner of what was backed up; when that is root, that is said."""
+            backup, restored = await self.backed_up(), BackupTests.new(self)  # type: ignore[arg-type]
+            said = run(self, "restore", str(backup), str(restored)).stdout
+            self.assertIn(f"chown -R USER: {restored}", said)
+            os.chown(self.data, 12345, 12346)
+            again = BackupTests.new(self)  # type: ignore[arg-type]
+            told = json.loads(run(self, "restore", str(backup), str(again), "--json").stdout)
+            self.assertEqual(told["directory"], str(again))
+            self.assertEqual(self.owners(again), {(12345, 12346)})
+            os.chown(self.data, 0, 0)
+
+
+class ProgressTests(SynchronousTestCase):
+    """A copy that takes long says how far it is."""
+
+    def test_copy_of_a_database(self) -> None:
+        """The copy tells of its bytes while it is made."""
+        database, told = Path(self.mktemp()), list[tuple[int, int]]()
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("CREATE TABLE t (a BLOB)")
+            connection.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+                " INSERT INTO t SELECT randomblob(1000) FROM n"
+            )
+        snapshots = SQLiteSnapshots(lambda done, whole: told.append((done, whole)))
+        snapshots.copy_database(database, Path(self.mktemp()))
+        self.assertEqual({whole for _, whole in told}, {database.stat().st_size})
+        self.assertGreater(told[-1][0], told[0][0])
+
+    def test_said_now_and_then(self) -> None:
+        """On a terminal, and not at every step."""
+        terminal, times = StringIO(), iter([0.0, 1.0, 3.0, 3.0, 4.0])
+        self.patch(terminal, "isatty", lambda: True)
+        self.patch(sys, "stderr", terminal)
+        progress = Progress(lambda: next(times))
+        for done in (5_000_000, 7_000_000, 8_000_000):
+            progress(done, 9_000_000)
+        self.assertEqual(terminal.getvalue(), "copying the database: 7 of about 9 MB\n")
+
+
+class PostgresVerifyTests(TestCase):
+    """The same on PostgreSQL, where large bodies are rows."""
+
+    timeout = 120
+
+    async def test_damage(self) -> None:
+        """Rows that do not fit together are found beside a running server; mended, none is."""
+        url = empty_postgres(self)
+        operated = await Operated.start(self, reactor, url=url)
+        operated.config.write_text(f'{CONFIG}[storage]\nurl = "{url}"\n')
+        await operated.accept("user@example.org")
+        await operated.accept("user@example.org", "a@slow.test", body=LARGE)
+        await operated.waiting("a@slow.test")
+        await operated.until(lambda: len(operated.json("message", "list")) == 2)
+        self.assertEqual(operated.json("verify"), {"whole": True, "findings": []})
+        engine = create_engine(url)
+        self.addCleanup(engine.dispose)
+        for table, change, part in (
+            ("account", "used_bytes = used_bytes + 1", "quota"),
+            ("content", "body_size_bytes = 7 WHERE spool_name IS NULL", "content"),
+            ("content", "body_size_bytes = 7 WHERE spool_name IS NOT NULL", "content"),
+            ("content_chunk", "number = 1 WHERE number = 0", "content"),
+            ("content_chunk", "data = data || 'x' WHERE number = 0", "content"),
+            ("content_chunk", "spool_name = 'lost' WHERE number = 0", "content"),
+            ("mailbox", "account_id = 99", "mailbox"),
+            ("entry", "message_id = 99 WHERE state = 0", "entry"),
+        ):
+            with self.subTest(change), engine.connect() as connection:
+                connection.exec_driver_sql(f"CREATE TABLE was AS TABLE {table}")
+                connection.exec_driver_sql(f"UPDATE {table} SET {change}")
+                connection.commit()
+                found = json.loads(operated.run("verify", "--json", code=1).stdout)
+                self.assertEqual({one["part"] for one in found["findings"]}, {part})
+                for statement in (
+                    f"DELETE FROM {table}",
+                    f"INSERT INTO {table} TABLE was",
+                    "DROP TABLE was",
+                ):
+                    connection.exec_driver_sql(statement)
+                connection.commit()
+        operated.run("verify")
+
+    async def test_no_tables(self) -> None:
+        """A database that no mailrelay has used is no whole store."""
+        operated = await Operated.start(self, reactor)
+        operated.config.write_text(f'{CONFIG}[storage]\nurl = "{empty_postgres(self)}"\n')
+        said = operated.run("verify", code=1).stderr
+        self.assertIn("has mailrelay started with it", said)
+
+
 class SpoolRaceTests(SynchronousTestCase):
     """The server removes and makes spool files while they are copied."""
 
@@ -190,7 +316,7 @@ class SpoolRaceTests(SynchronousTestCase):
     def back_up(self, snapshots: Changing) -> Path:
         """Back it up; the target."""
         target = Path(self.mktemp())
-        control = BackupControl(snapshots, lambda: 1000.0)
+        control = BackupControl(snapshots, lambda url: [], lambda: 1000.0)
         control.back_up("sqlite:///mailrelay.db", self.data, [], target)
         return target
 
@@ -226,6 +352,7 @@ class Changing(SQLiteSnapshots):
     """A database whose snapshots name one set of spool files after the other."""
 
     def __init__(self, named: list[set[str]]) -> None:
+        super().__init__()
         self._named = named
 
     def copy_database(self, database: Path, target: Path) -> None:
@@ -274,9 +401,9 @@ password_file = "secret"
         self.assertFalse(target.exists())
 
     def test_verify_says_what_to_do(self) -> None:
-        """It is no success either."""
+        """A database that does not answer is no success either."""
         result = run(self, "verify", "--config", str(self.config), code=1)
-        self.assertIn("PostgreSQL", result.stderr)
+        self.assertIn("does it run", result.stderr)
 
     def test_files_beside(self) -> None:
         """A backup takes the configuration and every file that it names."""

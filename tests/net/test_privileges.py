@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -67,3 +69,30 @@ class GiveAwayTests(SynchronousTestCase):
         (folder / "hard").hardlink_to(other)
         give_away(folder, 1, 1)
         self.assertEqual(sorted(given), sorted([folder.name, "spool", "mailrelay.db"]))
+
+
+ACT = """
+import os
+from mailrelay.net.privileges import act_as, acting_as
+def ours():
+    return [os.geteuid(), os.getegid(), sorted(os.getgroups())]
+with acting_as(12345, 12346):
+    print(ours())
+print(ours())
+act_as(12345, 12346)
+print(ours())
+"""
+
+if os.geteuid() == 0:
+
+    class ActingTests(SynchronousTestCase):
+        """Commands of root act as the owner of the data directory."""
+
+        def test_groups(self) -> None:
+            """No group of root's is left meanwhile, and all are back afterwards."""
+            said = subprocess.run(
+                [sys.executable, "-c", ACT], extra_groups=[0, 1], stdout=subprocess.PIPE, check=True
+            ).stdout.decode()
+            self.assertEqual(
+                said.splitlines(), ["[12345, 12346, []]", "[0, 0, [0, 1]]", "[12345, 12346, []]"]
+            )
