@@ -49,6 +49,11 @@ def next_attempt_at(
     return None if spent else due
 
 
+def longest_wait(profile: RetryProfile) -> float:
+    """The most seconds between two attempts, jitter included."""
+    return profile.longest_after * 1.05
+
+
 def gives_up_at(profile: RetryProfile, queued_at: float, now: float, attempts: int) -> float:
     """When the last attempt is made if all fail, seconds since the epoch, jitter aside.
 

@@ -5,7 +5,8 @@ Invariants:
 - An entry is attempted only while this node holds its claim, and after the attempt is recorded.
 - An entry in memory is in one backlog or under one attempt, never both.
 - An outcome that cannot be recorded is tried to be recorded until it is, or the process ends.
-- One timer, at most 300 seconds ahead: a stepped wall clock stalls nothing.
+- One timer to wake, at most 300 seconds ahead.
+- Every time that is stored is of the wall clock as it is: ClockSteps is waited for before.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from mailrelay.queue.clock_steps import ClockSteps
 from mailrelay.queue.destination import Backlog, BackOff, Destination
 from mailrelay.queue.entry import Begun, Entry, NewMessage
 from mailrelay.queue.outcome import Deferral, outcome_of_error
 from mailrelay.queue.report import Reporter, admitted
-from mailrelay.queue.schedule import RetryProfile, next_attempt_at
+from mailrelay.queue.schedule import RetryProfile, longest_wait, next_attempt_at
 from mailrelay.queue.settle import Rules, Settlement, settle
 from mailrelay.queue.store import QueueStore, StoreUnavailable
 from mailrelay.queue.transport import Attempt, Job, Result, Transport, without_lost
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 
 LONGEST_SLEEP = 300.0
-STEP_NOTICED = 60.0
 STORE_RETRY_AFTER = 2.0
 
 
@@ -82,16 +83,21 @@ class Scheduler(Service):
         self._timer: IDelayedCall | None = None
         self._wakes_at = 0.0  # monotonic
         self._running_attempts: set[Deferred[None]] = set()
-        self._clocks_seen = (0.0, 0.0)
-        self._moving_times = DeferredLock()
-        self._stepped = 0.0  # seconds by which the wall clock was set since the start
+        self._steps = ClockSteps(
+            outside.clock,
+            outside.now,
+            outside.store,
+            lambda: longest_wait(self._settings.profile),
+            self._age,
+            self.wake,
+        )
 
     # Lifecycle
 
     def startService(self) -> None:
         """Begin with what is due."""
         super().startService()
-        self._clocks_seen = (self._o.clock.seconds(), self._o.now())
+        self._steps.start()
         self.wake()
 
     def stopService(self) -> Deferred[None]:
@@ -99,7 +105,7 @@ class Scheduler(Service):
         super().stopService()
         self._cancel_timer()
         waiting = [entry.id for b in self._backlogs.values() for entry in b.pop_all()]
-        ended: Deferred[Any] = DeferredList(list(self._running_attempts))
+        ended: Deferred[Any] = DeferredList([*self._running_attempts, self._steps.stop()])
         ended.addCallback(
             lambda _: self._o.store.release_claims(waiting) if waiting else succeed(None)
         )
@@ -223,8 +229,8 @@ class Scheduler(Service):
     async def _fill_window(self) -> None:
         self._window_was_full = False
         self._full_destinations.clear()
-        await self._notice_clock_step()
         while self.running:
+            await self._steps.noticed()
             room = self._settings.window - self._in_memory
             batch = min(room, self._settings.claim_batch)
             if batch <= 0:
@@ -256,35 +262,10 @@ class Scheduler(Service):
                     self._full_destinations.add(backlog.destination.key)
         return full
 
-    async def _notice_clock_step(self) -> None:
-        """Move the stored times when the wall clock was set (design: time is injected).
-
-        Asked before every time that is stored: what is stored after the step must not move.
-        """
-        if self._moving_times.locked or abs(self._clock_step()) > STEP_NOTICED:
-            # Whoever comes meanwhile waits, too: writes are not done in the order they are given.
-            await self._moving_times.run(self._move_times)
-        else:
-            self._clocks_seen = (self._o.clock.seconds(), self._o.now())
-
-    def _clock_step(self) -> float:
-        before_ticked, before_walked = self._clocks_seen
-        return (self._o.now() - before_walked) - (self._o.clock.seconds() - before_ticked)
-
-    def _move_times(self) -> Deferred[None]:
-        step = self._clock_step()
-        if abs(step) <= STEP_NOTICED:
-            return succeed(None)
-        self._log.warn("the clock was set by {step} s: retry times move with it", step=step)
-        seen = (self._o.clock.seconds(), self._o.now())
-
-        def moved(_: None) -> None:
-            self._clocks_seen = seen  # not before: a step that cannot be recorded is not forgotten
-            self._stepped += step
-            for backlog in self._backlogs.values():
-                backlog.move_times(step)
-
-        return self._o.store.step_times(step).addCallback(moved)
+    def _age(self, step: float) -> None:
+        """The wall clock was set by ``step`` seconds: nothing here is older for it."""
+        for backlog in self._backlogs.values():
+            backlog.move_times(step)
 
     # Attempts
 
@@ -335,7 +316,7 @@ class Scheduler(Service):
     async def _attempt(self, backlog: Backlog, group: Sequence[Entry]) -> None:
         # Without a peer there is nobody to hammer: attempt and outcome are recorded together.
         unbegun = backlog.destination.is_local
-        stepped = self._stepped
+        stepped = self._steps.total
         entries = group if unbegun else await self._begin(group)
         if not entries:
             return
@@ -359,7 +340,7 @@ class Scheduler(Service):
     async def _begin(self, group: Sequence[Entry]) -> Sequence[Entry]:
         """Record the attempts; the entries that may be made."""
         try:
-            await self._notice_clock_step()
+            await self._steps.noticed()
             now = self._o.now()
             begun = [Begun(e.id, e.epoch, now, self._retry_at(e, now)) for e in group]
             allowed = await self._o.store.begin_attempts(begun)
@@ -385,11 +366,11 @@ class Scheduler(Service):
     ) -> None:
         """Record what came of ``job``; its entries' ages are of when ``stepped`` was the sum."""
         jitter = self._o.random.random()
-        before = self._stepped if stepped is None else stepped
+        before = self._steps.total if stepped is None else stepped
         while job.entries:
             try:
-                await self._notice_clock_step()
-                aged, now = job.aged(self._stepped - before), self._o.now()
+                await self._steps.noticed()
+                aged, now = job.aged(self._steps.total - before), self._o.now()
                 settlement = settle(aged, result, self._rules, now, jitter, unbegun=unbegun)
                 unrecorded = await self._record(job, settlement)
             except StoreUnavailable:

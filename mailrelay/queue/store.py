@@ -68,4 +68,14 @@ class QueueStore(Protocol):
         """Up to ``size`` bytes of a large body from ``offset`` on; empty at its end."""
 
     def step_times(self, step: float) -> Deferred[None]:
-        """The wall clock was stepped by ``step`` seconds: move retrying entries' times with it."""
+        """The wall clock was set by ``step`` seconds: from now on ``move_times`` has work to do.
+
+        Only when it has none left of an earlier step.
+        """
+
+    def move_times(self, now: float, longest_wait: float) -> Deferred[bool]:
+        """Move the next few entries' times by the step that was recorded, by an earlier life too.
+
+        None is put off beyond ``longest_wait`` seconds from ``now``.  False when there are no
+        more.  No entry is moved twice, whatever crashes or is repeated.
+        """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attrs import frozen
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from mailrelay.storage import tables
 
@@ -36,6 +36,11 @@ def register(connection: Connection, name: str) -> Node:
     return Node(row.id, row.epoch)
 
 
+def step_setting(node_id: int) -> str:
+    """Where a node notes a step of its clock that the stored times have not all moved by."""
+    return f"clock_step {node_id}"
+
+
 def beat(connection: Connection, own: Node) -> None:
     """Move this node's heartbeat counter."""
     node = tables.node
@@ -53,7 +58,8 @@ def heartbeats(connection: Connection) -> dict[int, int]:
 
 def bury(connection: Connection, dead: int) -> int:
     """Give a dead node's claims back, and fence it; how many entries came free."""
-    node, entry = tables.node, tables.entry
+    node, entry, setting = tables.node, tables.entry, tables.setting
+    connection.execute(delete(setting).where(setting.c.name == step_setting(dead)))
     connection.execute(update(node).where(node.c.id == dead).values(epoch=node.c.epoch + 1))
     freed = connection.execute(
         update(entry)

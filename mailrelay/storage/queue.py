@@ -28,6 +28,7 @@ from mailrelay.queue.entry import (
     NewMessage,
 )
 from mailrelay.storage import tables
+from mailrelay.storage.clock_steps import move_batch, record_step
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
@@ -280,19 +281,11 @@ class DatabaseQueueStore:
 
     def step_times(self, step: float) -> Deferred[None]:
         """See QueueStore."""
-        moved = (
-            update(_entry)
-            .where(text("state < 2"), _entry.c.attempts > 0)
-            .values(
-                queued_at=_entry.c.queued_at + step,
-                next_attempt_at=_entry.c.next_attempt_at + step,
-            )
-        )
+        return self._database.write(lambda c: record_step(c, self._node, step))
 
-        def move(connection: Connection) -> None:
-            connection.execute(moved)
-
-        return self._database.write(move)
+    def move_times(self, now: float, longest_wait: float) -> Deferred[bool]:
+        """See QueueStore."""
+        return self._database.write(lambda c: move_batch(c, self._node, now, longest_wait))
 
 
 class ContentGone(Exception):

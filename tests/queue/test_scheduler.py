@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,6 +25,7 @@ from mailrelay.queue.store import StoreUnavailable
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
+from mailrelay.storage import clock_steps
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.stores import Threads, open_stores
@@ -72,7 +73,7 @@ class SchedulerTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A scheduler over a fresh database."""
-        self.clock = Clock()
+        self.clock, self.offset = Clock(), 0.0
         self.transport = ScriptedTransport(self.clock)
         self.data_dir = Path(os.path.abspath(self.mktemp()))
         self.data_dir.mkdir()
@@ -94,7 +95,7 @@ class SchedulerTests(SynchronousTestCase):
         self.scheduler = Scheduler(
             Outside(
                 clock=self.clock,
-                now=lambda: START + self.clock.seconds(),
+                now=self.now,
                 random=Random(1),
                 store=self.store,
                 route=lambda entry: Destination(f"mx:{entry.recipient.domain}", None),
@@ -102,7 +103,7 @@ class SchedulerTests(SynchronousTestCase):
                 reporter=Reporter(
                     "mx.test",
                     self.store,
-                    lambda: START + self.clock.seconds(),
+                    self.now,
                     lambda: "0f" * 16,
                 ),
                 epoch=lambda: self.stores.node.epoch,
@@ -110,9 +111,13 @@ class SchedulerTests(SynchronousTestCase):
             self.settings,
         )
 
+    def now(self) -> float:
+        """The wall clock, which can be set."""
+        return START + self.clock.seconds() + self.offset
+
     def message(self, account: int | None, recipients: Sequence[str]) -> Sequence[Entry]:
         """Accept a message from ``account``; its entries as they were stored."""
-        now = START + self.clock.seconds()
+        now = self.now()
         sender = Address("sender", "client.test")
         message = Message(self.store.new_id(), account, sender, now, 30, "submission")
         entries = [
@@ -329,9 +334,91 @@ class SchedulerTests(SynchronousTestCase):
         self.transport.outcome = lambda entry: LATER
         self.start()
         [entry] = self.message(1, ["a@one.test"])
-        step = 365 * 86400.0
-        now = self.scheduler._o.now
-        self.scheduler._o = evolve(self.scheduler._o, now=lambda: now() + step)
+        self.offset = 365 * 86400.0
         self.clock.pump([10.0] * 60)
         self.assertNotIn("failed", self.kinds(entry))
         self.assertLessEqual(len(self.transport.jobs), 3)
+
+    def test_clock_set_back_stalls_nothing(self) -> None:
+        """What was put off without an attempt, behind a host that failed, is not a day late."""
+        self.transport.outcome, self.transport.host_failed = (lambda entry: LATER), True
+        self.start()
+        for _ in range(3):
+            self.message(1, ["a@dead.test"])
+        [waiting] = self.message(1, ["b@dead.test"])
+        self.assertGreater(waiting.next_attempt_at, self.now())
+        self.transport.outcome, self.transport.host_failed = (lambda entry: OK), False
+        self.offset = -86400.0
+        self.clock.pump([10.0] * 12)
+        self.assertEqual(self.kinds(waiting), ["delivered"])
+
+    def test_clock_set_back_while_the_store_is_read(self) -> None:
+        """A due time that was read by the old clock arms no timer of the new one."""
+        profile = RetryProfile(first_after=20.0, longest_after=20.0)
+        self.scheduler.reconfigure(evolve(self.settings, profile=profile))
+        self.transport.outcome = lambda entry: LATER
+        self.start()
+        [entry] = self.message(1, ["a@one.test"])
+        real, read = self.store.next_due_at, Deferred[None]()
+        self.patch(
+            self.store,
+            "next_due_at",
+            lambda: real().addCallback(lambda due: read.addCallback(lambda _: due)),
+        )
+        self.scheduler.wake()
+        self.clock.advance(0)
+        self.scheduler._cancel_timer()  # nothing else is to wake it
+        self.patch(self.store, "next_due_at", real)
+        self.offset = -3600.0
+        self.transport.outcome = lambda entry: OK
+        self.message(1, ["b@two.test"])  # its attempt notices
+        read.callback(None)
+        self.clock.pump([5.0] * 6)
+        self.assertEqual(self.kinds(entry), ["delayed", "delivered"])
+
+    def test_move_that_a_crash_broke_off(self) -> None:
+        """The next life moves what is left before it attempts anything."""
+        self.transport.outcome = lambda entry: LATER
+        self.start()
+        entries = [self.message(1, ["a@one.test"])[0] for _ in range(5)]
+        self.patch(clock_steps, "BATCH", 2)
+        self.successResultOf(self.store.step_times(86400.0))
+        self.successResultOf(self.store.move_times(self.now() + 86400.0, 1e5))
+        self.offset = 86400.0
+        self.open()
+        self.transport.outcome = lambda entry: OK
+        self.start()
+        self.assertEqual(len(self.transport.jobs), 5)
+        self.clock.pump([10.0] * 50)
+        self.assertEqual([self.kinds(entry) for entry in entries], [["delivered"]] * 5)
+
+    def test_step_is_noticed_while_nothing_happens(self) -> None:
+        """An idle server notices a step within seconds: what is asked for later is not moved."""
+        self.transport.outcome = lambda entry: LATER
+        self.start()
+        self.message(1, ["a@one.test"])
+        self.offset = 3600.0
+        self.clock.advance(5.0)
+        due = self.successResultOf(self.store.next_due_at())
+        assert due is not None
+        self.assertGreater(due, START + 3600.0 + 400.0)
+
+    def test_step_that_cannot_be_recorded_is_not_forgotten(self) -> None:
+        """A store that fails while times move goes on with them later, once each."""
+        self.transport.outcome = lambda entry: LATER
+        self.start()
+        self.message(1, ["a@one.test"])
+        before = self.successResultOf(self.store.next_due_at())
+        moving, answers = self.store.move_times, iter([False, False])
+
+        def unsteady(now: float, longest_wait: float) -> Deferred[bool]:
+            if next(answers, True):
+                return moving(now, longest_wait)
+            return fail(StoreUnavailable("full"))
+
+        self.patch(self.store, "move_times", unsteady)
+        self.offset = 3600.0
+        self.clock.pump([5.0] * 4)
+        due = self.successResultOf(self.store.next_due_at())
+        assert before is not None
+        self.assertEqual(due, before + 3600.0)

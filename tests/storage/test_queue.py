@@ -413,17 +413,6 @@ class QueueStoreContract(Base):
         kinds = await self.kinds(views[0].entry.message.id)
         self.assertEqual(kinds, ["accepted"] + ["held"] * len(ids))
 
-    # Time
-
-    async def test_stepped_clock_moves_retries_only(self) -> None:
-        """A step moves the times of what was tried; future-release times are not moved."""
-        await self.store.add(new_message(self.store, attempts=3, next_attempt_at=150.0))
-        await self.store.add(new_message(self.store, attempts=0, next_attempt_at=160.0))
-        await self.store.step_times(1000.0)
-        first, second = await self.store.claim_due(1e9, 10, [])
-        self.assertEqual((first.next_attempt_at, first.queued_at), (160.0, 50.0))
-        self.assertEqual((second.next_attempt_at, second.queued_at), (1150.0, 1050.0))
-
     # Content
 
     async def test_content_comes_back(self) -> None:

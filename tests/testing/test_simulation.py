@@ -119,11 +119,11 @@ class PlantedBugTests(SynchronousTestCase):
         def plant(server: Any) -> None:
             record = server.scheduler._record
 
-            async def record_or_not(job: Any, settlement: Any) -> None:
+            async def record_or_not(job: Any, settlement: Any) -> Sequence[bool]:
                 try:
-                    await record(job, settlement)
+                    return await record(job, settlement)  # type: ignore[no-any-return]
                 except StoreUnavailable:
-                    return
+                    return [False] * len(job.entries)
 
             server.scheduler._record = record_or_not
 
