@@ -36,6 +36,7 @@ from mailrelay.inbound.sasl import (
     Login,
     MalformedResponse,
     Mechanism,
+    NotAuthorized,
     Plain,
     Scram,
     Verify,
@@ -123,6 +124,8 @@ class Authentication:
             step = self._mechanism.step(response)
         except MalformedResponse as error:
             return self._over(Reply(501, str(error), AUTH_SYNTAX.status))
+        except NotAuthorized:
+            return self._over(AUTH_FAILED)
         if isinstance(step, Challenge):
             return Reply(334, b64encode(step.data).decode())
         login: Deferred[Any] = self._context.portal.login(step.credentials, None, ISubmitter)

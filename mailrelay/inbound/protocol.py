@@ -242,14 +242,14 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
                 if self._sequencer.phase is Phase.READY:  # a message came: MAIL alone is junk too
                     self._junk = 0
                 self._respond(decision)
-            case CommandLine() if self._authentication is not None:
+            case CommandLine(bare=False) if self._authentication is not None:
                 self._respond(self._authentication.respond(event.line))
-            case CommandLine():
+            case CommandLine() if self._authentication is None:
                 self._respond(self._decide(event))
-            case LineTooLong():
+            case CommandLine() | LineTooLong():  # no line of an AUTH exchange: it ends
                 if self._authentication is not None:
                     self._logged_in(None)
-                self._respond(LINE_TOO_LONG)
+                self._respond(LINE_TOO_LONG if isinstance(event, LineTooLong) else BARE_NEWLINE)
 
     # Answers
 
@@ -341,7 +341,7 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         self._transaction.reset()
         self._session.esmtp = command.verb == "EHLO"
         self._session.hello_name = command.argument
-        return hello(self._context, command, tls=self._session.tls)
+        return self._idle_answer(hello(self._context, command, tls=self._session.tls))
 
     def _rset(self, command: Line) -> Reply:
         self._sequencer.accepted(command.verb)

@@ -24,6 +24,10 @@ class MalformedResponse(Exception):
     """The client's response does not follow the mechanism."""
 
 
+class NotAuthorized(Exception):
+    """The client asks to act as somebody whom it may not act as."""
+
+
 @implementer(ISASLCredentials)
 @frozen
 class PasswordGiven:
@@ -68,7 +72,7 @@ class Mechanism(Protocol):
     def step(self, response: bytes | None) -> Step:
         """What follows ``response``; None when AUTH came without an initial one.
 
-        Raises: MalformedResponse.
+        Raises: MalformedResponse, NotAuthorized.
         """
 
 
@@ -87,7 +91,7 @@ class Plain:
             raise MalformedResponse("PLAIN is [authzid] NUL authcid NUL password")
         authorization, identity, password = parts
         if authorization not in ("", identity):
-            raise MalformedResponse("acting as somebody else is not supported")
+            raise NotAuthorized("acting as somebody else is not supported")
         return Verify(PasswordGiven(identity, password, self.ip))
 
 

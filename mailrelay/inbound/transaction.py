@@ -146,7 +146,7 @@ class MailTransaction:
         context, submitter = self._context, self._session.submitter
         if len(envelope.recipients) >= self._limits.recipients:
             return TOO_MANY_RECIPIENTS
-        if not command.forward_path.is_ascii and not envelope.mail.smtputf8:
+        if command.beyond_ascii and not envelope.mail.smtputf8:
             return ASCII_ADDRESS
         refusal = refuse_recipient(context.directory(), submitter, command.forward_path)
         if refusal is None and submitter.account is not None:

@@ -39,7 +39,9 @@ class Limits:
     )
     junk_commands: int = field(
         default=100,
-        metadata=_doc("NOOP, RSET, VRFY, HELP, empty BDAT between messages; then each is an error"),
+        metadata=_doc(
+            "EHLO, NOOP, RSET, VRFY, HELP, empty BDAT between messages; more is 421 4.7.0"
+        ),
     )
     received_fields: int = field(
         default=50, metadata=_doc("Received fields of a message, more is a loop; 554 5.4.6")

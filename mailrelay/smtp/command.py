@@ -73,6 +73,7 @@ class Rcpt:
     forward_path: Address
     notify: frozenset[Notify] = frozenset()
     orcpt: str | None = None
+    beyond_ascii: bool = False  # as it was written: MAIL must have asked for SMTPUTF8
 
 
 @frozen
@@ -123,6 +124,12 @@ def _line(verb: str, argument: str) -> Line:
     return Line(verb, argument)
 
 
+def _vrfy(verb: str, argument: str) -> Line:
+    if not argument:  # RFC 5321 section 4.1.1.6
+        raise _syntax("VRFY needs a user or mailbox")
+    return Line(verb, argument)
+
+
 def _bare(verb: str, argument: str) -> Line:
     if argument:
         raise _syntax(f"{verb} takes no argument")
@@ -148,7 +155,7 @@ def _mail(_: str, argument: str) -> Mail:
     if "hold_for" in values and "hold_until" in values:  # RFC 4865 section 4.2
         raise _syntax("HOLDFOR and HOLDUNTIL exclude each other")
     mail = Mail(reverse_path, **values)
-    if reverse_path is not None and not reverse_path.is_ascii and not mail.smtputf8:
+    if not argument.isascii() and not mail.smtputf8:  # RFC 6531 section 3.4
         raise BadCommand(reply(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8"))
     if reverse_path is not None and not reverse_path.domain:
         raise BadCommand(reply(501, "5.1.7", "reverse-path has no domain"))
@@ -159,7 +166,8 @@ def _rcpt(_: str, argument: str) -> Rcpt:
     forward_path, parameters = _path(argument, "TO:", "RCPT TO:<address>", "5.1.3")
     if forward_path is None:
         raise BadCommand(reply(501, "5.1.3", "forward-path is empty"))
-    return Rcpt(forward_path, **_parameters(parameters, _RCPT_PARAMETERS))
+    values = _parameters(parameters, _RCPT_PARAMETERS)
+    return Rcpt(forward_path, **values, beyond_ascii=not argument.isascii())
 
 
 def _bdat(_: str, argument: str) -> Bdat:
@@ -260,6 +268,13 @@ def _xtext(text: str) -> str:
     return decoded
 
 
+def _auth(text: str) -> str:
+    """Read and ignored, as RFC 4954 section 5 allows: ``<>`` or a mailbox."""
+    if not text:
+        raise ValueError("must be <> or a mailbox")
+    return _xtext(text) if text.isascii() else _utf8_address(text)
+
+
 def _notify(text: str) -> frozenset[Notify]:
     wanted = frozenset(Notify(word) for word in _upper(text).split(","))
     if Notify.NEVER in wanted and len(wanted) > 1:
@@ -290,7 +305,7 @@ _MAIL_PARAMETERS = {
     "REQUIRETLS": _Parameter("require_tls", _flag),
     "HOLDFOR": _Parameter("hold_for", _holdfor),
     "HOLDUNTIL": _Parameter("hold_until", _holduntil),
-    "AUTH": _Parameter("_ignored", str),  # RFC 4954 section 5: may be ignored
+    "AUTH": _Parameter("_ignored", _auth),
 }
 _RCPT_PARAMETERS = {
     "NOTIFY": _Parameter("notify", _notify),
@@ -306,7 +321,7 @@ _PARSERS: dict[str, Callable[[str, str], Command]] = {
     "RSET": _bare,
     "NOOP": _line,
     "QUIT": _bare,
-    "VRFY": _line,
+    "VRFY": _vrfy,
     "EXPN": _line,
     "HELP": _line,
     "STARTTLS": _bare,

@@ -10,6 +10,7 @@ from mailrelay.inbound.sasl import (
     Challenge,
     Login,
     MalformedResponse,
+    NotAuthorized,
     PasswordGiven,
     Plain,
     Scram,
@@ -33,7 +34,7 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual(plain.step("u\0u\0p ü".encode()), Verify(given))
 
     def test_bad(self) -> None:
-        """Missing parts, others' identities and what is no UTF-8 are refused."""
+        """Missing parts and what is no UTF-8 are refused."""
         for response in (
             b"",
             b"u",
@@ -41,11 +42,14 @@ class PlainTests(SynchronousTestCase):
             b"\0\0p",
             b"\0u\0",
             b"\0u\0p\0",
-            b"x\0u\0p",
             b"\0u\0\xff",
         ):
             with self.subTest(response):
                 self.assertRaises(MalformedResponse, Plain(IP).step, response)
+
+    def test_others_identity(self) -> None:
+        """Well formed, but nobody acts as another."""
+        self.assertRaises(NotAuthorized, Plain(IP).step, b"x\0u\0p")
 
     def test_secrets(self) -> None:
         """Credentials can be logged: no password shows (threat 21)."""

@@ -53,7 +53,7 @@ GOOD = {
     "RCPT TO:<u@example.org>": Rcpt(USER),
     "rcpt to: <u@example.org>": Rcpt(USER),
     "RCPT TO:<postmaster>": Rcpt(Address("postmaster", "")),
-    "RCPT TO:<ü@example.org>": Rcpt(Address("ü", "example.org")),
+    "RCPT TO:<ü@example.org>": Rcpt(Address("ü", "example.org"), beyond_ascii=True),
     "RCPT TO:<@relay.example:u@example.org>": Rcpt(USER),
     "RCPT TO:<u@example.org> NOTIFY=NEVER": Rcpt(USER, frozenset({Notify.NEVER})),
     "RCPT TO:<u@example.org> NOTIFY=success,Delay,FAILURE": Rcpt(
@@ -66,7 +66,7 @@ GOOD = {
         USER, orcpt=r"utf-8;\x{E9}@example.net"
     ),
     "RCPT TO:<u@example.org> ORCPT=UTF-8;é@example.net": Rcpt(
-        USER, orcpt=r"UTF-8;\x{E9}@example.net"
+        USER, orcpt=r"UTF-8;\x{E9}@example.net", beyond_ascii=True
     ),
     "BDAT 0": Bdat(0, last=False),
     "bdat 10 last": Bdat(10, last=True),
@@ -147,6 +147,9 @@ BAD = {
     M + "HOLDUNTIL=0001-01-01T00:00:00+23:59": 501,
     M + "HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z": 501,
     M + "AUTH": 501,
+    M + "AUTH=": 501,
+    M + "AUTH=a+zz": 501,
+    "VRFY": 501,
     "RCPT": 501,
     "RCPT TO:<>": 501,
     "RCPT TO:<u>": 501,
