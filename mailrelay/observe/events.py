@@ -15,11 +15,15 @@ class EventKind(Enum):
     DELIVERED = "delivered"
     DELAYED = "delayed"  # an attempt failed and will be repeated
     FAILED = "failed"  # no more attempts: refused, or its life is spent
+    SUPPRESSED = "suppressed"  # not attempted: on the account's suppression list
     HELD = "held"
     RELEASED = "released"
     RESCHEDULED = "rescheduled"
     CANCELED = "canceled"  # dropped by an operator, without a DSN
     REPORTED = "reported"  # a DSN was made for the sender
+    RELAYED = "relayed"  # a DSN says: passed on to where DSNs are unknown
+    EXPANDED = "expanded"  # a DSN says: passed on to the members of a list
+    UNRECOGNIZED = "unrecognized"  # something else came back for it
 
 
 @frozen

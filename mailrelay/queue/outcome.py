@@ -30,19 +30,34 @@ class Delivered:
 
 @frozen
 class Deferral:
-    """Try again later: a 4yz reply, a dropped or refused connection, DNS trouble."""
+    """Try again later: a 4yz reply, a dropped or refused connection, DNS trouble.
+
+    ``is_answer`` when ``reply`` is the next hop's own, of this recipient.
+    """
 
     reply: Reply
+    is_answer: bool = False
 
 
 @frozen
 class PermanentFailure:
-    """Never try again: a 5yz reply, a null MX, or the lifetime is spent."""
+    """Never try again: a 5yz reply, a null MX, or the lifetime is spent.
+
+    ``is_answer`` as in Deferral.
+    """
+
+    reply: Reply
+    is_answer: bool = False
+
+
+@frozen
+class Refrained:
+    """Nothing was tried: the account is not to send to this recipient."""
 
     reply: Reply
 
 
-Outcome: TypeAlias = Delivered | Deferral | PermanentFailure
+Outcome: TypeAlias = Delivered | Deferral | PermanentFailure | Refrained
 
 
 class Undeliverable(Exception):
@@ -65,7 +80,9 @@ def outcome_of_reply(answer: Reply, reach: Reach = Reach.PASSED_ON) -> Outcome:
     """Classify a next hop's final reply."""
     if answer.is_positive:
         return Delivered(answer, reach)
-    return PermanentFailure(answer) if answer.is_permanent else Deferral(answer)
+    if answer.is_permanent:
+        return PermanentFailure(answer, is_answer=True)
+    return Deferral(answer, is_answer=True)
 
 
 def outcome_of_error(error: BaseException) -> Deferral | PermanentFailure:

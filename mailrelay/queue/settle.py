@@ -9,11 +9,17 @@ from attrs import frozen
 from mailrelay.message.dsn import Action, RecipientReport
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import LARGE_BYTES, Entry, Finished
-from mailrelay.queue.outcome import Deferral, Delivered, Outcome, PermanentFailure, Reach
+from mailrelay.queue.outcome import (
+    Deferral,
+    Delivered,
+    Outcome,
+    PermanentFailure,
+    Reach,
+    Refrained,
+)
 from mailrelay.queue.schedule import RetryProfile, gives_up_at, is_delay_due, next_attempt_at
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.command import Notify
-from mailrelay.smtp.reply import Reply
 
 
 @frozen
@@ -71,7 +77,7 @@ def _settle_entry(
     if isinstance(outcome, Deferral):
         due = next_attempt_at(rules.profile, entry.queued_at, now, attempts, jitter)
         if due is None:
-            expired, outcome = True, PermanentFailure(outcome.reply)
+            expired, outcome = True, PermanentFailure(outcome.reply, outcome.is_answer)
     kind = _KINDS[type(outcome)]
     tell_delay = (
         due is not None
@@ -84,7 +90,7 @@ def _settle_entry(
         entry.message.id,
         entry.id,
         entry.message.account_id,
-        trial.data | _own_data(entry, outcome.reply, attempts, expired=expired, due=due),
+        trial.data | _own_data(entry, outcome, attempts, expired=expired, due=due),
     )
     finished = Finished(
         entry.id,
@@ -114,7 +120,7 @@ def _settle_entry(
 
 def _action(entry: Entry, outcome: Outcome, *, tell_delay: bool) -> Action | None:
     """What the sender is told of this, if anything (RFC 3461 sections 4.1 and 5.2)."""
-    if isinstance(outcome, PermanentFailure):
+    if isinstance(outcome, PermanentFailure | Refrained):
         return Action.FAILED if entry.wants(Notify.FAILURE) else None
     if isinstance(outcome, Deferral):
         return Action.DELAYED if tell_delay else None
@@ -136,9 +142,10 @@ def _shared_data(attempt: Attempt) -> dict[str, object]:
 
 
 def _own_data(
-    entry: Entry, answer: Reply, number: int, *, expired: bool, due: float | None
+    entry: Entry, outcome: Outcome, number: int, *, expired: bool, due: float | None
 ) -> dict[str, object]:
     """What an event tells of one entry."""
+    answer = outcome.reply
     data: dict[str, object] = {
         "recipient": str(entry.recipient),
         "attempt": number,
@@ -150,6 +157,8 @@ def _own_data(
         data["next_attempt_at"] = due
     if expired:
         data["expired"] = True
+    if isinstance(outcome, Deferral | PermanentFailure) and outcome.is_answer:
+        data["answered"] = True
     return data
 
 
@@ -157,4 +166,5 @@ _KINDS: dict[type[object], EventKind] = {
     Delivered: EventKind.DELIVERED,
     Deferral: EventKind.DELAYED,
     PermanentFailure: EventKind.FAILED,
+    Refrained: EventKind.SUPPRESSED,
 }

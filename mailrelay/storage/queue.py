@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 from sqlalchemy import (
     Connection,
     bindparam,
@@ -28,6 +28,7 @@ from mailrelay.queue.entry import (
     NewMessage,
 )
 from mailrelay.storage import tables
+from mailrelay.storage.calls import insert_calls
 from mailrelay.storage.clock_steps import move_batch, record_step
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
@@ -45,6 +46,7 @@ from mailrelay.storage.rows import (
 )
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row, delete_listed
+from mailrelay.storage.suppression import after_outcomes
 
 T = TypeVar("T")
 
@@ -106,8 +108,12 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage], node
 
 
 def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
-    """Events, their positions in commit order: there is one writer at a time (database.py)."""
+    """Events, their positions in commit order: there is one writer at a time (database.py).
+
+    With them, the calls that tell of them.
+    """
     _insert_event.many(connection, [event_row(event) for event in events])
+    insert_calls(connection, events)
 
 
 class DatabaseQueueStore:
@@ -202,11 +208,12 @@ class DatabaseQueueStore:
         self,
         connection: Connection,
         items: Sequence[tuple[Sequence[Finished], Sequence[NewMessage]]],
-    ) -> Sequence[tuple[Sequence[bool], Sequence[str]]]:
+    ) -> Sequence[_Recorded]:
         flat = [f for item in items for f in self._recordable(connection, *item)]
         known = self._guarded_finish(connection, flat)
         ours = [f for f in flat if known[f.entry_id]]
-        insert_events(connection, [f.event for f in ours])
+        events = after_outcomes(connection, [f.event for f in ours])
+        insert_events(connection, events)
         by_item = [[known.get(f.entry_id, True) for f in finished] for finished, _ in items]
         told = [
             r for (_, reports), was in zip(items, by_item, strict=True) if all(was) for r in reports
@@ -216,7 +223,10 @@ class DatabaseQueueStore:
         retired = {f.event.message_id: f for f in ours if f.retired_until is not None}
         large = [id_ for id_, f in retired.items() if f.content_is_large]
         unneeded = drop_unneeded_content(connection, list(retired), large)
-        return [(was, unneeded if i == 0 else ()) for i, was in enumerate(by_item)]
+        recorded = {event.entry_id: event for event in events}
+        return [
+            _Recorded(was, recorded, unneeded if i == 0 else ()) for i, was in enumerate(by_item)
+        ]
 
     def _recordable(
         self, connection: Connection, finished: Sequence[Finished], reports: Sequence[NewMessage]
@@ -248,18 +258,17 @@ class DatabaseQueueStore:
 
     def _recorded(
         self,
-        done: tuple[Sequence[bool], Sequence[str]],
+        done: _Recorded,
         finished: Sequence[Finished],
         reports: Sequence[NewMessage],
     ) -> Sequence[bool]:
-        recorded, unneeded = done
-        if unneeded:
-            self._spool.remove(unneeded)
-        if reports and not all(recorded):
-            return recorded
-        events = [f.event for f, was in zip(finished, recorded, strict=True) if was]
+        if done.unneeded:
+            self._spool.remove(done.unneeded)
+        if reports and not all(done.was):
+            return done.was
+        events = [done.events[f.entry_id] for f, was in zip(finished, done.was, strict=True) if was]
         events += [event for report in reports for event in report.events]
-        return self._announce(recorded, events)
+        return self._announce(done.was, events)
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """See QueueStore."""
@@ -286,6 +295,15 @@ class DatabaseQueueStore:
     def move_times(self, now: float, longest_wait: float) -> Deferred[bool]:
         """See QueueStore."""
         return self._database.write(lambda c: move_batch(c, self._node, now, longest_wait))
+
+
+@frozen
+class _Recorded:
+    """What came of one call of ``finish_attempts``; the events as they were recorded, by entry."""
+
+    was: Sequence[bool]
+    events: Mapping[int | None, NewEvent]
+    unneeded: Sequence[str]
 
 
 class ContentGone(Exception):

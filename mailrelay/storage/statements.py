@@ -164,7 +164,7 @@ class GuardedUpdate:
 
 
 def delete_listed(
-    connection: Connection, table: str, column: str, ids: Sequence[int], but: str
+    connection: Connection, table: str, column: str, ids: Sequence[int] | Sequence[str], but: str
 ) -> None:
     """DELETE the rows whose ``column`` is one of ``ids``, unless ``but`` (SQL) holds."""
     if not ids:

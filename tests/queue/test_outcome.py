@@ -27,9 +27,10 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(outcome_of_reply(Reply(250, "")), Delivered(Reply(250, "")))
         relayed = outcome_of_reply(Reply(250, ""), Reach.RELAYED)
         self.assertEqual(relayed, Delivered(Reply(250, ""), Reach.RELAYED))
-        self.assertEqual(outcome_of_reply(Reply(421, "")), Deferral(Reply(421, "")))
-        self.assertEqual(outcome_of_reply(Reply(354, "")), Deferral(Reply(354, "")))
-        self.assertEqual(outcome_of_reply(Reply(550, "")), PermanentFailure(Reply(550, "")))
+        self.assertEqual(outcome_of_reply(Reply(421, "")), Deferral(Reply(421, ""), True))
+        self.assertEqual(outcome_of_reply(Reply(354, "")), Deferral(Reply(354, ""), True))
+        refused = PermanentFailure(Reply(550, ""), is_answer=True)
+        self.assertEqual(outcome_of_reply(Reply(550, "")), refused)
 
 
 class ErrorTests(SynchronousTestCase):

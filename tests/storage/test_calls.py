@@ -1,0 +1,278 @@
+"""Webhook calls and suppression lists, made with the events that ask for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from twisted.trial.unittest import TestCase
+
+from mailrelay.control.queue import EntryFilter
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.policy.suppression import Suppression
+from mailrelay.queue.entry import Entry, Finished
+from mailrelay.smtp.address import Address
+from mailrelay.storage import suppression, tables
+from mailrelay.storage.calls import DatabaseCallStore
+from mailrelay.storage.nodes import register
+from mailrelay.storage.queue import DatabaseQueueStore
+from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.spool import RowSpool
+from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
+from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of
+from tests.storage.values import new_message
+
+URL = "https://app.example.org/out"
+REFUSED: dict[str, object] = {"code": 550, "status": "5.1.1", "reply": "no", "answered": True}
+
+
+class CallContract(Base):
+    """What is promised of calls on every database."""
+
+    def make_engine(self):
+        """See OnSQLite and OnPostgres."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """One node, and an account that is called for everything."""
+        self.database = database_on(self, self.make_engine())
+        with self.database.engine.begin() as connection:
+            node = register(connection, "main")
+            self.add_account(connection, 1, URL)
+            self.add_account(connection, 2, None)
+        spool = RowSpool(self.database, lambda: "0" * 32)
+        self.queue = DatabaseQueueStore(self.database, ids_of(self.database), node, spool)
+        self.records = DatabaseQueueRecords(self.database, lambda: node, lambda names: None)
+        self.calls = DatabaseCallStore(self.database, node)
+        self.told: list[NewEvent] = []
+        self.queue.committed = self.told.extend
+
+    def add_account(self, connection: Any, id_: int, url: str | None, events: str = "[]") -> None:
+        """An account, with a webhook for outgoing messages if there is a ``url``."""
+        connection.execute(
+            insert(tables.account).values(
+                id=id_, name=f"a{id_}", full_name="", login_disabled=False, used_bytes=0
+            )
+        )
+        if url is not None:
+            connection.execute(
+                insert(tables.webhook_endpoint).values(
+                    account_id=id_, kind="outgoing", url=url, authorization="x", events=events
+                )
+            )
+
+    async def entry(self, account_id: int = 1, recipient: str = "r@example.net") -> Entry:
+        """An entry of an account's message, claimed and begun."""
+        new = new_message(
+            self.queue,
+            message={"account_id": account_id, "message_id": "<1@x>", "extra": {"k": "v"}},
+            recipient=Address.parse(recipient),
+            from_id="abc",
+            epoch=self.queue.epoch,
+        )
+        await self.queue.add(new)
+        return new.entries[0]
+
+    async def ended(
+        self, entry: Entry, kind: EventKind, data: dict[str, object] | None = None
+    ) -> bool:
+        """Record an outcome of ``entry``; whether it was recorded."""
+        known = {"recipient": str(entry.recipient), **(data or {})}
+        event = NewEvent(kind, 200.0, entry.message.id, entry.id, entry.message.account_id, known)
+        until = None if kind is EventKind.DELAYED else 1000.0
+        finished = Finished(entry.id, entry.epoch, 300.0, event, until, unbegun=True)
+        [recorded] = await self.queue.finish_attempts([finished], [])
+        return recorded
+
+    async def due(self, now: float = 1000.0) -> list[Call]:
+        """The calls that are due, claimed."""
+        return await self.calls.claim_due(now, 100, [])
+
+    async def payloads(self) -> Sequence[dict[str, Any]]:
+        """What the due calls say."""
+        return [json.loads(call.payload) for call in await self.due()]
+
+    # Calls with their events
+
+    async def test_delivered(self) -> None:
+        """An outcome makes one call, which says what it is of."""
+        entry = await self.entry()
+        self.assertEqual(await self.due(), [])  # accepting is not told
+        await self.ended(entry, EventKind.DELIVERED, {"code": 250, "status": "2.0.0"})
+        [call] = await self.due()
+        said = json.loads(call.payload)
+        self.assertEqual(
+            (call.url, call.authorization, call.account_id, call.entry_id, call.attempts),
+            (URL, "x", 1, entry.id, 0),
+        )
+        self.assertEqual(
+            (said["Event"], said["QueueMsgID"], said["FromID"], said["MessageID"], said["Extra"]),
+            ("delivered", entry.id, "abc", "<1@x>", {"k": "v"}),
+        )
+        self.assertEqual((said["SMTPCode"], said["SMTPEnhancedCode"], said["Error"]), (0, "", ""))
+
+    async def test_failed(self) -> None:
+        """A refusal has its code; what was no answer of the next hop has none."""
+        for data, expected in (
+            (REFUSED, (550, "5.1.1", "no", True)),
+            ({**REFUSED, "answered": False}, (0, "", "no", False)),
+        ):
+            await self.ended(await self.entry(), EventKind.FAILED, data)
+            [said] = await self.payloads()
+            found = [said[k] for k in ("SMTPCode", "SMTPEnhancedCode", "Error", "Suppressing")]
+            self.assertEqual(tuple(found), expected)
+
+    async def test_nobody_to_tell(self) -> None:
+        """No call without an endpoint, an account, or a claim; none for what was not asked for."""
+        with self.database.engine.begin() as connection:
+            self.add_account(connection, 3, URL, '["delivered"]')
+        await self.ended(await self.entry(2), EventKind.DELIVERED)
+        await self.ended(await self.entry(3), EventKind.FAILED, REFUSED)
+        entry = await self.entry()
+        await self.records.drop("cli", [entry.id], 100.0, 1000.0)
+        self.assertEqual([said["Event"] for said in await self.payloads()], ["canceled"])
+        self.assertFalse(await self.ended(entry, EventKind.DELIVERED))
+        self.assertEqual(await self.due(), [])
+
+    # The calls' own life
+
+    async def test_claimed_once(self) -> None:
+        """A claimed call is nobody else's; a released one is due again; nothing is due early."""
+        await self.ended(await self.entry(), EventKind.DELIVERED)
+        self.assertEqual(await self.due(199.0), [])
+        self.assertEqual(await self.calls.next_due_at(), 200.0)
+        [call] = await self.due()
+        self.assertEqual((await self.due(), await self.calls.next_due_at()), ([], None))
+        await self.calls.release_claims([call.id])
+        self.assertEqual(await self.due(), [call])
+
+    async def test_attempts(self) -> None:
+        """An attempt is counted before it is made, and recorded after it."""
+        await self.ended(await self.entry(), EventKind.DELIVERED)
+        [call] = await self.due()
+        self.assertTrue(await self.calls.begin(call, 2000.0))
+        attempt = CallAttempt(1000.0, 0.5, False, 500, "", "oops")
+        self.assertTrue(await self.calls.finish(FinishedCall(call, attempt, 2000.0)))
+        self.assertEqual(await self.due(1999.0), [])
+        [again] = await self.due(2000.0)
+        self.assertEqual((again.id, again.attempts), (call.id, 1))
+        await self.calls.begin(again, 3000.0)
+        done = FinishedCall(again, CallAttempt(2000.0, 0.1, True, 200), None, 9000.0)
+        self.assertTrue(await self.calls.finish(done))
+        self.assertEqual(await self.due(9000.0), [])
+        self.assertFalse(await self.calls.finish(done))
+        tried = [(r.code, r.is_success, r.response) for r in self.rows(tables.call_attempt)]
+        self.assertEqual(tried, [(500, False, "oops"), (200, True, "")])
+        [row] = self.rows(tables.call)
+        self.assertEqual(
+            (row.state, row.is_success, row.attempts, row.keep_until), (2, True, 2, 9000.0)
+        )
+
+    async def test_superseded(self) -> None:
+        """A newer event of the entry retires the older call, unless that is of another entry."""
+        other, entry = await self.entry(), await self.entry()
+        await self.ended(other, EventKind.DELAYED, {"code": 451})
+        await self.ended(entry, EventKind.DELAYED, {"code": 451})
+        [_, call] = await self.due()
+        self.assertTrue(await self.calls.begin(call, 2000.0))
+        claimed = {e.id: e for e in await self.queue.claim_due(300.0, 10, [])}
+        await self.ended(claimed[entry.id], EventKind.DELIVERED)
+        newer = self.rows(tables.call)[-1]
+        # It is in flight: its attempt is recorded, and it stays retired.
+        self.assertTrue(
+            await self.calls.finish(FinishedCall(call, CallAttempt(1.0, 1.0, False), 2000.0))
+        )
+        states = {row.id: (row.state, row.superseded_by) for row in self.rows(tables.call)}
+        self.assertEqual(states[call.id], (2, newer.id))
+        self.assertEqual([s for id_, s in states.items() if id_ != call.id], [(0, None), (0, None)])
+        self.assertFalse(await self.calls.begin(call, 3000.0))
+
+    def rows(self, table: Any) -> Sequence[Any]:
+        """All rows of ``table``."""
+        with self.database.engine.connect() as connection:
+            return connection.execute(select(table).order_by(table.c.id)).all()
+
+    # Suppression
+
+    async def test_suppressing(self) -> None:
+        """The failure that adds an address is marked, the next one is not."""
+        for expected in (True, False):
+            await self.ended(await self.entry(2), EventKind.FAILED, REFUSED)
+            self.assertEqual(bool(self.told[-1].data.get("suppressing")), expected)
+        [one] = self.listed(2)
+        self.assertEqual(
+            (one.base_address, one.original_address, one.added_at, one.manual, one.reason),
+            (
+                "r@example.net",
+                "r@example.net",
+                200.0,
+                False,
+                'delivery failure from queue with smtp code 550, enhanced code "1.1"',
+            ),
+        )
+        self.assertEqual(self.listed(1), [])
+
+    async def test_three_in_a_row(self) -> None:
+        """The third failure in a row suppresses; a delivery, or no answer, does not count so."""
+        soft: dict[str, object] = {"code": 554, "status": "5.6.0", "answered": True}
+        silent = {**soft, "answered": False}
+        sequence = [soft, soft, None, soft, silent, silent, soft]
+        for data in sequence:
+            kind = EventKind.FAILED if data else EventKind.DELIVERED
+            await self.ended(await self.entry(2), kind, data)
+        marks = [bool(e.data.get("suppressing")) for e in self.told if "recipient" in e.data]
+        self.assertEqual(marks, [False] * 6 + [True])
+        [one] = self.listed(2)
+        self.assertEqual(one.reason, "delivery failure from queue and three consecutive failures")
+
+    async def test_not_of_strangers(self) -> None:
+        """Mail of no account suppresses nothing and leaves no trace."""
+        entry = await self.entry(2)
+        event = NewEvent(
+            EventKind.FAILED, 1.0, entry.message.id, entry.id, None, {"recipient": "x", **REFUSED}
+        )
+        with self.database.engine.begin() as connection:
+            self.assertEqual(suppression.after_outcomes(connection, [event]), [event])
+            streaks = select(func.count()).select_from(tables.failure_streak)
+            self.assertEqual(connection.execute(streaks).scalar_one(), 0)
+
+    async def test_list(self) -> None:
+        """Adding twice and removing what is not there say so; spellings are one address."""
+        spelled = Suppression(0, 1, "", "J.Doe+x@example.org", 5.0, True, "asked")
+        with self.database.engine.begin() as connection:
+            self.assertTrue(suppression.add(connection, spelled))
+            self.assertFalse(suppression.add(connection, spelled))
+            self.assertTrue(suppression.present(connection, 1, "jdoe@example.org"))
+            self.assertFalse(suppression.present(connection, 2, "jdoe@example.org"))
+            self.assertEqual(suppression.everybody(connection), [(1, "jdoe@example.org")])
+            self.assertFalse(suppression.remove(connection, 2, "jdoe@example.org"))
+            self.assertTrue(suppression.remove(connection, 1, "jdoe@example.org"))
+            self.assertFalse(suppression.remove(connection, 1, "jdoe@example.org"))
+
+    def listed(self, account_id: int) -> list[Suppression]:
+        """An account's list."""
+        with self.database.engine.connect() as connection:
+            return suppression.listed(connection, account_id)
+
+    async def test_operator_fails(self) -> None:
+        """The history of an entry has what was recorded of it, marks and all."""
+        entry = await self.entry()
+        await self.ended(entry, EventKind.FAILED, REFUSED)
+        [view] = await self.records.find(EntryFilter(ids=[entry.id], retired=True), 0.0)
+        self.assertEqual(view.outcome, "failed")
+        events = await self.records.events(entry.message.id)
+        self.assertTrue(events[-1].data["suppressing"])
+
+
+class SQLiteTests(CallContract, OnSQLite, TestCase):
+    """On SQLite."""
+
+    make_engine = OnSQLite.make_engine
+
+
+class PostgresTests(CallContract, OnPostgres, TestCase):
+    """On PostgreSQL."""
+
+    make_engine = OnPostgres.make_engine
