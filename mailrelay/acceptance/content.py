@@ -7,7 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from mailrelay.message.header import MAX_HEADER_BYTES
+from mailrelay.message.header import MAX_HEADER_BYTES, header_end
 from mailrelay.queue.entry import LARGE_BYTES
 
 BLOCK_BYTES = 256 * 1024
@@ -46,7 +46,8 @@ class IncomingContent:
         self._writer: SpoolWriter | None = None
         self._in_flight = 0
         self._failure: BaseException | None = None
-        self.head = b""
+        self.head = b""  # the header section; the whole of a small body
+        self._header_has_ended = False
         self.size_bytes = 0
         self.is_ascii = True
 
@@ -72,10 +73,18 @@ class IncomingContent:
             return
         if self._writer is None:
             self._writer = self._open_spool()
-        if len(self.head) < MAX_HEADER_BYTES:
-            self.head += block[: MAX_HEADER_BYTES + 4 - len(self.head)]
+        self._keep_head(block)
         self._in_flight += len(block)
         self._writer.append(block).addBoth(self._written, len(block))
+
+    def _keep_head(self, block: bytes) -> None:
+        """Keep the header section alone, once its end has come: sessions are many."""
+        if self._header_has_ended:
+            return
+        self.head += block[: MAX_HEADER_BYTES + 4 - len(self.head)]
+        end = header_end(self.head)
+        if end < len(self.head):
+            self.head, self._header_has_ended = self.head[:end], True
 
     def _written(self, result: object, size: int) -> None:
         error = getattr(result, "value", None)
