@@ -26,7 +26,9 @@ PATIENCE = 60.0
 """Seconds after which something that must happen has not: a liveness bound."""
 
 
-def configuration(data_dir: Path, relay_port: int, more: str = "", *, free: int = 1) -> str:
+def configuration(
+    data_dir: Path, relay_port: int, more: str = "", *, free: int = 1, connections: int = 1000
+) -> str:
     """A server that relays everything to ``relay_port`` and tries again soon."""
     return f"""
 hostname = "mx.example.org"
@@ -47,7 +49,7 @@ first_retry_after = 0.5
 longest_retry_after = 2.0
 {more}
 [limits]
-connections_per_address = 1000
+connections_per_address = {connections}
 [log]
 mail_log = ""
 """
