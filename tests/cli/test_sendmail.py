@@ -14,25 +14,27 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailrelay.cli import sendmail
+from mailrelay.cli import submission
 from mailrelay.cli.main import main
 from mailrelay.cli.sendmail import (
+    Call,
+    completed,
+    parse_call,
+    read_message,
+    recipients_in,
+    split_message,
+)
+from mailrelay.cli.submission import (
     EX_CONFIG,
     EX_DATAERR,
     EX_NOPERM,
     EX_NOUSER,
     EX_TEMPFAIL,
     EX_USAGE,
-    Call,
     CannotSend,
     Submission,
-    completed,
     find_file,
-    parse_call,
-    read_message,
     read_submission,
-    recipients_in,
-    split_message,
 )
 from mailrelay.testing.loopback import PASSWORD, USER
 from tests.cli.operated import Operated
@@ -216,7 +218,7 @@ class FileTests(SynchronousTestCase):
     def test_which_file(self) -> None:
         """The user's comes before the system's; without either the message names both."""
         system = self.home / "system.toml"
-        self.patch(sendmail, "SYSTEM_FILE", system)
+        self.patch(submission, "SYSTEM_FILE", system)
         with self.assertRaises(CannotSend) as caught:
             find_file(self.home)
         self.assertIn(str(system), str(caught.exception))
