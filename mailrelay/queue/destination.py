@@ -51,6 +51,7 @@ class Backlog:
     suspended_until: float = 0.0  # monotonic seconds
     last_reply: Reply | None = None
     failures: int = 0
+    failed_at: float = 0.0  # monotonic seconds
     _by_account: dict[int | None, deque[Entry]] = field(factory=dict)
     _turns: deque[int | None] = field(factory=deque)
     size: int = 0
@@ -106,6 +107,7 @@ class Backlog:
     def host_failed(self, rules: BackOff, now: float, reply: Reply) -> bool:
         """Count a host failure at monotonic ``now``; True when this suspends the destination."""
         self.failures += 1
+        self.failed_at = now
         self.last_reply = reply
         beyond = self.failures - rules.failures
         if beyond < 0 or now < self.suspended_until:
@@ -113,6 +115,16 @@ class Backlog:
         delay = min(rules.first_after * 2 ** min(beyond, 10), rules.longest_after)
         self.suspended_until = now + delay
         return True
+
+    def is_over(self, rules: BackOff, now: float) -> bool:
+        """Nothing waits or is under attempt, and what failed is so long ago that it says nothing.
+
+        Until then the next that comes finds a host that is known to fail.
+        """
+        if self.size or self.active:
+            return False
+        last = max(self.failed_at, self.suspended_until)
+        return not self.failures or now > last + rules.longest_after
 
     def host_answered(self) -> None:
         """The host is well: forget its failures."""

@@ -196,15 +196,17 @@ class Scheduler(Service):
 
     def _forget(self, backlog: Backlog, count: int) -> None:
         self._in_memory -= count
-        idle = not backlog.size and not backlog.active
-        if idle and not backlog.failures:
-            self._backlogs.pop(backlog.destination.key, None)
+        self._drop_if_over(backlog)
         window_free = self._in_memory <= self._settings.window // 2
         lane_free = backlog.size <= self._settings.window_per_lane // 2
         if (self._window_was_full and window_free) or (
             lane_free and backlog.destination.key in self._full_destinations
         ):
             self._fill()
+
+    def _drop_if_over(self, backlog: Backlog) -> None:
+        if backlog.is_over(self._settings.back_off, self._o.clock.seconds()):
+            self._backlogs.pop(backlog.destination.key, None)
 
     def _fill(self) -> None:
         if self._filling:
@@ -244,6 +246,7 @@ class Scheduler(Service):
                 break
         for backlog in list(self._backlogs.values()):
             self._pump(backlog)
+            self._drop_if_over(backlog)
         due_at = await self._o.store.next_due_at()
         if due_at is not None and self.running:
             delay = due_at - self._o.now()

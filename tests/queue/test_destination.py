@@ -138,3 +138,29 @@ class LaneTests(SynchronousTestCase):
         self.assertEqual(one.lane(7), destination().lane(7))
         self.assertEqual(len({one.lane(None), one.lane(1), destination("x").lane(1)}), 3)
         self.assertTrue(0 <= one.lane(1) < 1 << 32)
+
+
+class EndTests(SynchronousTestCase):
+    """When a destination is forgotten."""
+
+    def test_over(self) -> None:
+        """At once when its host is well; when it failed, long after, and only when it is idle."""
+        rules = BackOff(failures=1, first_after=60.0, longest_after=600.0)
+        backlog = Backlog(destination())
+        self.assertTrue(backlog.is_over(rules, 0.0))
+        backlog.host_failed(rules, 100.0, DOWN)
+        self.assertFalse(backlog.is_over(rules, 100.0 + 60.0 + 600.0))
+        self.assertTrue(backlog.is_over(rules, 100.0 + 60.0 + 601.0))
+        backlog.push(entry())
+        self.assertFalse(backlog.is_over(rules, 1e6))
+        backlog.pop_all()
+        backlog.active = 1
+        self.assertFalse(backlog.is_over(rules, 1e6))
+
+    def test_failures_that_suspend_nothing(self) -> None:
+        """One failure is remembered as long, though it suspended nothing."""
+        rules = BackOff(failures=3, longest_after=600.0)
+        backlog = Backlog(destination())
+        backlog.host_failed(rules, 100.0, DOWN)
+        self.assertFalse(backlog.is_over(rules, 700.0))
+        self.assertTrue(backlog.is_over(rules, 701.0))

@@ -422,3 +422,18 @@ class SchedulerTests(SynchronousTestCase):
         due = self.successResultOf(self.store.next_due_at())
         assert before is not None
         self.assertEqual(due, before + 3600.0)
+
+    def test_dead_destinations_are_forgotten(self) -> None:
+        """A domain that never answered takes no memory once nothing waits for it."""
+        profile = RetryProfile(most_attempts=1)
+        self.scheduler.reconfigure(evolve(self.settings, profile=profile))
+        self.transport.outcome, self.transport.host_failed = (lambda entry: LATER), True
+        self.start()
+        for n in range(5):
+            self.message(1, [f"a@dead{n}.test"])
+        self.assertGreaterEqual(len(self.scheduler.backlogs()), 5)
+        self.clock.pump([100.0] * 10)
+        self.assertGreaterEqual(len(self.scheduler.backlogs()), 5)
+        self.transport.host_failed = False
+        self.clock.pump([100.0] * 40)
+        self.assertEqual(list(self.scheduler.backlogs()), [])
