@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email.errors import HeaderParseError
-from email.header import decode_header
 from email.utils import getaddresses
 
 from attrs import field, frozen
 
+from mailrelay.message.words import decoded_words as decoded_words
 from mailrelay.smtp.address import Address, MalformedAddress
 
 MAX_HEADER_BYTES = 256 * 1024
@@ -96,20 +95,6 @@ def parse_header(content: bytes) -> Header:
 def unfolded(body: bytes) -> str:
     """A field's body on one line; bytes beyond UTF-8 are replaced."""
     return body.replace(b"\r\n", b"").decode("utf-8", "replace").strip()
-
-
-def decoded_words(text: str) -> str:
-    """``text`` with its RFC 2047 words decoded, as far as they can be."""
-    if "=?" not in text:
-        return text
-    try:
-        parts = decode_header(text)
-        return "".join(
-            part if isinstance(part, str) else part.decode(charset or "latin-1", "replace")
-            for part, charset in parts
-        )
-    except (HeaderParseError, LookupError, ValueError):
-        return text
 
 
 def addresses_in(text: str) -> list[Address]:

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.control.mailbox import Imported, MessageFilter, OverQuota
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming, MailboxMessage
-from mailrelay.message.header import decoded_words, parse_header
+from mailrelay.message.header import parse_header
+from mailrelay.message.words import decoded_words
 from mailrelay.queue.entry import Content, Message
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import printable

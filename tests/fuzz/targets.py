@@ -18,10 +18,10 @@ from mailrelay.message.dsn import Action, RecipientReport, Report, compose_dsn
 from mailrelay.message.header import (
     HeaderTooLarge,
     addresses_in,
-    decoded_words,
     header_end,
     parse_header,
 )
+from mailrelay.message.words import decoded_words
 from mailrelay.smtp.address import Address, MalformedAddress, parse_path
 from mailrelay.smtp.command import BadCommand, parse_command
 from mailrelay.smtp.extensions import Extensions

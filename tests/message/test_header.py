@@ -11,7 +11,6 @@ from mailrelay.message.header import (
     MAX_HEADER_LINES,
     HeaderTooLarge,
     addresses_in,
-    decoded_words,
     header_end,
     parse_header,
     unfolded,
@@ -120,35 +119,8 @@ class AutomaticTests(SynchronousTestCase):
                 self.assertEqual(parse_header(field + b"\r\n\r\n").is_automatic, automatic)
 
 
-class WordsTests(SynchronousTestCase):
-    """decoded_words and addresses_in."""
-
-    def test_decoded(self) -> None:
-        """RFC 2047 words are decoded as far as they can be."""
-        for text, decoded in {
-            "plain": "plain",
-            "=?utf-8?q?gr=C3=BC=C3=9Fe?=": "grüße",
-            "=?utf-8?b?w7w=?= and =?iso-8859-1?q?=FC?=": "ü and ü",
-            "=?nonsense?q?x?=": "=?nonsense?q?x?=",
-            "=?utf-8?q?=FF?=": "\ufffd",
-            "=?utf-8?b?!!!?=": None,
-            "=?broken": "=?broken",
-            "=?utf-8?b?A?=": None,
-        }.items():
-            with self.subTest(text):
-                result = decoded_words(text)
-                if decoded is not None:
-                    self.assertEqual(result, decoded)
-
-    @given(st.text(alphabet="=?utf-8qbQB_ ABC\x00é", max_size=60))
-    def test_any_text(self, text: str) -> None:
-        """No text makes it raise."""
-        self.assertIsInstance(decoded_words(text), str)
-
-    def test_hostile_words(self) -> None:
-        """Long broken words come to an end (threat 27)."""
-        for piece in ("=?", "=?utf-8?q?", "=?utf-8?b?=", "?=", "=?a?b?c?= "):
-            decoded_words(piece * (20_000 // len(piece)))
+class AddressesTests(SynchronousTestCase):
+    """addresses_in."""
 
     def test_addresses(self) -> None:
         """The addresses are found among names and comments; what is none is left out."""
