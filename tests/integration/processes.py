@@ -52,6 +52,7 @@ longest_retry_after = 2.0
 connections_per_address = {connections}
 [log]
 mail_log = ""
+levels = {{ log_legacy = "info" }}
 """
 
 
