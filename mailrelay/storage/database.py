@@ -209,14 +209,23 @@ def migrate(engine: Engine, to: str = "head") -> None:
             with Operations.context(context):
                 context.run_migrations()
     except (OSError, StoreUnavailable) as error:
-        raise UnusableDatabase(f"the database cannot be opened: {error}") from error
+        raise UnusableDatabase(_cannot_open(engine, error)) from error
     except Exception as error:
         if is_store_trouble(error):
-            reason = str(error).split("\n")[0]
-            raise UnusableDatabase(f"the database cannot be opened: {reason}") from error
+            raise UnusableDatabase(_cannot_open(engine, error)) from error
         raise
     if engine.dialect.name == "sqlite":
         _sync_directory(Path(engine.url.database or "."))
+
+
+def _cannot_open(engine: Engine, error: Exception) -> str:
+    """What is wrong and where to look; no password."""
+    reason = str(error).split("\n")[0]
+    if engine.dialect.name == "sqlite":
+        remedy = "its folder must be there, with room, and it and its files the server's user's"
+        return f"the database {engine.url.database} cannot be opened: {reason}: {remedy}"
+    place = engine.url.render_as_string()
+    return f"the database {place} cannot be opened: {reason}: does it run, is [storage] url right?"
 
 
 def _sync_directory(path: Path) -> None:
