@@ -190,14 +190,16 @@ class UnusableTests(SynchronousTestCase):
     def test_no_such_folder(self) -> None:
         """A path that cannot be is refused."""
         engine = open_engine("sqlite:////nonexistent/folder/mailrelay.db", Path())
-        with self.assertRaises(UnusableDatabase):
+        with self.assertRaises(UnusableDatabase) as caught:
             migrate(engine)
+        self.assertIn("/nonexistent/folder/mailrelay.db", str(caught.exception))
 
     def test_no_server(self) -> None:
         """A PostgreSQL that does not answer is refused."""
-        engine = open_engine("postgresql://nobody@/none?host=/nonexistent", Path())
-        with self.assertRaises(UnusableDatabase):
+        engine = open_engine("postgresql://nobody:secret@/none?host=/nonexistent", Path())
+        with self.assertRaises(UnusableDatabase) as caught:
             migrate(engine)
+        self.assertNotIn("secret", str(caught.exception))
 
     def test_other_kinds(self) -> None:
         """Another kind of database is refused with those that are not."""
