@@ -23,17 +23,17 @@ from twisted.logger import Logger
 
 from mailrelay.queue.clock_steps import ClockSteps
 from mailrelay.queue.destination import Backlog, BackOff, Destination
-from mailrelay.queue.entry import Begun, Entry, NewMessage
+from mailrelay.queue.entry import Begun, Entry
 from mailrelay.queue.outcome import Deferral, outcome_of_error
-from mailrelay.queue.report import Reporter, admitted
+from mailrelay.queue.recorder import STORE_RETRY_AFTER, Recorder
+from mailrelay.queue.report import Reporter
 from mailrelay.queue.schedule import RetryProfile, longest_wait, next_attempt_at
-from mailrelay.queue.settle import Rules, Settlement, settle
+from mailrelay.queue.settle import Rules
 from mailrelay.queue.store import QueueStore, StoreUnavailable
-from mailrelay.queue.transport import Attempt, Job, Result, Transport, without_lost
+from mailrelay.queue.transport import Attempt, Job, Result, Transport
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 
 LONGEST_SLEEP = 300.0
-STORE_RETRY_AFTER = 2.0
 
 
 @frozen
@@ -90,6 +90,19 @@ class Scheduler(Service):
             lambda: longest_wait(self._settings.profile),
             self._age,
             self.wake,
+        )
+        self._recorder = Recorder(
+            clock=outside.clock,
+            now=outside.now,
+            random=outside.random,
+            store=outside.store,
+            reporter=outside.reporter,
+            steps=self._steps,
+            rules=lambda: self._rules,
+            is_running=lambda: bool(self.running),
+            admit=self.admit,
+            enqueue=self.enqueue,
+            wake_after=self._wake_after,
         )
 
     # Lifecycle
@@ -298,7 +311,7 @@ class Scheduler(Service):
             now = self._o.now()
             job = Job(backlog.destination, group[0].message, group)
             result = Result([deferral] * len(group), Attempt(now, now))
-            self._start(backlog, self._finish(job, result, unbegun=True), len(group))
+            self._start(backlog, self._recorder.finish(job, result, unbegun=True), len(group))
 
     def _start(self, backlog: Backlog, work: Coroutine[Any, Any, None], count: int) -> None:
         backlog.active += 1
@@ -338,7 +351,7 @@ class Scheduler(Service):
         else:
             backlog.host_answered()
         self._o.attempted(job, result)
-        await self._finish(job, result, unbegun=unbegun, stepped=stepped)
+        await self._recorder.finish(job, result, unbegun=unbegun, stepped=stepped)
 
     async def _begin(self, group: Sequence[Entry]) -> Sequence[Entry]:
         """Record the attempts; the entries that may be made."""
@@ -349,7 +362,7 @@ class Scheduler(Service):
             allowed = await self._o.store.begin_attempts(begun)
         except StoreUnavailable:
             # Nothing was attempted.  The claims are still ours: wait with them.
-            await self._pause(STORE_RETRY_AFTER)
+            await self._recorder.pause()
             if self.running:
                 for entry in group:
                     self._push(entry)
@@ -364,57 +377,7 @@ class Scheduler(Service):
         # A last attempt that a crash interrupts is made once more, as late as any.
         return due if due is not None else now + profile.longest_after
 
-    async def _finish(
-        self, job: Job, result: Result, *, unbegun: bool = False, stepped: float | None = None
-    ) -> None:
-        """Record what came of ``job``; its entries' ages are of when ``stepped`` was the sum."""
-        jitter = self._o.random.random()
-        before = self._steps.total if stepped is None else stepped
-        while job.entries:
-            try:
-                await self._steps.noticed()
-                aged, now = job.aged(self._steps.total - before), self._o.now()
-                settlement = settle(aged, result, self._rules, now, jitter, unbegun=unbegun)
-                unrecorded = await self._record(job, settlement)
-            except StoreUnavailable:
-                self._log.warn("an outcome cannot be recorded; trying again")
-                await self._pause(STORE_RETRY_AFTER)
-                if not self.running:
-                    return
-            else:
-                if settlement.next_attempt_at is not None:
-                    self._wake_after(settlement.next_attempt_at - self._o.now())
-                job, result = without_lost(job, result, unrecorded)
-
-    async def _record(self, job: Job, settlement: Settlement) -> Sequence[bool]:
-        """Record ``settlement``; which entries are to be settled again."""
-        made = await self._reports(job, settlement) if settlement.reports else ()
-        reports = [admitted(report, self.admit) for report in made]
-        recorded = await self._o.store.finish_attempts(settlement.finished, reports)
-        if reports and not all(recorded):
-            return recorded  # no DSN tells of what was lost
-        for report in reports:
-            self.enqueue(report.entries)
-        return [False] * len(recorded)
-
-    async def _reports(self, job: Job, settlement: Settlement) -> Sequence[NewMessage]:
-        """The DSNs; without them rather than without the outcome, when one cannot be made."""
-        try:
-            return await self._o.reporter.reports(
-                job.message, settlement.reports, settlement.next_attempt_at
-            )
-        except StoreUnavailable:
-            raise
-        except Exception:
-            self._log.failure("no DSN could be made for message {id}", id=job.message.id)
-            return []
-
     # Time
-
-    def _pause(self, seconds: float) -> Deferred[None]:
-        waited: Deferred[None] = Deferred()
-        self._o.clock.callLater(seconds, waited.callback, None)
-        return waited
 
     def _wake_after(self, delay: float) -> None:
         """Wake at the latest ``delay`` seconds from now."""

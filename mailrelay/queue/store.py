@@ -18,8 +18,9 @@ class QueueStore(Protocol):
     """Durable record of every entry we answered for and have not retired.
 
     Invariant: once a Deferred fires, its change survives a crash.  Every method may fail
-    with StoreUnavailable (retry later); none raises a driver's own exception.  All times
-    are seconds since the epoch (UTC).  A claim is this node's alone while its epoch is current.
+    with StoreUnavailable (retry later).  Data that cannot be stored fails its own call alone,
+    whatever the exception, and nothing of that call is changed.  All times are seconds since
+    the epoch (UTC).  A claim is this node's alone while its epoch is current.
     """
 
     def new_id(self) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,7 +13,6 @@ from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.queue import settle
 from mailrelay.queue.entry import Begun
 from mailrelay.queue.report import Reporter
-from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import nodes, queue, stores
 from mailrelay.testing.simulated.node import CRASHES, SimulatedServer
 from mailrelay.testing.simulation import CRASHES_PER_SEED, MAILS, simulate
@@ -107,9 +105,8 @@ class PlantedBugTests(SynchronousTestCase):
         """A failure is told of in one DSN."""
 
         def plant(server: Any) -> None:
-            outside = server.scheduler._o
-            twice = TellTwice(*attrs.astuple(outside.reporter, recurse=False))
-            server.scheduler._o = evolve(outside, reporter=twice)
+            recorder = server.scheduler._recorder
+            recorder.reporter = TellTwice(*attrs.astuple(recorder.reporter, recurse=False))
 
         self._find(plant, "DSNs tell that")
 
@@ -117,15 +114,7 @@ class PlantedBugTests(SynchronousTestCase):
         """An outcome that cannot be recorded is not forgotten."""
 
         def plant(server: Any) -> None:
-            record = server.scheduler._record
-
-            async def record_or_not(job: Any, settlement: Any) -> Sequence[bool]:
-                try:
-                    return await record(job, settlement)  # type: ignore[no-any-return]
-                except StoreUnavailable:
-                    return [False] * len(job.entries)
-
-            server.scheduler._record = record_or_not
+            server.scheduler._recorder.is_running = lambda: False
 
         self._find(plant, "nobody moves it", "delivered twice without need", "after the last")
 
