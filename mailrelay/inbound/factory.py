@@ -35,5 +35,6 @@ def smtp_factory(context: Context) -> IProtocolFactory:
         assert context.certificate is not None, "config/load.py checks this"
         factory = TLSFactory(context.certificate, factory)
     if context.listener.proxy_protocol:
-        factory = ProxyFactory(factory, context.clock, context.listener.limits.idle_after)
+        header_after = context.listener.limits.idle_after
+        factory = ProxyFactory(factory, context.clock, header_after, context.sessions)
     return factory

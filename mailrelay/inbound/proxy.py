@@ -18,6 +18,8 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from mailrelay.inbound.context import LiveSession
+
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _MAX_V1_BYTES = 107
 _MAX_V2_BYTES = 16 + 2048
@@ -98,13 +100,22 @@ def _version_2(data: bytes) -> ProxyHeader | None:
 
 
 class ProxyFactory(WrappingFactory):
-    """Reads the header, then lets the wrapped factory's protocol see the client itself."""
+    """Reads the header, then lets the wrapped factory's protocol see the client itself.
+
+    ``sessions`` has a connection until its header is there: a stop ends it, too.
+    """
 
     noisy = False
 
-    def __init__(self, wrapped: IProtocolFactory, clock: IReactorTime, header_after: float) -> None:
+    def __init__(
+        self,
+        wrapped: IProtocolFactory,
+        clock: IReactorTime,
+        header_after: float,
+        sessions: set[LiveSession],
+    ) -> None:
         super().__init__(wrapped)
-        self.clock, self.header_after = clock, header_after
+        self.clock, self.header_after, self.sessions = clock, header_after, sessions
 
     @override
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -130,6 +141,7 @@ class _ProxyProtocol(ProtocolWrapper):
     def makeConnection(self, transport: Any) -> None:
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
+        self.factory.sessions.add(self)
         self._deadline = self.factory.clock.callLater(
             self.factory.header_after, transport.abortConnection
         )
@@ -150,9 +162,18 @@ class _ProxyProtocol(ProtocolWrapper):
         rest, self._buffer = self._buffer[header.size_bytes :], None
         self._source = header.source
         self._deadline.cancel()
+        self.factory.sessions.discard(self)
         self.wrappedProtocol.makeConnection(self)
         if rest:
             self.wrappedProtocol.dataReceived(rest)
+
+    def leave(self) -> None:
+        """See LiveSession."""
+        self.transport.abortConnection()
+
+    def abort(self) -> None:
+        """See LiveSession."""
+        self.transport.abortConnection()
 
     @override
     def getPeer(self) -> Any:
@@ -164,6 +185,7 @@ class _ProxyProtocol(ProtocolWrapper):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.unregisterProtocol(self)
+        self.factory.sessions.discard(self)
         if self._deadline.active():
             self._deadline.cancel()
         if self._buffer is None:

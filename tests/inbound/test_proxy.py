@@ -109,7 +109,7 @@ class WrapperTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A connection of the proxy."""
         self.clock, self.inner = Clock(), Inner()
-        factory = ProxyFactory(Factory.forProtocol(lambda: self.inner), self.clock, 10.0)
+        factory = ProxyFactory(Factory.forProtocol(lambda: self.inner), self.clock, 10.0, set())
         self.protocol = factory.buildProtocol(None)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", "10.0.0.1", 1))
         self.protocol.makeConnection(self.transport)
@@ -154,4 +154,4 @@ class WrapperTests(SynchronousTestCase):
         """Where the wrapped factory refuses, so does this one."""
         refusing = Factory()
         refusing.buildProtocol = lambda addr: None  # type: ignore[method-assign]
-        self.assertIsNone(ProxyFactory(refusing, self.clock, 1.0).buildProtocol(None))
+        self.assertIsNone(ProxyFactory(refusing, self.clock, 1.0, set()).buildProtocol(None))
