@@ -75,6 +75,7 @@ setup(
         "idna",
         "klein",
         "msgspec",
+        "multipart>=2",
         "prometheus_client",
         "pyOpenSSL",
         "rich",

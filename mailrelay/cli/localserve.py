@@ -25,6 +25,7 @@ from mailrelay.config.settings import (
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.net.certificates import make_self_signed
 from mailrelay.policy.limits import Limits
+from mailrelay.web.settings import HTTPSettings
 
 ADDRESS = "mailrelay@localhost"
 PASSWORD = "mailrelay"
@@ -68,6 +69,7 @@ def local_settings(
         storage=StorageSection(min_free_bytes=16 * 1024 * 1024),
         queue=QueueSection(first_retry_after=retry_after),
         limits=Limits(connections_per_address=10_000),
+        http=HTTPSettings(connections_per_address=2000, requests_per_minute=0, requests_per_hour=0),
         log=LogSection(mail_log="-"),
         allow_root=True,
         localserve=True,

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve
 from twisted.internet.endpoints import serverFromString
 
 from mailrelay.config.convert import normal_route_domain
@@ -26,6 +26,7 @@ from mailrelay.config.settings import (
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
 from mailrelay.smtp.address import MalformedAddress, normal_domain
+from mailrelay.web.settings import HTTPSettings
 
 ENVIRONMENT_PREFIX = "MAILRELAY_"
 NOT_SETTINGS = frozenset({"CONFIG", "PASSWORD", "TEST"})
@@ -86,6 +87,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "limits",
         "queue",
         "login",
+        "http",
         "dns",
         "smtp_out",
         "log",
@@ -179,6 +181,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     if bool(settings.tls.certificate) != bool(settings.tls.private_key):
         reader.problem("tls", "certificate and private_key go together")
     _check_queue(settings.queue, reader)
+    _check_http(settings.http, reader)
     _check_ports(settings, reader)
     for i, route in enumerate(settings.route):
         _check_route(route, reader, f"route[{i + 1}]")
@@ -195,6 +198,14 @@ def _check_queue(queue: QueueSection, reader: Reader) -> None:
     for name in ("concurrency_per_destination", "recipients_per_attempt", "window"):
         if getattr(queue, name) < 1:
             reader.problem(f"queue.{name}", "must be at least 1")
+
+
+def _check_http(http: HTTPSettings, reader: Reader) -> None:
+    for name, value in asdict(http).items():
+        if name not in ("requests_per_minute", "requests_per_hour") and value <= 0:
+            reader.problem(f"http.{name}", "must be more than 0")
+        elif value < 0:
+            reader.problem(f"http.{name}", "must not be negative; 0 is no limit")
 
 
 def _check_ports(settings: Settings, reader: Reader) -> None:

@@ -11,6 +11,7 @@ from mailrelay.directory.login import LoginSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits, ListenerLimits
+from mailrelay.web.settings import HTTPSettings
 
 
 def _doc(text: str) -> dict[str, str]:
@@ -37,6 +38,12 @@ class ListenerSection:
     )
     monitoring: bool = field(
         default=False, metadata=_doc("answer /metrics and /healthz here; not on a public address")
+    )
+    forwarded: bool = field(
+        default=False,
+        metadata=_doc(
+            "behind an HTTP proxy of yours: the last X-Forwarded-For entry is the client's address"
+        ),
     )
     limits: ListenerLimits = field(
         factory=ListenerLimits, metadata=_doc("what differs from [limits] on this listener")
@@ -184,6 +191,7 @@ class Settings:
     limits: Limits = field(factory=Limits, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
+    http: HTTPSettings = field(factory=HTTPSettings, metadata=_doc(""))
     dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))
     smtp_out: SMTPOutSection = field(factory=SMTPOutSection, metadata=_doc(""))
     log: LogSection = field(factory=LogSection, metadata=_doc(""))

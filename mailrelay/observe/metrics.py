@@ -44,6 +44,13 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._events = Counter("mailrelay_events", "Events, by kind", ["kind"], registry=registry)
         self._by_kind: dict[str, Counter] = {}
+        self._requests = Counter(
+            "mailrelay_http_requests",
+            "HTTP requests, by route and status",
+            ["route", "status"],
+            registry=registry,
+        )
+        self._by_route: dict[tuple[str, int], Counter] = {}
         self.accept_seconds = self._buckets(
             "mailrelay_accept_seconds", "From the start of content to its acceptance", _SECONDS
         )
@@ -81,6 +88,14 @@ class Metrics:
             if counter is None:
                 counter = self._by_kind[kind] = self._events.labels(kind)
             counter.inc()
+
+    def answered(self, route: str, status: int) -> None:
+        """An HTTP request ended; ``route`` is empty when there is none for its path."""
+        counter = self._by_route.get((route, status))
+        if counter is None:
+            counter = self._requests.labels(route or "none", str(status))
+            self._by_route[(route, status)] = counter
+        counter.inc()
 
     def committed(self, size: int, seconds: float) -> None:
         """A commit ended."""

@@ -55,7 +55,9 @@ from mailrelay.storage.directory import load
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, open_stores
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
-from mailrelay.web.monitor import Health, Monitor, monitor_site
+from mailrelay.web.monitor import INDEX, Health, Monitor
+from mailrelay.web.request import Route as WebRoute
+from mailrelay.web.site import HTTPContext, Site
 
 _log = Logger()
 
@@ -64,7 +66,7 @@ STARTUP_ERRORS = (UnusableDatabase, UnusableCertificate, CannotListen, CannotDro
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("run_as", "allow_root", "login", "dns", "smtp_out"),
+    *("run_as", "allow_root", "login", "http", "dns", "smtp_out"),
 )
 """Settings of which a running server keeps what it was started with."""
 
@@ -185,6 +187,9 @@ class Server(MultiService):
             lambda: self.directory, s.workers, settings.login, s.clock.seconds, stores.secret
         )
         self._connections = ConnectionCount()
+        self._http = HTTPContext(
+            s.clock, s.now, settings.http, self._sessions, self.metrics.answered
+        )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
             stores.database,
@@ -248,13 +253,25 @@ class Server(MultiService):
 
     def _factory(self, section: ListenerSection) -> IProtocolFactory:
         if section.role in HTTP_ROLES:
-            monitor = Monitor(self.health, self._scrape, is_open=section.monitoring)
-            site: Any = monitor_site(monitor, self._s.reactor)
-            if section.role == "https":
-                assert self._certificate is not None
-                return TLSFactory(self._certificate, site)
-            return site  # type: ignore[no-any-return]
+            return self._site(section)
         return smtp_factory(self._context(section))
+
+    def _site(self, section: ListenerSection) -> IProtocolFactory:
+        is_secure = section.role == "https"
+        site: Any = Site(
+            self._http,
+            self._web_routes(section),
+            is_secure=is_secure,
+            behind_proxy=section.forwarded,
+        )
+        if not is_secure:
+            return site  # type: ignore[no-any-return]
+        assert self._certificate is not None
+        return TLSFactory(self._certificate, site)
+
+    def _web_routes(self, section: ListenerSection) -> Sequence[WebRoute]:
+        monitor = Monitor(self.health, self._scrape)
+        return [INDEX, *(monitor.routes() if section.monitoring else ())]
 
     def _context(self, section: ListenerSection) -> Context:
         s = self._s
@@ -311,6 +328,7 @@ class Server(MultiService):
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
         gauge("mailrelay_connections_in", "Open SMTP sessions", lambda: self._connections.total)
+        gauge("mailrelay_http_connections", "Open HTTP connections", self._http_connections)
         gauge("mailrelay_connections_out", "SMTP connections to next hops", self._connections_out)
         gauge("mailrelay_queue_in_memory", "Entries in memory", lambda: self.scheduler.in_memory)
         gauge("mailrelay_store_short", "1 when mail is refused for lack of room", self._is_short)
@@ -321,6 +339,9 @@ class Server(MultiService):
 
     def _connections_out(self) -> float:
         return self._pool.open_connections
+
+    def _http_connections(self) -> float:
+        return self._http.connections.total
 
     def _is_short(self) -> float:
         return float(self._space.is_short)

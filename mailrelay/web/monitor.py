@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import frozen
-from klein import Klein
-from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource
-from twisted.web.server import Site
 
-HEADERS = {
-    b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"X-Content-Type-Options": b"nosniff",
-    b"Referrer-Policy": b"no-referrer",
-    b"Cache-Control": b"no-store",
-}
+from mailrelay.web.request import Request, Response, Route
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @frozen
@@ -33,53 +25,27 @@ class Monitor:
 
     health: Callable[[], Health]
     metrics: Callable[[], Awaitable[bytes]]
-    is_open: bool = True  # whether this listener may tell: figures are not for everybody
-    app = Klein()
 
-    @app.route("/healthz")
-    def healthz(self, request: IRequest) -> bytes:
+    async def healthz(self, request: Request) -> Response:
         """200 when mail can be accepted now, else 503."""
-        if not self.is_open:
-            return _not_here(request)
         state = self.health()
-        return _answer(request, 200 if state.well else 503, f"{state.text}\n")
+        return Response.text(200 if state.well else 503, f"{state.text}\n")
 
-    @app.route("/metrics")
-    async def scrape(self, request: IRequest) -> bytes:
+    async def scrape(self, request: Request) -> Response:
         """What Prometheus reads."""
-        if not self.is_open:
-            return _not_here(request)
-        text = await self.metrics()
-        _answer(request, 200, "")
-        request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
-        return text
+        return Response(200, await self.metrics(), content_type=METRICS_TYPE)
 
-    @app.route("/")
-    def index(self, request: IRequest) -> bytes:
-        """What there is."""
-        return _answer(request, 200, "mailrelay\n")
-
-    def resource(self) -> IResource:
-        """The pages as a resource."""
-        resource: IResource = self.app.resource()
-        return resource
+    def routes(self) -> Sequence[Route]:
+        """For a listener that may tell: figures are not for everybody."""
+        return [
+            Route(("GET", "HEAD"), "/healthz", self.healthz),
+            Route(("GET", "HEAD"), "/metrics", self.scrape),
+        ]
 
 
-def _not_here(request: IRequest) -> bytes:
-    return _answer(request, 404, "not here\n")
+async def index(request: Request) -> Response:
+    """What there is."""
+    return Response.text(200, "mailrelay\n")
 
 
-def _answer(request: Any, code: int, text: str) -> bytes:
-    request.setResponseCode(code)
-    for name, value in HEADERS.items():
-        request.setHeader(name, value)
-    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-    return text.encode()
-
-
-def monitor_site(monitor: Monitor, reactor: Any) -> Site:
-    """A site that keeps no log of its own and no slow client."""
-    site = Site(monitor.resource(), reactor=reactor, timeout=60)
-    site.noisy = False
-    site.displayTracebacks = False
-    return site
+INDEX = Route(("GET", "HEAD"), "/", index)
