@@ -1,31 +1,19 @@
 """Debian's Exim, unpacked beside Postfix and run with a configuration of its own."""
 
-import shutil
 from pathlib import Path
 
 from bench.load import LIVE_DOMAIN
 from bench.servers.base import Server, cache_directory, count_files, count_in_file
-
-USER = "Debian-exim"
+from mailrelay.testing.mail_servers import exim_settings, prepare_exim
 
 CONFIGURATION = """\
 primary_hostname = bench.test
-exim_user = {user}
-exim_group = {user}
-deliver_drop_privilege
-spool_directory = {home}/spool
 split_spool_directory
-log_file_path = {home}/log/%slog
-pid_file_path = {home}/exim.pid
-daemon_smtp_ports = {port}
-local_interfaces = 127.0.0.1
 smtp_accept_max = 0
 smtp_accept_max_nonmail = 1000000
 smtp_accept_queue_per_connection = 0
 smtp_connect_backlog = 1000
 smtp_accept_max_per_connection = 0
-host_lookup =
-rfc1413_hosts =
 rfc1413_query_timeout = 0s
 tls_advertise_hosts =
 helo_accept_junk_hosts = *
@@ -35,7 +23,6 @@ recipients_max = 1000
 acl_smtp_rcpt = accept_all
 acl_smtp_data = accept_all
 domainlist local_domains =
-never_users =
 keep_environment = LD_PRELOAD:SLOW_FSYNC_US
 
 begin acl
@@ -99,26 +86,18 @@ class Exim(Server):
     def _configuration(self) -> str:
         job = self.job
         routers = BLACKHOLE if job.relay_port is None else RELAY.format(domain=LIVE_DOMAIN)
-        return CONFIGURATION.format(
-            home=self.home,
-            user=USER,
-            port=self.port,
-            routers=routers,
-            relay_port=job.relay_port or 9,
-            live_port=job.live_port or 9,
+        more = CONFIGURATION.format(
+            routers=routers, relay_port=job.relay_port or 9, live_port=job.live_port or 9
         )
+        return exim_settings(self.home, self.port, more)
 
     def prepare(self) -> None:
         """Writes the configuration; spool and log belong to Exim's user."""
-        for folder in ("spool", "log"):
-            (self.home / folder).mkdir()
-            shutil.chown(self.home / folder, USER, USER)
-        (self.home / "exim.conf").write_text(self._configuration())
+        self._command = prepare_exim(self.home, self.binary(), self._configuration())
 
     def command(self) -> list[str]:
         """The daemon in the foreground, without a queue runner."""
-        identity = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-        return [*identity, str(self.binary()), "-C", str(self.home / "exim.conf"), "-bdf"]
+        return self._command
 
     def settings(self) -> str:
         """The whole configuration."""

@@ -9,26 +9,14 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SkipTest
 
+from mailrelay.testing.mail_servers import EXIM_USER, exim_settings, prepare_exim
 from mailrelay.testing.ports import free_port
 from tests.interop.programs import InteropTestCase, as_root, installed
 
-USER = "Debian-exim"
-
 CONFIGURATION = """\
 primary_hostname = exim.test
-exim_user = {user}
-exim_group = {user}
-deliver_drop_privilege
-spool_directory = {home}/spool
-log_file_path = {home}/log/%slog
 log_selector = +all
-pid_file_path = {home}/exim.pid
-daemon_smtp_ports = {port}
-local_interfaces = 127.0.0.1
-host_lookup =
-rfc1413_hosts =
 keep_environment =
-never_users =
 queue_only = false
 tls_advertise_hosts = *
 tls_certificate = {certificate}
@@ -101,25 +89,17 @@ class Exim:
         as_root()
         home, port = case.folder(), free_port()
         certificate, key = case.certificate(home)
-        for folder in ("spool", "log"):
-            (home / folder).mkdir()
-            shutil.chown(home / folder, USER, USER)
-        shutil.chown(key, USER, USER)
-        configuration = home / "exim.conf"
-        configuration.write_text(
-            CONFIGURATION.format(
-                user=USER,
-                home=home,
-                port=port,
-                certificate=certificate,
-                key=key,
-                check=check,
-                next_port=next_port,
-                transport=transport,
-                username=login[0],
-                password=login[1],
-            )
+        shutil.chown(key, EXIM_USER, EXIM_USER)
+        more = CONFIGURATION.format(
+            certificate=certificate,
+            key=key,
+            check=check,
+            next_port=next_port,
+            transport=transport,
+            username=login[0],
+            password=login[1],
         )
-        setpriv = [installed("setpriv"), f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-        await case.daemon(port, home, *setpriv, binary, "-C", str(configuration), "-bdf")
+        installed("setpriv")
+        command = prepare_exim(home, Path(binary), exim_settings(home, port, more))
+        await case.daemon(port, home, *command)
         return cls(port, home)
