@@ -19,11 +19,12 @@ from twisted.python.failure import Failure
 
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
-from mailrelay.storage.database import BUSY_TIMEOUT, Database, as_unavailable
+from mailrelay.storage.database import Database, as_unavailable
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.queue import drop_unneeded_content
 from mailrelay.storage.statements import delete_listed
+from mailrelay.storage.vacuum import give_back, impatient_cursor, spare_pages
 
 CHECKPOINT_EVERY = 1.0
 SWEEP_EVERY = 1.0
@@ -102,14 +103,17 @@ class Upkeep(MultiService):
             return succeed(None)
         path = Path(f"{self._database.engine.url.database}-wal")
         done = self._database.readers.run(_checkpoint, self._database, path)
-        done.addCallback(self._truncate_if_large)
+        done.addCallback(self._checkpointed)
         return done.addErrback(as_unavailable).addErrback(_unless_unavailable)
 
-    def _truncate_if_large(self, wal_bytes: int) -> object:
-        if wal_bytes <= WAL_CEILING_BYTES:
+    def _checkpointed(self, found: tuple[int, int]) -> object:
+        wal_bytes, spare = found
+        if wal_bytes > WAL_CEILING_BYTES:
+            # Readers kept the passive ones from finishing: now the writer waits for it.
+            return self._database.writer.outside(_truncate)
+        if not spare:
             return None
-        # Readers kept the passive ones from finishing: now the writer waits for it.
-        return self._database.writer.outside(_truncate)
+        return self._database.writer.outside(lambda engine: give_back(engine, spare))
 
     # Sweeping
 
@@ -196,25 +200,20 @@ class HeartbeatWatch:
         return found
 
 
-def _checkpoint(database: Database, wal: Path) -> int:
-    """A passive checkpoint on a reader's connection; the size of the WAL after it."""
+def _checkpoint(database: Database, wal: Path) -> tuple[int, int]:
+    """A passive checkpoint on a reader's connection; the WAL's size after it, and spare pages."""
     raw = database.engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        spare = spare_pages(raw.cursor())
     finally:
         raw.close()
-    return wal.stat().st_size if wal.exists() else 0
+    return wal.stat().st_size if wal.exists() else 0, spare
 
 
 def _truncate(engine: Engine) -> None:
-    raw = engine.raw_connection()
-    try:
-        # It waits for readers, and mail would wait for it: rather not now, but in a second.
-        raw.cursor().execute("PRAGMA busy_timeout = 20")
-        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    finally:
-        raw.cursor().execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
-        raw.close()
+    with impatient_cursor(engine) as cursor:  # it waits for readers
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 _STILL_THERE = (

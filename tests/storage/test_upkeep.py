@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, update
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
 from mailrelay.queue.entry import Content, EntryState
-from mailrelay.storage import tables, upkeep
+from mailrelay.storage import tables, upkeep, vacuum
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import tell
 from mailrelay.storage.nodes import beat, register
@@ -208,6 +209,11 @@ class UpkeepContract(Base):
         self.assertNotEqual(first.id, second.id)
 
 
+def clear(connection: Connection) -> None:
+    """Remove what ``write_much`` wrote."""
+    connection.execute(delete(tables.content_chunk))
+
+
 class SQLiteTests(UpkeepContract, OnSQLite, TestCase):
     """On SQLite."""
 
@@ -250,6 +256,34 @@ class SQLiteTests(UpkeepContract, OnSQLite, TestCase):
             self.assertGreater(self.wal_bytes(), 4_000_000)
         self.clock.advance(1.0)
         self.assertEqual(self.wal_bytes(), 0)
+
+    def pages(self) -> int:
+        """Of the database, as the newest commit has it."""
+        counted = self.database.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+        return int(self.successResultOf(counted) or 0)
+
+    def test_room_goes_back_step_by_step(self) -> None:
+        """The file gets smaller when much was removed: so much a second, and to what is kept."""
+        self.patch(vacuum, "KEPT_BYTES", 1_000_000)
+        file = Path(self.database.engine.url.database or "")
+        for _ in range(20):
+            self.write_much()
+        self.start()
+        self.clock.advance(1.0)
+        full, before = file.stat().st_size, self.pages()
+        self.clock.advance(1.0)
+        self.assertEqual(self.pages(), before)  # nothing is spare
+        self.successResultOf(self.database.write(clear))
+        sizes = [before]
+        for _ in range(40):
+            self.clock.advance(1.0)
+            sizes.append(self.pages())
+        steps = [was - now for was, now in pairwise(sizes)]
+        # A page that only told where the others are may go with them.
+        self.assertIn(max(steps), (vacuum.STEP_PAGES, vacuum.STEP_PAGES + 1))
+        self.assertEqual(steps[-1], 0)
+        self.assertLess(file.stat().st_size, full / 5)
+        self.assertGreater(file.stat().st_size, 900_000)
 
 
 class PostgresTests(UpkeepContract, OnPostgres, TestCase):
