@@ -6,7 +6,7 @@ storage together; if it fails, nothing was kept and the peer may send the messag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -20,16 +20,24 @@ from mailrelay.message.header import (
     Header,
     HeaderTooLarge,
     addresses_in,
-    decoded_words,
     header_end,
     parse_header,
 )
 from mailrelay.message.trace import Hop, date_field, message_id_field, received_field
+from mailrelay.message.words import decoded_words
 from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.policy.from_id import (
+    ONE_RECIPIENT,
+    from_id_in,
+    gets_from_ids,
+    new_from_id,
+    with_from_id,
+)
 from mailrelay.policy.limits import LOOPING
 from mailrelay.policy.relay import NO_FROM, refuse_from
-from mailrelay.queue.entry import Content, Entry, Message, NewMessage
+from mailrelay.queue.entry import Content, Entry, EntryState, Message, NewMessage
 from mailrelay.queue.store import StoreUnavailable
+from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply, printable, reply
 
 STORE_FULL = reply(452, "4.3.1", "cannot store mail right now, try again later")
@@ -149,6 +157,8 @@ class Acceptance:
             is_automatic=header.is_automatic,
             ret=mail.ret,
             envid=mail.envid,
+            extra=envelope.extra or None,
+            remote_ip=source.peer_ip,
         )
         due = self._due_at(envelope, now)
         entries = [
@@ -161,11 +171,34 @@ class Acceptance:
                     due,
                     notify=recipient.notify,
                     orcpt=recipient.orcpt,
+                    from_id=from_id,
+                    own_reverse_path=own_path,
                 )
             )
-            for recipient in envelope.recipients
+            for recipient, (from_id, own_path) in zip(
+                envelope.recipients, self._own_paths(source, envelope), strict=True
+            )
         ]
-        return NewMessage(message, content, entries, [self._event(source, message, entries)])
+        events = [self._event(source, message, entries), *_held(message, entries)]
+        return NewMessage(message, content, entries, events)
+
+    def _own_paths(
+        self, source: Source, envelope: Envelope
+    ) -> Iterable[tuple[str | None, Address | None]]:
+        """Each recipient's FromID, and the reverse-path that has it.  Raises: Refused."""
+        submitter, path = source.submitter, envelope.reverse_path
+        none = [(None, None)] * len(envelope.recipients)
+        if path is None or not gets_from_ids(submitter.account, submitter.login):
+            return none
+        directory = self.directory()
+        chosen = from_id_in(directory, path) if source.keeps_from_id else None
+        if chosen is not None:
+            if len(none) > 1:
+                raise Refused(ONE_RECIPIENT)
+            return [(chosen, None)]
+        ids = [new_from_id(self.token()) for _ in none]
+        paths = [with_from_id(directory, path, one) for one in ids]
+        return none if None in paths else zip(ids, paths, strict=True)
 
     def _header(self, source: Source, head: bytes) -> Header:
         """The header, after the checks that need it.  Raises: Refused."""
@@ -234,6 +267,22 @@ class Acceptance:
             message.account_id,
             {name: value for name, value in data.items() if value is not None},
         )
+
+
+def _held(message: Message, entries: Sequence[Entry]) -> list[NewEvent]:
+    """The events of entries that a hold rule keeps."""
+    return [
+        NewEvent(
+            EventKind.HELD,
+            message.received_at,
+            message.id,
+            entry.id,
+            message.account_id,
+            {"by": "hold rule", "recipient": str(entry.recipient)},
+        )
+        for entry in entries
+        if entry.state is EntryState.HELD
+    ]
 
 
 def _needs_smtputf8(envelope: Envelope, head: bytes) -> bool:

@@ -20,6 +20,7 @@ class Source:
     helo: str | None = None
     tls: str | None = None
     hide_peer: bool = False  # the trace must not tell where the submitter sits
+    keeps_from_id: bool = False  # a suffix of the reverse-path is the submitter's own FromID
     needs_from: bool = False  # From is checked against the account, Date and Message-ID are added
 
 
@@ -29,6 +30,7 @@ class Envelope:
 
     mail: Mail
     recipients: list[Rcpt] = field(factory=list)
+    extra: dict[str, str] = field(factory=dict)  # the application's own, told with each event
 
     @property
     def reverse_path(self) -> Address | None:

@@ -37,6 +37,10 @@ class Account:
     scram_verifier: str | None = field(default=None, repr=False)
     quota_bytes: int | None = None
     messages_per_day: int | None = None
+    from_id_logins: frozenset[str] = frozenset()  # logins whose mail gets FromIDs
+    retired_kept_for: float | None = None  # seconds; None is the server's
+    calls_kept_for: float | None = None
+    is_called_for_incoming: bool = False  # it has an endpoint for messages put in its mailbox
 
 
 @frozen

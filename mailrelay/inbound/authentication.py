@@ -51,14 +51,18 @@ Decision = Reply | Deferred[Reply]
 
 
 class Authentication:
-    """One exchange.  ``ended`` is called once, with the account or None, when it is over."""
+    """One exchange.  ``ended`` is called once, when it is over: with account and login, or None."""
 
     def __init__(
-        self, context: Context, session: Session, ended: Callable[[Account | None], None]
+        self,
+        context: Context,
+        session: Session,
+        ended: Callable[[Account | None, str | None], None],
     ) -> None:
         self._context, self._session, self._ended = context, session, ended
         self._mechanism: Mechanism | None = None
         self._verified: Account | None = None
+        self._login: str | None = None
         self._late: IDelayedCall | None = None
 
     def start(self, argument: str) -> Decision:
@@ -128,6 +132,7 @@ class Authentication:
             return self._over(AUTH_FAILED)
         if isinstance(step, Challenge):
             return Reply(334, b64encode(step.data).decode())
+        self._login = step.credentials.identity
         login: Deferred[Any] = self._context.portal.login(step.credentials, None, ISubmitter)
         return login.addCallbacks(self._logged_in, self._failed, callbackArgs=(step,))
 
@@ -154,7 +159,7 @@ class Authentication:
             self._late.cancel()
 
     def _over(self, answer: Reply, account: Account | None = None) -> Reply:
-        self._ended(account)
+        self._ended(account, self._login)
         return answer
 
 

@@ -248,7 +248,7 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
                 self._respond(self._decide(event))
             case CommandLine() | LineTooLong():  # no line of an AUTH exchange: it ends
                 if self._authentication is not None:
-                    self._logged_in(None)
+                    self._logged_in(None, None)
                 self._respond(LINE_TOO_LONG if isinstance(event, LineTooLong) else BARE_NEWLINE)
 
     # Answers
@@ -377,14 +377,14 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
         self._reader.max_line_bytes = MAX_AUTH_LINE_BYTES
         return self._authentication.start(command.argument)
 
-    def _logged_in(self, account: Account | None) -> None:
+    def _logged_in(self, account: Account | None, login: str | None) -> None:
         """The AUTH exchange is over, with a login or without."""
         self._authentication = None
         self._reader.max_line_bytes = MAX_COMMAND_LINE_BYTES
         if account is None:
             self._context.counters.auth_failures += 1
         else:
-            self._session.submitter = Submitter(account, self._session.submitter.trusted)
+            self._session.submitter = Submitter(account, self._session.submitter.trusted, login)
 
 
 _HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ")

@@ -281,6 +281,7 @@ class MailTransaction:
             helo=session.hello_name,
             tls=session.tls_text,
             hide_peer=logged_in and listener.hide_submitters,
+            keeps_from_id=logged_in,
             needs_from=logged_in,
         )
 

@@ -8,7 +8,8 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from mailrelay.queue.outcome import Delivered, Reach, outcome_of_reply
+from mailrelay.policy.suppression import SUPPRESSED
+from mailrelay.queue.outcome import Delivered, Reach, Refrained, outcome_of_reply
 from mailrelay.queue.transport import Attempt, Job, Result, Transport
 from mailrelay.routing.ways import Fail
 from mailrelay.smtp.reply import reply
@@ -38,6 +39,18 @@ class DiscardTransport:
         now = self.now()
         outcome = Delivered(DISCARDED, Reach.MAILBOX)
         return succeed(Result([outcome] * len(job.entries), Attempt(now, now)))
+
+
+@frozen
+class RefrainTransport:
+    """Attempts nothing: the recipient is suppressed."""
+
+    now: Callable[[], float]
+
+    def attempt(self, job: Job) -> Deferred[Result]:
+        """See Transport."""
+        now = self.now()
+        return succeed(Result([Refrained(SUPPRESSED)] * len(job.entries), Attempt(now, now)))
 
 
 @frozen

@@ -22,6 +22,7 @@ class Submitter:
 
     account: Account | None = None
     trusted: bool = False
+    login: str | None = None  # as it was typed
 
     @property
     def may_relay(self) -> bool:

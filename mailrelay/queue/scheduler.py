@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from mailrelay.queue.clock_steps import ClockSteps
 from mailrelay.queue.destination import Backlog, BackOff, Destination
-from mailrelay.queue.entry import Begun, Entry
+from mailrelay.queue.entry import Begun, Entry, EntryState
 from mailrelay.queue.outcome import Deferral, outcome_of_error
 from mailrelay.queue.recorder import STORE_RETRY_AFTER, Recorder
 from mailrelay.queue.report import Reporter
@@ -63,6 +63,7 @@ class Outside:
     reporter: Reporter
     epoch: Callable[[], int]
     attempted: Callable[[Job, Result], None] = field(default=lambda job, result: None)
+    is_held: Callable[[Entry], bool] = field(default=lambda entry: False)
 
 
 class Scheduler(Service):
@@ -132,6 +133,8 @@ class Scheduler(Service):
         destination = self._o.route(entry)
         account = entry.message.account_id
         lane = destination.lane(account)
+        if self._o.is_held(entry):
+            return evolve(entry, lane=lane, state=EntryState.HELD, destination=destination)
         now = self._o.now()
         due = entry.next_attempt_at
         epoch = 0
@@ -156,6 +159,8 @@ class Scheduler(Service):
             if entry.epoch:
                 backlog = self._push(entry)
                 touched[backlog.destination.key] = backlog
+            elif entry.state is EntryState.HELD:
+                continue
             elif entry.next_attempt_at <= now:
                 self._left_behind(entry)
             else:

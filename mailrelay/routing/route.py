@@ -10,7 +10,7 @@ from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuch
 from mailrelay.policy.simulated import simulated_failure
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry
-from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, RelayHost, ToMailbox
+from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, RelayHost, ToMailbox
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
 
@@ -53,10 +53,13 @@ class Router:
 
     current: Callable[[], RoutingSettings]
     directory: Callable[[], Directory]
+    is_suppressed: Callable[[int | None, Address], bool] = lambda account_id, recipient: False
 
     def __call__(self, entry: Entry) -> Destination:
         """Where ``entry`` goes now."""
         recipient, settings = entry.recipient, self.current()
+        if self.is_suppressed(entry.message.account_id, recipient):
+            return Destination("suppressed", Refrain(), is_local=True)
         if settings.simulate:
             simulated = simulated_failure(recipient)
             # A report about a simulated failure goes to its sender, whatever that is called.

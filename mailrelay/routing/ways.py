@@ -55,4 +55,9 @@ class Fail:
     after: float = 0.0
 
 
-Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | Discard | Fail
+@frozen
+class Refrain:
+    """Not attempted: the account does not send to the recipient any more."""
+
+
+Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | Discard | Fail | Refrain

@@ -15,6 +15,9 @@ _domain, _account, _address = tables.domain, tables.account, tables.address
 
 def load(connection: Connection) -> Directory:
     """Everything at this moment."""
+    endpoint = tables.webhook_endpoint
+    incoming = select(endpoint.c.account_id).where(endpoint.c.kind == "incoming")
+    called = set(connection.execute(incoming).scalars())
     domains = {
         row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
         for row in connection.execute(select(_domain))
@@ -29,6 +32,10 @@ def load(connection: Connection) -> Directory:
             row.scram_verifier,
             row.quota_bytes,
             row.messages_per_day,
+            frozenset(msgspec.json.decode(row.from_id_logins or "[]")),
+            row.retired_kept_for,
+            row.calls_kept_for,
+            row.id in called,
         )
         for row in connection.execute(select(_account))
     }

@@ -1,0 +1,47 @@
+"""FromIDs: reverse-paths of their own, by which it is known what comes back to them.  Pure.
+
+A FromID is 128 random bits, so that nobody guesses one (threat 14).
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+
+from mailrelay.directory.model import Account, Directory
+from mailrelay.smtp.address import MAX_LOCALPART_BYTES, Address
+from mailrelay.smtp.reply import reply
+
+ONE_RECIPIENT = reply(554, "5.5.3", "a FromID of your own is for one recipient")
+MAX_FROM_ID_BYTES = 40
+"""Of an id that a submitter chose."""
+
+
+def new_from_id(token: str) -> str:
+    """An id of 22 characters from a ``token`` of 32 hexadecimal digits."""
+    return urlsafe_b64encode(bytes.fromhex(token)).rstrip(b"=").decode()
+
+
+def gets_from_ids(account: Account | None, login: str | None) -> bool:
+    """Whether mail that was submitted by this login is to be known again."""
+    return account is not None and login is not None and login in account.from_id_logins
+
+
+def from_id_in(directory: Directory, path: Address) -> str | None:
+    """What stands behind the first separator of an address of ours; None without one."""
+    domain = directory.domains.get(path.domain)
+    if domain is None or not domain.separator:
+        return None
+    base, separator, suffix = path.localpart.partition(domain.separator)
+    return suffix if separator and base else None
+
+
+def with_from_id(directory: Directory, path: Address, from_id: str) -> Address | None:
+    """``path`` with its suffix replaced by ``from_id``; None where that cannot be an address."""
+    domain = directory.domains.get(path.domain)
+    if domain is None or not domain.separator:
+        return None
+    base = path.localpart.split(domain.separator, 1)[0]
+    localpart = f"{base}{domain.separator}{from_id}"
+    if not base or len(localpart.encode()) > MAX_LOCALPART_BYTES:
+        return None
+    return Address(localpart, path.domain)
