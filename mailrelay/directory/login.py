@@ -61,37 +61,41 @@ class LoginSettings:
 
 @define
 class FailureLimits:
-    """Failures in fixed windows, by address, wider networks, and account."""
+    """Failures in fixed windows, by address, wider networks, and login.
+
+    A login is the account's, however it is written, or one that does not exist: it is counted
+    all the same, since the answers must not tell which it is.
+    """
 
     settings: LoginSettings
     seconds: Callable[[], float]
     _counts: OrderedDict[tuple[str, float, int], int] = field(factory=OrderedDict)
-    _good: OrderedDict[tuple[str, int], None] = field(factory=OrderedDict)
+    _good: OrderedDict[tuple[str, str], None] = field(factory=OrderedDict)
 
-    def allows(self, ip: str, account: Account | None) -> bool:
+    def allows(self, ip: str, login: str | None) -> bool:
         """Whether another try from ``ip`` may be judged at all.
 
-        What others tried with an account does not count against an address that never failed:
+        What others tried with a login does not count against an address that never failed:
         the right password works from there, whoever guesses meanwhile.
         """
         own = networks(ip)[0]
         has_failed = self._counts.get((own, 86400.0, self._slot(86400.0)), 0) > 0
         return all(
             self._counts.get((key, window, self._slot(window)), 0) < most
-            for key, window, most in self._limits(ip, account if has_failed else None)
+            for key, window, most in self._limits(ip, login if has_failed else None)
         )
 
-    def failed(self, ip: str, account: Account | None) -> None:
+    def failed(self, ip: str, login: str | None) -> None:
         """Count a failure."""
-        for key, window, _ in self._limits(ip, account):
+        for key, window, _ in self._limits(ip, login):
             slot = (key, window, self._slot(window))
             self._counts[slot] = self._counts.pop(slot, 0) + 1
         while len(self._counts) > 50_000:
             self._counts.popitem(last=False)
 
-    def succeeded(self, ip: str, account: Account) -> None:
+    def succeeded(self, ip: str, login: str) -> None:
         """The right password always works again from where it worked, whatever others try."""
-        self._good[(ip, account.id)] = None
+        self._good[(ip, login)] = None
         while len(self._good) > 10_000:
             self._good.popitem(last=False)
         for window in (60.0, 86400.0):
@@ -100,12 +104,12 @@ class FailureLimits:
     def _slot(self, window: float) -> int:
         return int(self.seconds() // window)
 
-    def _limits(self, ip: str, account: Account | None) -> Iterator[tuple[str, float, int]]:
+    def _limits(self, ip: str, login: str | None) -> Iterator[tuple[str, float, int]]:
         for factor, network in zip((1, 3, 9), networks(ip), strict=True):
             yield network, 60.0, self.settings.failures_per_minute * factor
             yield network, 86400.0, self.settings.failures_per_day * factor
-        if account is not None and (ip, account.id) not in self._good:
-            yield f"account {account.id}", 3600.0, self.settings.account_failures_per_hour
+        if login is not None and (ip, login) not in self._good:
+            yield f"login {login}", 3600.0, self.settings.account_failures_per_hour
 
 
 def own_network(ip: str) -> str:
@@ -149,7 +153,8 @@ class Authenticator:
         Raises: LoginRefused, TooManyFailures, Overloaded.
         """
         account = self._directory().login(identity)
-        self._check_limits(ip, account)
+        login = self._login(identity, account)
+        self._check_limits(ip, login)
         password_hash = account.password_hash if account else None
         remembered = self._fingerprint(password_hash, password)
         if self._checked.get(remembered, -1.0) < self._seconds():
@@ -161,9 +166,9 @@ class Authenticator:
             finally:
                 self._waiting -= 1
             if not right:
-                self._refuse(ip, account)
+                self._refuse(ip, login)
             self._remember(remembered)
-        return self._grant(ip, account)
+        return self._grant(ip, login, account)
 
     def scram_verifier(self, identity: str) -> ScramVerifier:
         """What SCRAM compares with; for the unknown, something that looks the same."""
@@ -178,24 +183,32 @@ class Authenticator:
         Raises: LoginRefused, TooManyFailures.
         """
         account = self._directory().login(identity)
-        self._check_limits(ip, account)
+        login = self._login(identity, account)
+        self._check_limits(ip, login)
         if not proven:
-            self._refuse(ip, account)
-        return self._grant(ip, account)
+            self._refuse(ip, login)
+        return self._grant(ip, login, account)
 
-    def _check_limits(self, ip: str, account: Account | None) -> None:
-        if not self._limits.allows(ip, account):
+    def _login(self, identity: str, account: Account | None) -> str:
+        """What failures are counted under, of bounded length whatever was presented."""
+        if account is not None:
+            return f"account {account.id}"
+        key = self._directory().login_key(identity).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(key).hexdigest()
+
+    def _check_limits(self, ip: str, login: str) -> None:
+        if not self._limits.allows(ip, login):
             raise TooManyFailures
 
-    def _refuse(self, ip: str, account: Account | None) -> None:
-        self._limits.failed(ip, account)
+    def _refuse(self, ip: str, login: str) -> None:
+        self._limits.failed(ip, login)
         raise LoginRefused
 
-    def _grant(self, ip: str, account: Account | None) -> Account:
+    def _grant(self, ip: str, login: str, account: Account | None) -> Account:
         if account is None or account.login_disabled:
-            self._refuse(ip, account)
+            self._refuse(ip, login)
         assert account is not None
-        self._limits.succeeded(ip, account)
+        self._limits.succeeded(ip, login)
         return account
 
     def _fingerprint(self, password_hash: str | None, password: str) -> bytes:
