@@ -64,7 +64,10 @@ def _controls() -> Iterator[BackupControl]:
 @click.argument("target", metavar="TARGET_DIR", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True)
 def backup(config_file: Path | None, data_dir: Path | None, target: Path, as_json: bool) -> None:
-    """Copy everything to a new directory, while the server runs or not."""
+    """Copy everything to a new directory.
+
+    The server may run.
+    """
     settings = find_settings(config_file, data_dir)
     base = config_file.absolute() if config_file and data_dir is None else None
     extra = files_beside(settings, base)
@@ -85,10 +88,10 @@ def backup(config_file: Path | None, data_dir: Path | None, target: Path, as_jso
 @click.option("--run-as", "user", help="As root: give DATA_DIR to this user, the server's.")
 @click.option("--json", "as_json", is_flag=True)
 def restore(backup_dir: Path, target: Path, user: str | None, as_json: bool) -> None:
-    """Make DATA_DIR, new or empty, the data directory that was backed up.
+    """Make a data directory of a backup.
 
-    As root, it is given to the user of --run-as, else to the owner that DATA_DIR had, else to the
-    owner of the data directory that was backed up.
+    DATA_DIR must be new or empty.  As root, it is given to the user of --run-as, else to the owner
+    that it had, else to the owner of the data directory that was backed up.
     """
     with _controls() as control:
         owner = _owner(user, target, control.data_dir_of(backup_dir.absolute()))
@@ -119,7 +122,10 @@ def restore(backup_dir: Path, target: Path, user: str | None, as_json: bool) -> 
 def verify(
     config_file: Path | None, data_dir: Path | None, backup_dir: Path | None, as_json: bool
 ) -> None:
-    """Check that the store, or a backup, is whole; the server may run."""
+    """Check that a store or a backup is whole.
+
+    The server may run.
+    """
     with _controls() as control:
         if backup_dir is not None:
             found = control.verify_backup(backup_dir.absolute())

@@ -40,7 +40,10 @@ class Remark:
 @click.argument("file", required=False, envvar="MAILRELAY_CONFIG", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True)
 def check_config(file: Path | None, as_json: bool) -> None:
-    """Check a configuration file; $MAILRELAY_CONFIG when none is given."""
+    """Check a configuration file.
+
+    Without FILE, that of $MAILRELAY_CONFIG.
+    """
     if file is None:
         fail("which file? Name it, or set MAILRELAY_CONFIG", EX_USAGE)
     remarks = check(file)

@@ -131,7 +131,10 @@ def localserve(
     admin_password: str | None,
     retry_after: float | None,
 ) -> None:
-    """Run a whole mail server for development: any recipient, delivered locally, never out."""
+    """Run a mail server for development.
+
+    It takes mail for any recipient, delivers it locally and sends nothing out.
+    """
     ports = Ports(smtp_port, submission_port, submissions_port, http_port, https_port)
     settings = local_settings(data_dir.absolute(), ips or default_ips(), ports, retry_after)
     prepare(settings, password, admin_password)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from mailrelay.cli.output import fail, moment, print_rows
+from mailrelay.cli.output import fail, moment, print_json, print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.mailbox import Imported, MessageFilter
@@ -75,22 +75,44 @@ def _row(account: str, one: MailboxMessage) -> dict[str, object]:
 @target_options
 @click.argument("id_", metavar="ID", type=int)
 @click.option("--raw", is_flag=True, help="The bytes as they are stored.")
-def show(settings: Settings, id_: int, raw: bool) -> None:
+@click.option("--json", "as_json", is_flag=True)
+def show(settings: Settings, id_: int, raw: bool, as_json: bool) -> None:
     """Show a message: its header and its text, or all of it as stored."""
+    if raw and as_json:
+        fail("choose one of --raw and --json")
     with opened(settings) as control:
         content = settled(control.messages.content(id_))
     if raw:
         sys.stdout.buffer.write(content)
         return
-    parsed = message_from_bytes(content, policy=policy.default)
-    for name in ("From", "To", "Cc", "Subject", "Date", "Message-ID"):
-        for value in parsed.get_all(name, []):
-            click.echo(f"{name}: {_printable(str(value))}")
-    body = parsed.get_body(("plain", "html"))
-    text = str(body.get_content()) if body is not None else "(no text)"
+    read = _read(id_, content)
+    if as_json:
+        print_json(read)
+        return
+    for name, value in read["header"]:
+        click.echo(f"{name}: {_printable(value)}")
+    text = "(no text)" if read["text"] is None else read["text"]
     click.echo("\n" + "\n".join(_printable(line) for line in text.splitlines()))
-    for part in parsed.iter_attachments():
-        click.echo(f"[attachment: {part.get_filename() or part.get_content_type()}]")
+    for attachment in read["attachments"]:
+        click.echo(f"[attachment: {_printable(attachment)}]")
+
+
+def _read(id_: int, content: bytes) -> dict[str, Any]:
+    """What people want to see of a message."""
+    parsed = message_from_bytes(content, policy=policy.default)
+    body = parsed.get_body(("plain", "html"))
+    return {
+        "id": id_,
+        "size": len(content),
+        "header": [[name, str(v)] for name in _SHOWN_FIELDS for v in parsed.get_all(name, [])],
+        "text": str(body.get_content()) if body is not None else None,
+        "attachments": [
+            p.get_filename() or p.get_content_type() for p in parsed.iter_attachments()
+        ],
+    }
+
+
+_SHOWN_FIELDS = ("From", "To", "Cc", "Subject", "Date", "Message-ID")
 
 
 def _printable(line: str) -> str:
@@ -119,7 +141,7 @@ def export(
         for one, content in _contents(control, MessageFilter(account, mailbox_, list(ids) or None)):
             _write_one(one, content, mbox, maildir)
             count += 1
-    click.echo(f"{count} messages exported.", err=True)
+    click.echo(f"{count} {'message' if count == 1 else 'messages'} exported.", err=True)
 
 
 def _contents(control: Any, wanted: MessageFilter) -> Iterator[tuple[MailboxMessage, bytes]]:
@@ -155,7 +177,10 @@ def _write_one(
 @click.argument("account")
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--mailbox", "mailbox_", default=INBOX, show_default=True)
-def import_messages(settings: Settings, account: str, source: Path, mailbox_: str) -> None:
+@click.option("--json", "as_json", is_flag=True)
+def import_messages(
+    settings: Settings, account: str, source: Path, mailbox_: str, as_json: bool
+) -> None:
     """Import an mbox file, a Maildir, or a single message file into an account's mailbox."""
     count = 0
     with opened(settings) as control:
@@ -163,7 +188,10 @@ def import_messages(settings: Settings, account: str, source: Path, mailbox_: st
             new = Imported(account, mailbox_, content, received_at, flags)
             settled(control.messages.add(new))
             count += 1
-    click.echo(f"{count} messages imported.")
+    if as_json:
+        print_json({"imported": count})
+    else:
+        click.echo(f"{count} {'message' if count == 1 else 'messages'} imported.")
 
 
 def _read_source(source: Path, now: float) -> Iterator[tuple[bytes, float, Sequence[str]]]:

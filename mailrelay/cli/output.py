@@ -36,14 +36,29 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row))
     console = Console(soft_wrap=False)
-    if not sys.stdout.isatty():  # a pipe has no width to fold to
-        console = Console(width=max(200, console.width))
-    console.print(table)
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    console = Console(width=max(200, console.width))  # a pipe has no width to fold to
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in shown(value))
+
+
+def shown(value: object) -> str:
+    """A value as people read it: nothing for None, yes and no, lists without brackets."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(shown(one) for one in value)
+    return str(value)
 
 
 def print_rows(

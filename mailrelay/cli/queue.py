@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mailrelay.cli.durations import DURATION
-from mailrelay.cli.output import fail, moment, print_json, print_rows
+from mailrelay.cli.output import fail, moment, print_json, print_rows, shown
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
@@ -89,6 +89,10 @@ def _change(name: str, text: str, done: str) -> click.Command:
             print_json({"ids": list(ids)})
         else:
             click.echo(f"{len(ids)} {'entry' if len(ids) == 1 else 'entries'} {done}.")
+            if not ids:
+                click.echo(
+                    "None fits and can be changed so: mailrelay queue list shows what is there."
+                )
 
     change.__doc__ = text
     return queue.command(name)(change)
@@ -165,7 +169,7 @@ def history_text(history: History) -> str:
         data = dict(event.data)
         transcript = data.pop("transcript", [])
         lines.append(f"{moment(event.at)} {event.kind.value}")
-        lines += [f"  {name}: {_value(name, value)}" for name, value in data.items()]
+        lines += [f"  {name}: {shown(_value(name, value))}" for name, value in data.items()]
         if isinstance(transcript, list):
             lines += [f"    {line}" for line in transcript]
     return "\n".join(_printable(line) for line in lines)

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from attrs import frozen
 
-from mailrelay.cli.output import fail
+from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.passwords import read_password
 from mailrelay.cli.target import EX_CONFIG, opened, settled
 from mailrelay.config.load import BadConfiguration, load_settings
@@ -192,6 +192,7 @@ class Plan:
 )
 @click.option("--hostname", help="The server's own name; mail.DOMAIN when not given.")
 @click.option("--yes", is_flag=True, help="Ask nothing; a password that is not given is made.")
+@click.option("--json", "as_json", is_flag=True)
 def quickstart(
     domain: str,
     localpart: str,
@@ -200,8 +201,12 @@ def quickstart(
     password_file: Path | None,
     hostname: str | None,
     yes: bool,
+    as_json: bool,
 ) -> None:
-    """Make configuration, certificate, directory and first account of a server for DOMAIN."""
+    """Prepare a server for DOMAIN.
+
+    Makes configuration, certificate, directory and first account.
+    """
     plan = _plan(domain, localpart, hostname, directory.absolute(), run_as)
     given = _password(password_file, plan, yes)
     if not yes and sys.stdin.isatty():
@@ -215,7 +220,24 @@ def quickstart(
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}")
         _make_account(plan, password, admin)
-    click.echo(_next_steps(plan, None if given else password, admin))
+    made = None if given else password
+    if as_json:
+        print_json(_made(plan, made, admin))
+    else:
+        click.echo(_next_steps(plan, made, admin))
+
+
+def _made(plan: Plan, made_password: str | None, admin: str) -> dict[str, object]:
+    """For programs; a password that was given is not told again."""
+    return {
+        "config": str(plan.file),
+        "data_dir": str(plan.data_dir),
+        "hostname": plan.hostname,
+        "account": plan.address.localpart,
+        "address": str(plan.address),
+        "password": made_password,
+        "admin_password": admin,
+    }
 
 
 @contextmanager

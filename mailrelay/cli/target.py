@@ -115,7 +115,9 @@ def find_settings(config_file: Path | None, data_dir: Path | None) -> Settings:
         from mailrelay.cli.localserve import Ports, local_settings
 
         if not (data_dir / "mailrelay.db").exists():
-            fail(f"{data_dir} is no directory of a localserve: start one with --dir {data_dir}")
+            fail(
+                f"{data_dir} is no directory of a localserve: mailrelay localserve --dir {data_dir}"
+            )
         return local_settings(data_dir.absolute(), ["127.0.0.1"], Ports())
     if config_file is None:
         fail("which server? Give --config FILE, set MAILRELAY_CONFIG, or give --dir DIR", EX_USAGE)

@@ -67,7 +67,7 @@ class MailboxControl:
         """A message whole.  Raises: NoSuch."""
         found = await self.records.content(id_)
         if found is None:
-            raise NoSuch(f"no message {id_}")
+            raise NoSuch(f"no message {id_} in a mailbox: mailrelay message list")
         return found
 
     async def add(self, new: Imported) -> int:

@@ -50,7 +50,15 @@ class MessageTests(TestCase):
         self.assertEqual(len(self.raw(operated, second["id"])), second["size"])
         shown = operated.run("message", "show", str(first["id"])).stdout
         self.assertIn("Subject: tricky", shown)
-        operated.run("message", "show", "99", code=1)
+        read = operated.json("message", "show", str(first["id"]))
+        self.assertEqual(read["header"], [["Subject", "tricky"]])
+        self.assertIn("From here", read["text"])
+        self.assertEqual((read["size"], read["attachments"]), (first["size"], []))
+        missing = operated.run("message", "show", "99", code=1)
+        self.assertIn("mailrelay message list", missing.stderr)
+        for line in operated.run("message", "list").stdout.splitlines():
+            self.assertEqual(line, line.rstrip())
+            self.assertNotIn("[", line)
 
     async def test_mbox_round_trip(self) -> None:
         """What is exported as mbox and imported again is the same, "From " lines too."""

@@ -78,6 +78,8 @@ class StoppedTests(TestCase):
     async def test_drop(self) -> None:
         """A dropped entry is retired, and its sender gets no DSN."""
         operated = await self.stopped()
+        none = operated.run("queue", "drop", "--domain", "nowhere.test").stdout
+        self.assertIn("0 entries dropped.\nNone fits", none)
         [id_] = operated.json("queue", "drop", "--domain", "slow.test")["ids"]
         self.assertEqual([r["recipient"] for r in operated.json("queue", "list")], ["b@other.test"])
         [row] = operated.json("retired", "list")

@@ -69,6 +69,14 @@ class QuickstartTests(SynchronousTestCase):
                 for password in made:
                     self.assertNotIn(password.encode(), path.read_bytes())
 
+    def test_json(self) -> None:
+        """For programs: what was made and with which passwords, if they were made, too."""
+        made = json.loads(self.quickstart("--yes", "--json").stdout)
+        self.assertEqual((made["account"], made["address"]), ("me", "me@example.org"))
+        self.assertTrue(Path(made["config"]).exists())
+        self.assertGreaterEqual(len(made["password"]), 16)
+        self.assertNotEqual(made["password"], made["admin_password"])
+
     def test_password_that_is_given(self) -> None:
         """A given password is not shown; one that is too short is refused before anything is."""
         self.quickstart("--yes", "--password-file", "-", given="short\n", code=1)
