@@ -56,11 +56,11 @@ def open_control(
     # An operator who asks for a long list waits for it.
     threads = Threads(executor, executor, token, read_cap=60.0)
     database = open_database(settings.storage.url, settings.data_dir, threads)
-    spool = make_spool(database, settings.data_dir, threads)
     ids = IdBlocks(database, block=64)
     with database.engine.begin() as connection:
         node = register(connection, "command")
         ids.use(take_ids(connection, 64))
+    spool = make_spool(database, settings.data_dir, threads, node)
     store = DatabaseQueueStore(database, ids, node, spool)
     reporter = Reporter(settings.hostname, store, now, token)
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)

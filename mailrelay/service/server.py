@@ -199,6 +199,7 @@ class Server(MultiService):
             self._changed,
             stores.spool.remove,
             self.intervals,
+            stores.orphans,
         )
         for service in (self._mail_log, self._space, self.scheduler, upkeep):
             service.setServiceParent(self)

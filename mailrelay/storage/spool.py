@@ -17,6 +17,8 @@ from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 
 CHUNK_BYTES = 256 * 1024
+UNFINISHED = ".part"
+"""Ends the name of a body that is being written."""
 
 
 class Spool(Protocol):
@@ -30,6 +32,9 @@ class Spool(Protocol):
 
     def remove(self, names: Sequence[str]) -> Deferred[None]:
         """Remove bodies that nothing names any more."""
+
+    def names(self) -> Deferred[Sequence[str]]:
+        """The bodies that are there, and the unfinished ones."""
 
 
 class FileSpool:
@@ -55,13 +60,17 @@ class FileSpool:
             lambda failure: self._log.failure("spool files stay behind", failure)
         )
 
+    def names(self) -> Deferred[Sequence[str]]:
+        """See Spool."""
+        return self._executor.run(_list_files, self._folder)
+
 
 class _FileWriter:
     """See SpoolWriter.  Written under a temporary name; renamed when it is complete and synced."""
 
     def __init__(self, folder: Path, name: str, executor: Executor) -> None:
         self.name = name
-        self._path, self._temporary = folder / name, folder / f"{name}.part"
+        self._path, self._temporary = folder / name, folder / f"{name}{UNFINISHED}"
         self._executor = executor
         self._file: BinaryIO | None = None
         self._error: OSError | None = None  # what is written after it would leave a gap
@@ -110,7 +119,7 @@ class _FileWriter:
     def abandon(self) -> None:
         """See SpoolWriter."""
         abandoned = self._turn.run(self._executor.run, self._abandon)
-        abandoned.addErrback(lambda _: None)  # an orphan: removed at the next start
+        abandoned.addErrback(lambda _: None)  # an orphan: removed when this life is over
 
     def _abandon(self) -> None:
         if self._file is not None:
@@ -131,13 +140,9 @@ def _remove_files(paths: Sequence[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_orphans(folder: Path, connection: Connection) -> int:
-    """Remove the files that no content names: what a crash left.  Before anything is accepted."""
-    column = tables.content.c.spool_name
-    named = set(connection.execute(select(column).where(column.is_not(None))).scalars())
-    orphans = [path for path in folder.iterdir() if path.name not in named]
-    _remove_files(orphans)
-    return len(orphans)
+def _list_files(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
 
 
 class RowSpool:
@@ -162,6 +167,12 @@ class RowSpool:
         return removed.addErrback(
             lambda failure: self._log.failure("content chunks stay behind", failure)
         )
+
+    def names(self) -> Deferred[Sequence[str]]:
+        """See Spool."""
+        chunk = tables.content_chunk
+        first = select(chunk.c.spool_name).where(chunk.c.number == 0)
+        return self._database.read(lambda c: c.execute(first).scalars().all())
 
 
 class _RowWriter:

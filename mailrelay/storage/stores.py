@@ -18,8 +18,9 @@ from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.ids import BLOCK, IdBlocks, take_ids
 from mailrelay.storage.mailbox import DatabaseMailboxStore
 from mailrelay.storage.nodes import Node, register
+from mailrelay.storage.orphans import Orphans, spool_names
 from mailrelay.storage.queue import DatabaseQueueStore
-from mailrelay.storage.spool import FileSpool, RowSpool, Spool, remove_orphans
+from mailrelay.storage.spool import FileSpool, RowSpool, Spool
 
 SPOOL_FOLDER = "spool"
 SECRET = "server_secret"
@@ -48,6 +49,7 @@ class Stores:
     queue: DatabaseQueueStore
     mailboxes: DatabaseMailboxStore
     spool: Spool
+    orphans: Orphans
     directory: Directory  # at the moment of opening
     secret: bytes
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
@@ -61,13 +63,14 @@ def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
     return Database(engine, writer, threads.readers, threads.read_cap)
 
 
-def make_spool(database: Database, data_dir: Path, threads: Threads) -> Spool:
-    """Where the database's large bodies are."""
+def make_spool(database: Database, data_dir: Path, threads: Threads, node: Node) -> Spool:
+    """Where the database's large bodies are; ``node`` writes them."""
+    names = spool_names(node, threads.token)
     if not database.is_sqlite:
-        return RowSpool(database, threads.token)
+        return RowSpool(database, names)
     folder = data_dir / SPOOL_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    return FileSpool(folder, threads.readers, threads.token)
+    return FileSpool(folder, threads.readers, names)
 
 
 def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now: float) -> Stores:
@@ -76,15 +79,13 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
     Raises: UnusableDatabase.
     """
     database = open_database(url, data_dir, threads)
-    spool = make_spool(database, data_dir, threads)
     with database.engine.begin() as connection:
         node = register(connection, node_name)
-        if isinstance(spool, FileSpool):
-            remove_orphans(data_dir / SPOOL_FOLDER, connection)
         directory = load(connection)
         secret = _secret(connection, threads.token)
         sent = _sent_since(connection, now - 86400.0)
         first = take_ids(connection, BLOCK)
+    spool = make_spool(database, data_dir, threads, node)
     ids = IdBlocks(database)
     ids.use(first)
     return Stores(
@@ -94,6 +95,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         DatabaseQueueStore(database, ids, node, spool),
         DatabaseMailboxStore(database, ids),
         spool,
+        Orphans(database, spool, threads.seconds),
         directory,
         secret,
         sent,

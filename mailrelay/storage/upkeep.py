@@ -22,6 +22,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.database import Database, as_unavailable
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
+from mailrelay.storage.orphans import Orphans
 from mailrelay.storage.queue import drop_unneeded_content
 from mailrelay.storage.statements import delete_listed
 from mailrelay.storage.vacuum import give_back, impatient_cursor, spare_pages
@@ -44,6 +45,7 @@ class Intervals:
     changes: float = CHANGES_EVERY
     heartbeat: float = HEARTBEAT_EVERY
     space: float = 1.0
+    orphans: float = 600.0
 
 
 _entry = tables.entry
@@ -81,11 +83,13 @@ class Upkeep(MultiService):
         changed: Callable[[set[str]], None],
         remove_spooled: Callable[[list[str]], object],
         intervals: Intervals = Intervals(),
+        orphans: Orphans | None = None,
     ) -> None:
         super().__init__()
         self._database, self._node = database, node
         self._clock, self._now = clock, now
         self._changed, self._remove_spooled = changed, remove_spooled
+        self._orphans = orphans
         self._seen_change = -1
         self._watch = HeartbeatWatch()
         for every, work in (
@@ -93,6 +97,7 @@ class Upkeep(MultiService):
             (intervals.sweep, self._sweep),
             (intervals.changes, self._look_for_changes),
             (intervals.heartbeat, self._beat),
+            (intervals.orphans, self._sweep_orphans),
         ):
             repeated(clock, every, work, self._log).setServiceParent(self)
 
@@ -127,6 +132,12 @@ class Upkeep(MultiService):
             return self._sweep() if count == SWEEP_BATCH and self.running else None
 
         return swept.addCallback(again).addErrback(_unless_unavailable)
+
+    def _sweep_orphans(self) -> Deferred[object]:
+        if self._orphans is None:
+            return succeed(None)
+        swept: Deferred[object] = Deferred.fromCoroutine(self._orphans.sweep())
+        return swept.addErrback(as_unavailable).addErrback(_unless_unavailable)
 
     # Changes
 

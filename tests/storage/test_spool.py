@@ -7,15 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from mailrelay.queue.entry import Content
 from mailrelay.storage.database import Database, open_engine
 from mailrelay.storage.nodes import Node
-from mailrelay.storage.queue import DatabaseQueueStore, insert_messages
-from mailrelay.storage.spool import CHUNK_BYTES, FileSpool, RowSpool, Spool, remove_orphans
+from mailrelay.storage.spool import CHUNK_BYTES, FileSpool, RowSpool, Spool
 from mailrelay.storage.stores import Threads, make_spool
 from tests.storage.databases import (
     Base,
@@ -24,10 +21,8 @@ from tests.storage.databases import (
     OnSQLite,
     database_on,
     empty_postgres,
-    ids_of,
     temporary_directory,
 )
-from tests.storage.values import new_message
 
 BODY = bytes(range(256)) * (CHUNK_BYTES // 256 * 2) + b"the end"
 
@@ -254,22 +249,6 @@ class ChoiceTests(OnSQLite, TestCase):
         database = database_on(self, self.make_engine())
         folder = temporary_directory(self)
         threads = Threads(Later(), Later(), lambda: "")
-        self.assertIsInstance(make_spool(database, folder, threads), FileSpool)
+        self.assertIsInstance(make_spool(database, folder, threads, Node(1, 1)), FileSpool)
         postgres = database_on(self, open_engine(empty_postgres(self), folder))
-        self.assertIsInstance(make_spool(postgres, folder, threads), RowSpool)
-
-    def test_orphans_are_removed(self) -> None:
-        """At a start the files that no content names go; the others stay."""
-        database = database_on(self, self.make_engine())
-        folder = temporary_directory(self)
-        names = tokens()
-        spool = FileSpool(folder, Immediate(Later()), lambda: next(names))
-        store = DatabaseQueueStore(database, ids_of(database), Node(1, 1), spool)
-        content = Content(b"", None, "named", 5)
-        for name in ("named", "orphan", "unfinished.part"):
-            (folder / name).write_bytes(b"bytes")
-        with database.engine.begin() as connection:
-            new = new_message(store, content=content)
-            insert_messages(connection, [evolve(new, events=[])], Node(1, 1))
-            self.assertEqual(remove_orphans(folder, connection), 2)
-        self.assertEqual([p.name for p in folder.iterdir()], ["named"])
+        self.assertIsInstance(make_spool(postgres, folder, threads, Node(1, 1)), RowSpool)
