@@ -53,6 +53,8 @@ class SMTPClientProtocol(SMTPConnection):
         either way this protocol is closed then.
         """
         self.answered = False
+        if self.stage is not Stage.READY:
+            return fail(Postponed(reply(451, "4.4.2", "connection closed before the next batch")))
         if self.clearLineBuffer():
             self._fail(Postponed(UNASKED))
             return fail(Postponed(UNASKED))

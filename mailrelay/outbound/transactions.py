@@ -32,13 +32,14 @@ class Said:
     """What a host said of a message: one reply per recipient, in order.
 
     ``content_sent`` when it was sent any content; ``is_lost`` when the connection broke before
-    any reply, which are ours then.
+    any reply; ``is_ours`` when the replies are our own, for that or because of what it offers.
     """
 
     replies: Sequence[Reply]
     reach: Reach = Reach.PASSED_ON
     content_sent: bool = False
     is_lost: bool = False
+    is_ours: bool = False
 
     @property
     def may_ask_next(self) -> bool:
@@ -61,16 +62,17 @@ class OutgoingMessage:
         refusal = refusal_without_asking(self.envelope, offered)
         if refusal is not None:
             connection.transcript.note(str(refusal))
-            return Said([refusal] * len(recipients))
-        replies: list[Reply] = []
-        content_sent = is_lost = False
-        for batch in _batches(recipients, offered.max_recipients):
-            said = await self._in_rounds(connection, batch)
-            is_lost = said.is_lost and not replies
-            replies += said.replies
-            content_sent = content_sent or said.content_sent
-        reach = Reach.PASSED_ON if "DSN" in offered else Reach.RELAYED
-        return Said(replies, reach, content_sent, is_lost)
+            return Said([refusal] * len(recipients), is_ours=True)
+        batches = _batches(recipients, offered.max_recipients)
+        said = [await self._in_rounds(connection, batch) for batch in batches]
+        is_lost = all(each.is_lost for each in said)
+        return Said(
+            [answer for each in said for answer in each.replies],
+            Reach.PASSED_ON if "DSN" in offered else Reach.RELAYED,
+            content_sent=any(each.content_sent for each in said),
+            is_lost=is_lost,
+            is_ours=is_lost,
+        )
 
     async def _in_rounds(
         self, connection: SMTPClientProtocol, recipients: Sequence[OutgoingRecipient]

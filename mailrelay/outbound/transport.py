@@ -17,9 +17,16 @@ from mailrelay.outbound.sessions import NoConnection, Session, Sessions
 from mailrelay.outbound.transactions import OutgoingMessage, Said
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.entry import Content, Entry, Message
-from mailrelay.queue.outcome import Deferral, Outcome, outcome_of_error, outcome_of_reply
+from mailrelay.queue.outcome import (
+    Deferral,
+    Outcome,
+    PermanentFailure,
+    outcome_of_error,
+    outcome_of_reply,
+)
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.dialogue import OutgoingEnvelope, OutgoingRecipient
+from mailrelay.smtp.reply import Reply
 
 
 @define
@@ -73,7 +80,7 @@ class SMTPTransport:
             if str(outcome.reply.status) == "4.3.0":
                 self._log.failure("an attempt failed for a reason of our own")
             return self._result([outcome] * count, trail)
-        return self._result([outcome_of_reply(r, said.reach) for r in said.replies], trail)
+        return self._result([_outcome(answer, said) for answer in said.replies], trail)
 
     def _result(
         self, outcomes: Sequence[Outcome], trail: _Trail, *, host_failed: bool = False
@@ -111,6 +118,12 @@ class SMTPTransport:
             content.size_bytes,
             lambda offset, size: self.read_spool(name, offset, size),
         )
+
+
+def _outcome(answer: Reply, said: Said) -> Outcome:
+    if not said.is_ours:
+        return outcome_of_reply(answer, said.reach)
+    return PermanentFailure(answer) if answer.is_permanent else Deferral(answer)
 
 
 async def _ask(sessions: Sessions, message: OutgoingMessage, trail: _Trail) -> tuple[Session, Said]:

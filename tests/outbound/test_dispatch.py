@@ -15,6 +15,7 @@ from mailrelay.smtp.reply import Reply, reply
 from tests.outbound.delivery import make_job, short
 
 NO = reply(550, "5.1.1", "no such user")
+REFUSED = PermanentFailure(NO, is_answer=True)
 RECIPIENTS = ["a@peer.test", "b@peer.test"]
 
 
@@ -81,7 +82,7 @@ class FailTests(SynchronousTestCase):
     def test_at_once(self) -> None:
         """Each recipient gets the reply; 4yz is a deferral, 2yz a delivery."""
         result = self.successResultOf(self.attempt())
-        self.assertEqual(list(result.outcomes), [PermanentFailure(NO)] * 2)
+        self.assertEqual(list(result.outcomes), [REFUSED] * 2)
         self.assertFalse(result.host_failed)
         for answer, outcome in (
             (reply(451, "4.2.1", "later"), "deferral 451 4.2.1"),
@@ -107,6 +108,6 @@ class FailTests(SynchronousTestCase):
         self.transport.give_up()
         for attempt in waiting:
             result = self.successResultOf(attempt)
-            self.assertEqual(list(result.outcomes), [PermanentFailure(NO)] * 2)
+            self.assertEqual(list(result.outcomes), [REFUSED] * 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.transport.give_up()

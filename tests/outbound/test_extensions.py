@@ -223,3 +223,46 @@ class ExtensionTests(OutboundTestCase):
             [short(outcome) for outcome in result.outcomes],
             ["failure 550 5.1.1", "delivered 250 2.0.0", "deferral 451 4.4.2"],
         )
+
+    async def test_connection_ends_before_many_batches(self) -> None:
+        """None of the batches behind it waits for a connection that is gone."""
+
+        async def gone(peer: Peer) -> None:
+            peer.close()
+
+        manners = Manners([b"PIPELINING", b"LIMITS RCPTMAX=1"])
+        server = await ScriptedServer.start(self, reactor, polite(manners, MAIL=[b"250 ok", gone]))
+        result = await self.attempt(server.port, [f"r{n}@peer.test" for n in range(4)])
+        self.assertEqual(
+            [short(outcome) for outcome in result.outcomes],
+            ["delivered 250 2.0.0", *["deferral 451 4.4.2"] * 3],
+        )
+
+    async def test_kept_connection_ends_before_many_batches(self) -> None:
+        """A kept connection that was closed meanwhile costs nothing here either."""
+
+        async def gone(peer: Peer) -> None:
+            peer.close()
+
+        manners = Manners([b"PIPELINING", b"LIMITS RCPTMAX=1"])
+        first, second = polite(manners, MAIL=[b"250 ok", gone]), polite(manners)
+        server = await ScriptedServer.start(self, reactor, first, second)
+        transport = self.transport()
+        await self.attempt(server.port, transport=transport)
+        names = [f"r{n}@peer.test" for n in range(3)]
+        result = await self.attempt(server.port, names, transport=transport)
+        self.assertEqual({short(o) for o in result.outcomes}, {"delivered 250 2.0.0"})
+        self.assertEqual(len(server.peers[1].contents), 3)
+
+    async def test_whose_answer(self) -> None:
+        """What we say ourselves, of the host or a lost connection, is no answer of the host's."""
+
+        async def gone(peer: Peer) -> None:
+            peer.close()
+
+        for answer, is_answer in ((b"550 5.1.1 no", True), (b"450 4.2.1 no", True), (gone, False)):
+            server = await ScriptedServer.start(self, reactor, polite(MAIL=answer))
+            [outcome] = (await self.attempt(server.port)).outcomes
+            self.assertEqual(getattr(outcome, "is_answer", None), is_answer, answer)
+        _, result = await self.sent(b"SIZE 1")
+        self.assertEqual(getattr(result.outcomes[0], "is_answer", None), False)
