@@ -41,6 +41,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     5321: ("SMTP", "partly", "see smtp.md for deviations"),
     5322: ("Message format", "partly", "header fields that decide; contents are never changed"),
     5802: ("SCRAM", "yes", ""),
+    6052: ("Addresses of IPv4 in IPv6", "partly", "its prefix is looked through"),
     6152: ("8BITMIME", "partly", "no conversion to 7 bits: such mail is returned"),
     6409: ("Submission", "yes", ""),
     6522: ("multipart/report", "yes", ""),
