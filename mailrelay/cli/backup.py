@@ -54,6 +54,8 @@ def _controls() -> Iterator[BackupControl]:
         yield backup_control(time.time, Progress(time.monotonic))
     except CannotBackUp as error:
         fail(str(error))
+    except PermissionError as error:
+        fail(f"{error.filename}: {error.strerror}: do this as root, or as the server's user")
     except OSError as error:
         fail(f"{error.filename or 'a file'}: {error.strerror}")
 
@@ -177,7 +179,7 @@ def _owner(user: str | None, target: Path, backed_up: Path) -> tuple[int, int] |
 
 def _user(name: str) -> pwd.struct_passwd:
     if os.geteuid() != 0:
-        fail("--run-as is for root")
+        fail("--run-as is for root: leave it out, or do this as root")
     try:
         return pwd.getpwnam(name)
     except KeyError:

@@ -269,7 +269,7 @@ def _plan(
     if plan.owner is not None:
         _check_reachable(plan.owner, directory)
     if any(c in str(directory) for c in '"\\\n'):
-        fail(f"{directory!s} cannot be written to a configuration file", 64)
+        fail(f"{directory!s} cannot be written to a configuration file: give another --dir", 64)
     return plan
 
 

@@ -114,7 +114,7 @@ def find_settings(config_file: Path | None, data_dir: Path | None) -> Settings:
     if data_dir is not None:
         from mailrelay.cli.localserve import Ports, local_settings
 
-        if not (data_dir / "mailrelay.db").exists():
+        if not os.path.exists(data_dir / "mailrelay.db"):  # False, too, where one may not look
             fail(
                 f"{data_dir} is no directory of a localserve: mailrelay localserve --dir {data_dir}"
             )

@@ -93,14 +93,14 @@ def remove_domain(connection: Connection, name: str) -> None:
     if used:
         raise InUse(f"domain {name} has {used} addresses: remove them first")
     if connection.execute(delete(_domain).where(_domain.c.name == name)).rowcount == 0:
-        raise NoSuch(f"no domain {name}")
+        raise NoSuch(f"no domain {name}: mailrelay domain list")
 
 
 def set_domain(connection: Connection, name: str, values: dict[str, object]) -> None:
     """Change columns of a domain.  Raises: NoSuch."""
     changed = connection.execute(update(_domain).where(_domain.c.name == name).values(values))
     if changed.rowcount == 0:
-        raise NoSuch(f"no domain {name}")
+        raise NoSuch(f"no domain {name}: mailrelay domain list")
 
 
 def add_account(connection: Connection, name: str, values: dict[str, object]) -> int:
@@ -115,7 +115,7 @@ def account_id(connection: Connection, name: str) -> int:
     """The id of the account called ``name``.  Raises: NoSuch."""
     id_ = connection.execute(select(_account.c.id).where(_account.c.name == name)).scalar()
     if id_ is None:
-        raise NoSuch(f"no account {name}")
+        raise NoSuch(f"no account {name}: mailrelay account list")
     return int(id_)
 
 
@@ -123,7 +123,7 @@ def set_account(connection: Connection, name: str, values: dict[str, object]) ->
     """Change columns of an account.  Raises: NoSuch."""
     changed = connection.execute(update(_account).where(_account.c.name == name).values(values))
     if changed.rowcount == 0:
-        raise NoSuch(f"no account {name}")
+        raise NoSuch(f"no account {name}: mailrelay account list")
 
 
 def remove_account(connection: Connection, name: str) -> None:
@@ -155,7 +155,7 @@ def remove_address(connection: Connection, localpart: str, domain: str) -> None:
     """Take an address away.  Raises: NoSuch."""
     where = (_address.c.localpart == localpart, _address.c.domain == domain)
     if connection.execute(delete(_address).where(*where)).rowcount == 0:
-        raise NoSuch(f"no address {localpart}@{domain}")
+        raise NoSuch(f"no address {localpart}@{domain}: mailrelay address list")
 
 
 # Changes that running processes are told of
