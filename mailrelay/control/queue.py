@@ -114,6 +114,7 @@ class QueueControl:
     now: Callable[[], float]
     retired_kept_for: float
     actor: str
+    account_kept_for: Callable[[int | None], float | None] = field(default=lambda account_id: None)
 
     async def find(self, wanted: EntryFilter) -> Sequence[EntryView]:
         """The entries that ``wanted`` fits."""
@@ -146,9 +147,14 @@ class QueueControl:
 
     async def drop(self, wanted: EntryFilter) -> Sequence[int]:
         """Retire what fits, and tell no sender; the ids."""
-        now = self.now()
-        ids = await self._ids(wanted)
-        return await self.records.drop(self.actor, ids, now, now + self.retired_kept_for)
+        now, rules = self.now(), self._rules
+        by_retention: dict[float, list[int]] = {}
+        for id_, account_id in await self._found(wanted):
+            by_retention.setdefault(rules.kept_for(account_id), []).append(id_)
+        dropped: list[int] = []
+        for kept_for, ids in by_retention.items():
+            dropped += await self.records.drop(self.actor, ids, now, now + kept_for)
+        return dropped
 
     async def fail(self, wanted: EntryFilter) -> Sequence[int]:
         """End what fits as failed, with the DSNs that go with it; the ids."""
@@ -168,9 +174,8 @@ class QueueControl:
         result = Result([PermanentFailure(FAILED_BY_OPERATOR)] * len(entries), Attempt(now, now))
         result.notes["by"] = self.actor
         job = Job(Destination("operator", None), message, entries)
-        rules = Rules(RetryProfile(), self.retired_kept_for)
         while job.entries:
-            settlement = settle(job, result, rules, now, 0.0)
+            settlement = settle(job, result, self._rules, now, 0.0)
             reports = await self.reporter.reports(message, settlement.reports, None)
             recorded = await self.store.finish_attempts(settlement.finished, reports)
             if all(recorded) or not reports:
@@ -178,14 +183,21 @@ class QueueControl:
             job, result = without_lost(job, result, recorded)  # the DSN told of what was lost
         return []
 
+    @property
+    def _rules(self) -> Rules:
+        return Rules(RetryProfile(), self.retired_kept_for, self.account_kept_for)
+
     async def _ids(self, wanted: EntryFilter) -> list[int]:
-        """Every id that fits, page by page."""
-        ids: list[int] = []
+        return [id_ for id_, _ in await self._found(wanted)]
+
+    async def _found(self, wanted: EntryFilter) -> list[tuple[int, int | None]]:
+        """Every id that fits and whose it is, page by page."""
+        found: list[tuple[int, int | None]] = []
         page = evolve(wanted, limit=5000)
-        while found := await self.find(page):
-            ids += [view.entry.id for view in found]
-            page = evolve(page, after_id=ids[-1])
-        return ids
+        while views := await self.find(page):
+            found += [(view.entry.id, view.entry.message.account_id) for view in views]
+            page = evolve(page, after_id=found[-1][0])
+        return found
 
 
 def state_word(view: EntryView) -> str:

@@ -133,6 +133,11 @@ class Directory:
             return False
         return self._account(address, domain) == account
 
+    def retired_kept_for(self, account_id: int | None) -> float | None:
+        """How long an account wants its retired entries kept, in seconds."""
+        account = self.accounts.get(account_id) if account_id is not None else None
+        return account.retired_kept_for if account is not None else None
+
     def addresses_of(self, account: Account) -> list[str]:
         """The account's addresses as written; a catch-all is ``@domain``."""
         owned = (key for key, owner in self.addresses.items() if owner == account.id)

@@ -64,6 +64,7 @@ class Outside:
     epoch: Callable[[], int]
     attempted: Callable[[Job, Result], None] = field(default=lambda job, result: None)
     is_held: Callable[[Entry], bool] = field(default=lambda entry: False)
+    account_kept_for: Callable[[int | None], float | None] = field(default=lambda account_id: None)
 
 
 class Scheduler(Service):
@@ -73,7 +74,7 @@ class Scheduler(Service):
 
     def __init__(self, outside: Outside, settings: QueueSettings) -> None:
         self._o, self._settings = outside, settings
-        self._rules = Rules(settings.profile, settings.retired_kept_for)
+        self._rules = self._rules_of(settings)
         self._backlogs: dict[str, Backlog] = {}
         self._in_memory = 0  # waiting or under attempt
         # Why due entries may wait in the store alone: no room in memory, or not in their lane.
@@ -184,7 +185,10 @@ class Scheduler(Service):
     def reconfigure(self, settings: QueueSettings) -> None:
         """Go on with other settings; attempts under way keep theirs."""
         self._settings = settings
-        self._rules = Rules(settings.profile, settings.retired_kept_for)
+        self._rules = self._rules_of(settings)
+
+    def _rules_of(self, settings: QueueSettings) -> Rules:
+        return Rules(settings.profile, settings.retired_kept_for, self._o.account_kept_for)
 
     # What operators ask
 

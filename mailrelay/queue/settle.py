@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailrelay.message.dsn import Action, RecipientReport
 from mailrelay.observe.events import EventKind, NewEvent
@@ -33,10 +33,19 @@ class Settlement:
 
 @frozen
 class Rules:
-    """How long entries live and how long they are kept after; seconds."""
+    """How long entries live and how long they are kept after; seconds.
+
+    ``account_kept_for`` is what an account itself wants, None when it says nothing.
+    """
 
     profile: RetryProfile
     retired_kept_for: float
+    account_kept_for: Callable[[int | None], float | None] = field(default=lambda account_id: None)
+
+    def kept_for(self, account_id: int | None) -> float:
+        """How long an account's retired entries are kept."""
+        own = self.account_kept_for(account_id)
+        return self.retired_kept_for if own is None else own
 
 
 def settle(
@@ -97,7 +106,7 @@ def _settle_entry(
         entry.epoch,
         next_attempt_at=now if due is None else due,
         event=event,
-        retired_until=now + rules.retired_kept_for if due is None else None,
+        retired_until=now + rules.kept_for(entry.message.account_id) if due is None else None,
         delay_reported=entry.delay_reported or tell_delay,
         unbegun=trial.unbegun,
         content_is_large=entry.message.size_bytes > LARGE_BYTES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from random import Random
 
 from attrs import frozen
@@ -15,6 +16,7 @@ from mailrelay.control.queue import QueueControl
 from mailrelay.net.threads import AtOnce
 from mailrelay.queue.report import Reporter
 from mailrelay.storage.database import Database
+from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.findings import findings_on_server
 from mailrelay.storage.ids import IdBlocks, take_ids
@@ -64,14 +66,23 @@ def open_control(
     store = DatabaseQueueStore(database, ids, node, spool)
     reporter = Reporter(settings.hostname, store, now, token)
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)
+    kept_after = settings.queue.retired_keep_after
     return Control(
         DirectoryControl(
             DatabaseDirectory(database, now), executor, lambda: bytes.fromhex(token()), actor
         ),
-        QueueControl(records, store, reporter, now, settings.queue.retired_keep_after, actor),
+        QueueControl(
+            records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
+        ),
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
         database,
     )
+
+
+def _kept_for(database: Database, account_id: int | None) -> float | None:
+    """How long an account wants its retired entries kept, as the store says now."""
+    with database.engine.connect().execution_options(read_only=True) as connection:
+        return load(connection).retired_kept_for(account_id)
 
 
 def backup_control(now: Callable[[], float], progress: Callable[[int, int], None]) -> BackupControl:

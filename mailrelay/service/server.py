@@ -169,6 +169,7 @@ class Server(MultiService):
                 reporter=reporter,
                 epoch=lambda: stores.node.epoch,
                 attempted=self._attempted,
+                account_kept_for=lambda id_: self.directory.retired_kept_for(id_),
             ),
             queue_settings(settings.queue),
         )

@@ -125,6 +125,15 @@ class EachCaseTests(SynchronousTestCase):
             done = settled(entry(attempts=attempts), Deferral(LATER), 60.0, rules=rules)
             self.assertEqual(done.finished[0].retired_until is not None, retired)
 
+    def test_kept_as_the_account_wants(self) -> None:
+        """An account's own retention goes before the server's, also when it is none at all."""
+        own: dict[int | None, float] = {1: 50.0, 2: 0.0}
+        rules = Rules(PROFILE, 1000.0, lambda account_id: own.get(account_id))
+        for account_id, kept_for in ((1, 50.0), (2, 0.0), (3, 1000.0), (None, 1000.0)):
+            one = entry(of=message(account_id=account_id))
+            [finished] = settled(one, Delivered(OK, Reach.PASSED_ON), 9.0, rules=rules).finished
+            self.assertEqual(finished.retired_until, 9.0 + kept_for)
+
     def assert_retired(self, done: Settlement, kind: EventKind, now: float) -> None:
         """The entry is over and kept for a while."""
         [finished] = done.finished
