@@ -127,8 +127,11 @@ class EachCaseTests(SynchronousTestCase):
 
     def test_kept_as_the_account_wants(self) -> None:
         """An account's own retention goes before the server's, also when it is none at all."""
-        own: dict[int | None, float] = {1: 50.0, 2: 0.0}
-        rules = Rules(PROFILE, 1000.0, lambda account_id: own.get(account_id))
+
+        def own(account_id: int | None) -> float | None:
+            return {1: 50.0, 2: 0.0}.get(account_id or 0)
+
+        rules = Rules(PROFILE, 1000.0, own)
         for account_id, kept_for in ((1, 50.0), (2, 0.0), (3, 1000.0), (None, 1000.0)):
             one = entry(of=message(account_id=account_id))
             [finished] = settled(one, Delivered(OK, Reach.PASSED_ON), 9.0, rules=rules).finished
