@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, fields
 from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from mailrelay.config.settings import LogSection
+import mailrelay
+from mailrelay.config.settings import LogSection, Settings
 from mailrelay.policy.limits import Limits, ListenerLimits
 from mailrelay.service.server import FIXED
 from mailrelay.testing.loopback import Loopback
@@ -34,6 +36,14 @@ class ReloadTests(TestCase):
         """The settings that were said to need one."""
         warned = [e for e in self.told if "restart" in str(e.get("log_format"))]
         return {str(e["name"]) for e in warned}
+
+    def test_every_setting(self) -> None:
+        """A new setting is taken at SIGHUP or needs a restart; the page says which."""
+        page = (Path(mailrelay.__file__).parent.parent / "docs/configuration.md").read_text()
+        told = page.partition("At once:")[2].partition("A change to anything else")[0]
+        words = set(re.findall(r"\w+", "".join(re.findall("`.*?`", told))))
+        taken = {field.name for field in fields(Settings)} - set(FIXED)
+        self.assertEqual(words - {"file"}, taken)
 
     async def test_what_needs_a_restart(self) -> None:
         """Each such setting that changed is named, those that did not are not."""
