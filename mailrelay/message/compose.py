@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from mailrelay.message.draft import Draft, File, NamedAddress, Unwritable, check
+from mailrelay.message.draft import Draft, File, Unwritable, check
+from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.sniff import SNIFFED_BYTES, sniffed_type
 from mailrelay.message.words import Folding, add_phrase, given_field, text_field
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
-from mailrelay.smtp.address import Address
+from mailrelay.message.mailboxes import NamedAddress
+from mailrelay.message.words import CONTROLS
 
 
 class Unwritable(Exception):
@@ -21,14 +22,6 @@ class Unwritable(Exception):
         super().__init__(f"{field}: {text}")
         self.field = field
         self.text = text
-
-
-@frozen
-class NamedAddress:
-    """An address with its display name, which may be empty."""
-
-    name: str
-    address: Address
 
 
 @frozen
@@ -77,9 +70,6 @@ class Draft:
 
 MAX_TOKEN_BYTES = 900
 """Of what cannot be folded, with room for the field's name within 998 bytes."""
-
-CONTROLS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
-"""What ends or breaks a line for some reader, and what UTF-8 cannot write."""
 
 
 def check(draft: Draft) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email.utils import getaddresses
 
 from attrs import field, frozen
 
-from mailrelay.message.words import decoded_words as decoded_words
-from mailrelay.smtp.address import Address, MalformedAddress
+from mailrelay.message.mailboxes import mailboxes_in
+from mailrelay.message.words import decoded_words as decoded_words  # noqa: PLC0414
+from mailrelay.smtp.address import Address
 
 MAX_HEADER_BYTES = 256 * 1024
 MAX_HEADER_LINES = 1000
@@ -99,13 +99,7 @@ def unfolded(body: bytes) -> str:
 
 def addresses_in(text: str) -> list[Address]:
     """The addresses of an address-list field; what is none is left out."""
-    found = []
-    for _, spec in getaddresses([text]):
-        try:
-            found.append(Address.parse(spec))
-        except MalformedAddress:
-            continue
-    return found
+    return [mailbox.address for mailbox in mailboxes_in(text)]
 
 
 _FIELD_NAME = re.compile(rb"[!-9;-~]+[ \t]*")

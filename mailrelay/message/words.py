@@ -21,6 +21,9 @@ MAX_LINE = 76
 MAX_UNFOLDED = 900
 """A word of more bytes than this is encoded: no line is over 998 (RFC 5322 section 2.1.1)."""
 
+CONTROLS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+"""What ends or breaks a line for some reader, and what UTF-8 cannot write."""
+
 _PREFIX, _SUFFIX = "=?utf-8?q?", "?="
 _LONGEST_WORD = 75  # RFC 2047 section 2
 
@@ -152,6 +155,11 @@ def decoded_words(text: str) -> str:
         pending, position = (data, charset), end
     out += [text_of(*pending) if pending else "", text[position:]]
     return "".join(out)
+
+
+def shown_text(text: str) -> str:
+    """``text`` for people: its encoded words decoded, on one line."""
+    return CONTROLS.sub(" ", decoded_words(text))
 
 
 def _words_in(text: str) -> Iterator[tuple[int, int, str, bytes]]:

@@ -8,7 +8,7 @@ from itertools import count
 from hypothesis import strategies as st
 
 from mailrelay.message.compose import Draft, File, NamedAddress
-from mailrelay.message.draft import CONTROLS
+from mailrelay.message.words import CONTROLS
 from tests.smtp.strategies import addresses, cut
 
 _WORDS = (

@@ -1,0 +1,123 @@
+"""Address lists of header fields (RFC 5322 section 3.4), read as senders write them.
+
+In linear time and without recursion, however deep comments are nested; never raising.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import define, field, frozen
+
+from mailrelay.message.words import shown_text
+from mailrelay.smtp.address import Address, MalformedAddress
+
+
+@frozen
+class NamedAddress:
+    """An address with its display name, which may be empty."""
+
+    name: str
+    address: Address
+
+
+def mailboxes_in(text: str) -> list[NamedAddress]:
+    """The mailboxes of an unfolded address list, those of groups among them.
+
+    What is no address is left out; a name may stand in a comment behind its address.
+    """
+    reader = _Reader(text)
+    while reader.position < len(text):
+        reader.step()
+    reader.finish_mailbox()
+    return reader.found
+
+
+@define
+class _Reader:
+    """``words`` are the phrase or bare address so far, as meant; ``written`` as they stand."""
+
+    text: str
+    position: int = 0
+    words: list[str] = field(factory=list)
+    written: list[str] = field(factory=list)
+    comment: str = ""
+    spec: str | None = None  # what stood in angle brackets
+    found: list[NamedAddress] = field(factory=list)
+
+    def step(self) -> None:
+        """Read what is at ``position``."""
+        character = self.text[self.position]
+        if character in ",;":
+            self.finish_mailbox()
+            self.position += 1
+        elif character == ":":  # what was before is a group's name
+            self._start_mailbox()
+            self.position += 1
+        elif character == "(":
+            self._read_comment()
+        elif character == "<":
+            self._read_angle()
+        else:
+            self._read_word()
+
+    def finish_mailbox(self) -> None:
+        """Keep the mailbox that was read, if it is one."""
+        name = "".join(self.words).strip(" \t")
+        spec = self.spec
+        if spec is None:
+            name, spec = "", "".join(self.written)
+        elif spec.startswith("@"):  # a source route, RFC 5322 section 4.4
+            spec = spec.rpartition(":")[2]
+        try:
+            address = Address.parse(spec.strip())
+        except MalformedAddress:
+            pass
+        else:
+            self.found.append(NamedAddress(shown_text(name or self.comment.strip()), address))
+        self._start_mailbox()
+
+    def _start_mailbox(self) -> None:
+        self.words, self.written = [], []
+        self.comment, self.spec = "", None
+
+    def _read_comment(self) -> None:
+        """What nests; the last comment may be a name."""
+        depth = 0
+        start = self.position
+        for match in _IN_COMMENT.finditer(self.text, start):
+            depth += {"(": 1, ")": -1}.get(match.group(), 0)
+            if depth == 0:
+                self.position = match.end()
+                self.comment = _ESCAPED.sub(r"\1", self.text[start + 1 : match.start()])
+                return
+        self.position = len(self.text)
+
+    def _read_angle(self) -> None:
+        match = _ANGLE.match(self.text, self.position)
+        if match is not None and self.spec is None:
+            self.spec = match.group(1)
+        self.position = self.position + 1 if match is None else match.end()
+
+    def _read_word(self) -> None:
+        match = _QUOTED.match(self.text, self.position)
+        if match is not None:
+            self.words.append(_ESCAPED.sub(r"\1", match.group(1)))
+        else:
+            match = _ATOMS.match(self.text, self.position)
+            assert match is not None  # whatever is not above is in it
+            word = _SPACES.sub(" ", match.group())
+            spaced = bool(self.words) and self.words[-1].endswith(" ")
+            self.words.append(word.removeprefix(" ") if spaced else word)
+        self.written.append(match.group())
+        self.position = match.end()
+
+
+# No backtracking: what a quoted string or comment lacks at its end is found at the text's.
+_IN_QUOTES = r'[^"\\]*(?:\\.[^"\\]*)*'
+_QUOTED = re.compile(rf'"({_IN_QUOTES})(?:"|\\?\Z)', re.DOTALL)
+_ANGLE = re.compile(rf'<((?:[^<>"]|"{_IN_QUOTES}")*)>', re.DOTALL)
+_ATOMS = re.compile(r'(?:[^"(),:;<>\[]|\[[^\[\]]*\])+|[)>\[]')
+_IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
+_SPACES = re.compile(r"[ \t]+")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)

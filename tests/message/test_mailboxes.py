@@ -1,0 +1,70 @@
+"""Address lists, as senders write them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailrelay.message.mailboxes import mailboxes_in
+
+
+class MailboxesTests(SynchronousTestCase):
+    """mailboxes_in."""
+
+    def test_forms(self) -> None:
+        """Names, comments, groups, routes, and what is nearly right."""
+        for text, expected in {
+            "": [],
+            "a@x": [("", "a@x")],
+            " <a@x> ": [("", "a@x")],
+            "A  B <a@x>": [("A B", "a@x")],
+            '"A,  B" <a@x>, c@Y.example': [("A,  B", "a@x"), ("", "c@y.example")],
+            r'"\"A\\" <a@x>': [('"A\\', "a@x")],
+            "a@x (A (nested \\) B))": [("A (nested ) B)", "a@x")],
+            "A (c) B <a@x> (d)": [("A B", "a@x")],
+            "=?utf-8?q?=C3=BC?=  =?utf-8?q?b?= <a@x>": [("üb", "a@x")],
+            '"=?utf-8?q?=C3=BC?=" <a@x>': [("ü", "a@x")],
+            "=?utf-8?q?a=0D=0Ab?= <a@x>": [("a  b", "a@x")],
+            "Group: a@x, B <b@x>; c@x": [("", "a@x"), ("B", "b@x"), ("", "c@x")],
+            "undisclosed-recipients:;": [],
+            "<@r.example,@s.example:a@x>": [("", "a@x")],
+            '"a b"@x': [("", '"a b"@x')],
+            '<"a>b"@x>': [("", '"a>b"@x')],
+            "a@[IPv6:::1], <b@[192.0.2.1]>": [("", "a@[IPv6:::1]"), ("", "b@[192.0.2.1]")],
+            "junk, A <junk>, <>, a@, @x, b@x c, d@x": [("", "d@x")],
+            "a@x, (unclosed b@x": [("", "a@x")],
+            'a@x, "unclosed <b@x>': [("", "a@x")],
+            "A <a@x> <b@x>": [("A", "a@x")],
+            "A <a@x, <b@x>": [("", "b@x")],
+            ") > ] [ a@x": [],
+        }.items():
+            with self.subTest(text):
+                found = [(mailbox.name, str(mailbox.address)) for mailbox in mailboxes_in(text)]
+                self.assertEqual(found, expected)
+
+    @given(st.text(alphabet='<>@"(),:;\\[]ab. é=?', max_size=60))
+    def test_any_text(self, text: str) -> None:
+        """No text makes it raise."""
+        for mailbox in mailboxes_in(text):
+            self.assertTrue(str(mailbox.address).isprintable())
+
+    def test_hostile_texts(self) -> None:
+        """No depth and no repetition makes it raise or takes long (threat 27)."""
+        for piece in (
+            "(",
+            "\\(",
+            '"',
+            '\\"',
+            '"\\"',
+            "<",
+            '<"',
+            '<"\\"',
+            "a@x,",
+            ":",
+            "[",
+            "(<",
+            "=?",
+        ):
+            with self.subTest(piece):
+                mailboxes_in(piece * (200_000 // len(piece)))
