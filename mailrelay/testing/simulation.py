@@ -37,7 +37,7 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits
 from mailrelay.queue.destination import BackOff
 from mailrelay.queue.schedule import RetryProfile
-from mailrelay.queue.scheduler import QueueSettings
+from mailrelay.queue.scheduler import QueueSettings, Scheduler
 from mailrelay.queue.transport import Job, Transport
 from mailrelay.service.controls import open_control
 from mailrelay.storage.database import Database, open_engine
@@ -72,8 +72,6 @@ RETRIES = RetryProfile(
     least_attempts=4,
     delay_dsn_after=60.0,
 )
-MOST_IN_MEMORY_BEYOND = 60
-"""What connections may add to the window: each its own message's recipients."""
 
 
 @frozen
@@ -158,7 +156,7 @@ class Simulation:
     _plans: list[CrashPlan] = field(init=False, factory=list)
     _fill_after: list[float] = field(init=False, factory=list)
     _hold_after: list[float] = field(init=False, factory=list)
-    _most: int = field(init=False, default=0)
+    _most: int = field(init=False, default=0)  # entries in memory
     _operator: Database | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -173,7 +171,6 @@ class Simulation:
             claim_batch=world.random.choice((3, 500)),
             back_off=BackOff(first_after=10.0, longest_after=40.0),
         )
-        self._most = window + MOST_IN_MEMORY_BEYOND
         self.network = Network(world)
         self.submitters = Submitters(world, self.network, IP)
         self.peers = Peers(world)
@@ -267,6 +264,7 @@ class Simulation:
             self.settings,
             self.queue_settings,
             self._watch,
+            self.promises.heard,
             self._crashed,
             self.make_server,
             plan,
@@ -322,16 +320,30 @@ class Simulation:
         life = self.life
         if life is None or life.is_over:
             return
-        scheduler = life.server.scheduler
-        if not 0 <= scheduler.in_memory <= self._most:
-            self.world.violated(f"{scheduler.in_memory} entries in memory")
-        if not any(backlog.size for backlog in scheduler.backlogs()):
+        self._check_window(life.server.scheduler)
+        if not any(backlog.size for backlog in life.server.scheduler.backlogs()):
             return
         if life.plan is not None and life.plan.step == "release_claims" and life.server.running:
             life.plan.nth = 1
             self._restart(life)
         elif self._is_time(self._hold_after):
             self._hold_something("node_id <> 0")
+
+    def _check_window(self, scheduler: Scheduler) -> None:
+        """Beyond the window is only what was on its way while there still was room in it.
+
+        That is what clients wait to be answered for, two DSNs for each attempt, and one claim.
+        """
+        settings = self.queue_settings
+        if not 0 <= scheduler.in_memory <= max(settings.window, self._most):
+            self.world.violated(
+                f"{scheduler.in_memory} entries in memory, of {settings.window} and {self._most}"
+            )
+        if 0 <= scheduler.in_memory < settings.window <= len(CHARACTERS) * MAILS:
+            attempts = sum(backlog.active for backlog in scheduler.backlogs())
+            claim = min(settings.window - scheduler.in_memory, settings.claim_batch)
+            on_their_way = self.submitters.under_way + 2 * attempts + claim
+            self._most = scheduler.in_memory + on_their_way
 
     def _is_quiet(self) -> bool:
         crashed = self.life is None or self.life.is_over or self.life.plan is not None
@@ -367,7 +379,6 @@ class Simulation:
         changed = self._operate(lambda records: records.hold("operator", ids, world.now()))
         for id_ in changed:
             self.promises.held_since[id_] = world.seconds()
-            self.promises.released.add(id_)
         world.count("hold")
         world.note(f"operator holds {changed}")
         world.clock.callLater(world.random.uniform(5, 60), self._release, changed)
@@ -380,6 +391,7 @@ class Simulation:
         changed = self._operate(lambda records: records.release("operator", ids, world.now()))
         for id_ in ids:
             self.promises.held_since.pop(id_, None)
+        self.promises.timetable.released(changed)
         world.note(f"operator releases {changed}")
 
     def _operate(

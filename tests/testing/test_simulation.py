@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -13,6 +13,7 @@ from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.queue import settle
 from mailrelay.queue.entry import Begun
 from mailrelay.queue.report import Reporter
+from mailrelay.queue.schedule import RetryProfile, next_attempt_at
 from mailrelay.storage import nodes, queue, stores
 from mailrelay.testing.simulated.node import CRASHES, SimulatedServer
 from mailrelay.testing.simulation import CRASHES_PER_SEED, MAILS, simulate
@@ -116,12 +117,12 @@ class PlantedBugTests(SynchronousTestCase):
         def plant(server: Any) -> None:
             server.scheduler._recorder.is_running = lambda: False
 
-        self._find(plant, "nobody moves it", "delivered twice without need", "after the last")
+        self._find(plant, "nobody moves it", "delivered twice without need", " s early")
 
     def test_retried_at_once(self) -> None:
         """Nothing is attempted before its time."""
         self.patch(settle, "next_attempt_at", lambda profile, queued_at, now, number, jitter: now)
-        self._find(lambda server: None, "after the last")
+        self._find(lambda server: None, "is followed after")
 
     def test_claims_of_an_earlier_life_kept(self) -> None:
         """What a dead life had claimed is taken up by the next one."""
@@ -138,6 +139,50 @@ class PlantedBugTests(SynchronousTestCase):
 
         self.patch(stores, "register", register)
         self._find(lambda server: None, "nobody moves it")
+
+    def test_future_release_ignored(self) -> None:
+        """What is to be held until a time is not attempted before."""
+        self.patch(Acceptance, "_due_at", lambda acceptance, envelope, now: now)
+        self._find(lambda server: None, "before its release")
+
+    def test_claimed_before_they_are_due(self) -> None:
+        """Retries are not claimed ahead of their time."""
+
+        def plant(server: Any) -> None:
+            claim_due = server.stores.queue.claim_due
+            server.stores.queue.claim_due = lambda now, *rest: claim_due(now + 15.0, *rest)
+
+        self._find(plant, " s early")
+
+    def test_retries_that_do_not_slow_down(self) -> None:
+        """Each retry waits as long as its number says."""
+
+        def always_first(
+            profile: RetryProfile, queued_at: float, now: float, number: int, jitter: float
+        ) -> float | None:
+            return next_attempt_at(profile, queued_at, now, 1 if number < 6 else number, jitter)
+
+        self.patch(settle, "next_attempt_at", always_first)
+        self._find(lambda server: None, "is followed after")
+
+    def test_failure_that_nobody_is_told_of(self) -> None:
+        """A failure is told of unless it is not to be."""
+
+        def plant(server: Any) -> None:
+            server.scheduler._recorder.reporter = Silent(
+                *attrs.astuple(server.scheduler._recorder.reporter, recurse=False)
+            )
+
+        self._find(plant, "0 DSNs tell that")
+
+    def test_window_ignored(self) -> None:
+        """No more is claimed than there is room for."""
+
+        def plant(server: Any) -> None:
+            claim_due = server.stores.queue.claim_due
+            server.stores.queue.claim_due = lambda now, limit, full: claim_due(now, 500, [])
+
+        self._find(plant, "entries in memory")
 
 
 class HastyAcceptance(Acceptance):
@@ -156,3 +201,14 @@ class TellTwice(Reporter):
     async def reports(self, *arguments: Any) -> Any:
         """See Reporter."""
         return [*await super().reports(*arguments), *await super().reports(*arguments)]
+
+
+class Silent(Reporter):
+    """Forgets every third time."""
+
+    made: ClassVar[int] = 0
+
+    async def reports(self, *arguments: Any) -> Any:
+        """See Reporter."""
+        Silent.made += 1
+        return await super().reports(*arguments) if Silent.made % 3 else []

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from mailrelay.config.settings import Settings
 from mailrelay.net.resolver import LookupFailed, MXHost, NoSuchDomain
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.observe.events import NewEvent
 from mailrelay.queue.scheduler import QueueSettings
 from mailrelay.queue.transport import Job, Result, Transport
 from mailrelay.service.server import Server
@@ -156,9 +157,14 @@ class SimulatedServer(Server):
 
     intervals = Intervals(checkpoint=120.0, sweep=90.0, changes=15.0, heartbeat=60.0, space=120.0)
     watched: Callable[[Transport], Transport]
+    heard: Callable[[Sequence[NewEvent]], None]
 
     def _make_transport(self) -> Any:
         return self.watched(super()._make_transport())
+
+    def _committed(self, events: Sequence[NewEvent]) -> None:
+        self.heard(events)
+        super()._committed(events)
 
 
 @define(eq=False)
@@ -170,6 +176,7 @@ class Life:
     settings: Settings
     queue_settings: QueueSettings
     watch: Callable[[Life, Transport], Transport]
+    heard: Callable[[Sequence[NewEvent]], None]
     crashed: Callable[[], None]
     make_server: Callable[[Surroundings, Settings], SimulatedServer] = SimulatedServer
     plan: CrashPlan | None = None
@@ -196,6 +203,7 @@ class Life:
         world.note(f"life {self.number} begins, plan {self.plan}")
         self.server = self.make_server(surroundings, self.settings)
         self.server.watched = lambda transport: self.watch(self, transport)
+        self.server.heard = self.heard
         self.server.privilegedStartService()
         self.server.startService()
         self.server.scheduler.reconfigure(self.queue_settings)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from attrs import define, field
 
-from mailrelay.queue.entry import EntryState
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.entry import Entry, EntryState
 from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.transport import Job, Result
 from mailrelay.testing.simulated.node import Life
-from mailrelay.testing.simulated.peers import Peers
+from mailrelay.testing.simulated.peers import CHARACTERS, Peers
 from mailrelay.testing.simulated.submitters import Acknowledged, Submitters
+from mailrelay.testing.simulated.timetable import Timetable
 from mailrelay.testing.simulated.world import World
 
 IN_FLIGHT = 3.0
@@ -36,10 +38,13 @@ class Promises:
     peers: Peers
     profile: RetryProfile
     held_since: dict[int, float] = field(factory=dict)
-    released: set[int] = field(factory=set)
+    timetable: Timetable = field(init=False)
     _running: dict[int, int] = field(factory=dict)  # entry to life
-    _last_attempt: dict[int, float] = field(factory=dict)
+    _reports: dict[int, tuple[str, bytes]] = field(factory=dict)  # recipient and content
     _store: sqlite3.Connection | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.timetable = Timetable(self.world, self.profile, self.submitters)
 
     @property
     def store(self) -> sqlite3.Connection:
@@ -67,31 +72,26 @@ class Promises:
             held = self.held_since.get(entry.id)
             if held is not None and now - held > SOON:
                 self.world.violated(f"entry {entry.id} is attempted though it is held")
-            self._check_time(entry.id, now, is_local=job.destination.is_local)
-            self._last_attempt[entry.id] = now
+            self.timetable.attempt_begins(entry)
             if not job.destination.is_local:
-                self._check_recorded(entry.id, entry.attempts + 1)
+                self._check_recorded(entry)
 
-    def _check_time(self, entry_id: int, now: float, *, is_local: bool) -> None:
-        last = self._last_attempt.get(entry_id)
-        if last is None or entry_id in self.released:
-            return
-        steps = [step for at, step in self.world.forward_steps if last <= at <= now]
-        # Small ones go unnoticed, and so does what happens between two lives.
-        excused = any(step <= 60.0 for step in steps) or (
-            # What has no peer is recorded with its outcome only.
-            (steps or is_local) and any(last <= at <= now for at in self.world.ends)
-        )
-        if now - last < self.profile.first_after and not excused:
-            self.world.violated(f"entry {entry_id} is attempted {now - last:.3f} s after the last")
-
-    def _check_recorded(self, entry_id: int, number: int) -> None:
-        attempts, due = self.store.execute(
-            "SELECT attempts, next_attempt_at FROM entry WHERE id = ?", (entry_id,)
+    def _check_recorded(self, entry: Entry) -> None:
+        number = entry.attempts + 1
+        attempts, begun_at, due = self.store.execute(
+            "SELECT attempts, last_attempt_at, next_attempt_at FROM entry WHERE id = ?", (entry.id,)
         ).fetchone()
         stepped = bool(self.world.forward_steps)
         if attempts != number or (due <= self.world.now() and not stepped):
-            self.world.violated(f"attempt {number} of entry {entry_id} is not recorded first")
+            self.world.violated(f"attempt {number} of entry {entry.id} is not recorded first")
+        else:
+            self.timetable.begun(entry, begun_at, due)
+
+    def heard(self, events: Sequence[NewEvent]) -> None:
+        """What the node was told to be committed."""
+        self.timetable.heard(events)
+        if any(event.kind is EventKind.REPORTED for event in events):
+            self._read_reports()
 
     def attempt_ended(self, life: Life, job: Job, result: Result) -> None:
         """An attempt's outcome is known to the node."""
@@ -103,6 +103,7 @@ class Promises:
 
     def check_store(self) -> None:
         """What must hold of the store at any moment, crashes included."""
+        self._read_reports()
         for wrong, query in _NEVER.items():
             found = self.store.execute(query).fetchall()
             if found:
@@ -169,53 +170,59 @@ class Promises:
         return crash - heard_at < IN_FLIGHT or self.world.was_full(heard_at, crash)
 
     def _check_reports(self) -> None:
-        """One DSN for each failure that is to be told, none for the others."""
+        """One DSN for each outcome that is to be told, none for the others."""
+        self._read_reports()
         told: Counter[tuple[str, str]] = Counter()
-        for recipient, content in self._reports():
+        for recipient, content in self._reports.values():
             if not recipient:
                 self.world.violated("a DSN to the null reverse-path")
             for final, action in _REPORTED.findall(content):
                 told[final.decode(), action.decode()] += 1
-        for (recipient, action), count in told.items():
-            if count > 1:
-                self.world.violated(f"{count} DSNs tell that {recipient} is {action}")
         outcomes = dict(self.store.execute("SELECT recipient, outcome FROM entry").fetchall())
-        # A DSN that cannot be delivered is reported to nobody, and its content is gone.
-        unreachable = {
-            row[0]
-            for row in self.store.execute(
-                "SELECT recipient FROM entry JOIN message ON message.id = entry.message_id"
-                " WHERE door = 'dsn' AND outcome = 'failed'"
-            )
-        }
         for promised in self.submitters.acknowledged.values():
-            failed = told[promised.recipient, "failed"]
-            if promised.sender not in unreachable or failed:
-                self._check_report(promised, outcomes.get(promised.recipient), failed)
+            for action, counts in _expected(promised, outcomes.get(promised.recipient)).items():
+                count = told.pop((promised.recipient, action), 0)
+                if count not in counts:
+                    self.world.violated(
+                        f"{count} DSNs tell that {promised.recipient} is {action}"
+                        f" ({outcomes.get(promised.recipient)}, NOTIFY={promised.notify})"
+                    )
+        for recipient, action in told:
+            if recipient not in self.submitters.tried:
+                self.world.violated(f"a DSN tells that {recipient} is {action}")
 
-    def _check_report(self, promised: Acknowledged, outcome: str | None, failed: int) -> None:
-        recipient = promised.recipient
-        wanted = promised.sender is not None and (
-            not promised.notify or "FAILURE" in promised.notify
-        )
-        if outcome == "failed" and wanted and not failed:
-            self.world.violated(f"nobody was told that {recipient} failed")
-        if failed and (outcome != "failed" or not wanted):
-            self.world.violated(f"a DSN tells that {recipient} failed, but {outcome}")
-
-    def _reports(self) -> Sequence[tuple[str, bytes]]:
-        """Recipient and content of each DSN, once."""
-        reports: dict[bytes, tuple[str, bytes]] = {}
-        for recipient, body in self.store.execute(
-            "SELECT entry.recipient, content.body FROM entry"
-            " JOIN message ON message.id = entry.message_id AND message.door = 'dsn'"
-            " JOIN content ON content.message_id = message.id"
+    def _read_reports(self) -> None:
+        """Keep what DSNs say: when one cannot be delivered its content is dropped."""
+        for id_, recipient, body in self.store.execute(
+            "SELECT message.id, entry.recipient, content.body FROM message"
+            " JOIN entry ON message.id = entry.message_id"
+            " JOIN content ON content.message_id = message.id WHERE door = 'dsn'"
         ):
-            reports[_message_id(body)] = recipient, body
-        for acceptance in self.peers.accepted:
-            if ".s@" in acceptance.recipient:
-                reports[_message_id(acceptance.content)] = acceptance.recipient, acceptance.content
-        return list(reports.values())
+            self._reports[id_] = recipient, body
+
+
+def _expected(promised: Acknowledged, outcome: str | None) -> Mapping[str, Sequence[int]]:
+    """How many DSNs of each action there may be for a recipient."""
+    wanted = promised.notify.split(",") if promised.notify else ["FAILURE", "DELAY"]
+    if promised.sender is None:
+        wanted = []
+    expected: dict[str, Sequence[int]] = dict.fromkeys(_ACTIONS, (0,))
+    if "DELAY" in wanted:
+        expected["delayed"] = (0, 1)
+    if "FAILURE" in wanted and outcome == "failed":
+        expected["failed"] = (1,)
+    if "SUCCESS" in wanted and outcome == "delivered":
+        domain = promised.recipient.rpartition("@")[2]
+        if domain not in CHARACTERS:
+            expected["delivered"] = (1,)
+        elif "DSN" in CHARACTERS[domain].extensions:
+            expected["relayed"] = (0, 1)  # a host that refuses EHLO is one without DSN
+        else:
+            expected["relayed"] = (1,)
+    return expected
+
+
+_ACTIONS = ("failed", "delayed", "delivered", "relayed")
 
 
 def _message_id(content: bytes) -> bytes:

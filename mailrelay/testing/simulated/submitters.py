@@ -51,7 +51,9 @@ class Submitters:
     network: Network
     server_ip: str
     acknowledged: dict[str, Acknowledged] = field(factory=dict)
-    tried: set[str] = field(factory=set)
+    tried: dict[str, float] = field(factory=dict)
+    """By recipient, when it may be attempted at the earliest, by the wall clock."""
+    under_way: int = 0  # recipients of content that is not answered
     waiting: int = 0  # messages that are neither taken nor given up
 
     def begin(self, mails: Sequence[tuple[float, Mail]]) -> None:
@@ -107,6 +109,7 @@ class _Submission(Protocol):
         self._steps: list[Callable[[], None]] = [self._hello, self._envelope]
         self._expected: list[tuple[str, Sequence[int]]] = [("greeting", (220,))]
         self._accepted: list[str] = []
+        self._under_way = 0
         self._timer: Any = None
         domain = mail.reverse_path
         self._sender = None if domain is None else _address(f"{self._tag}.s", domain)
@@ -129,6 +132,7 @@ class _Submission(Protocol):
         if self._over:
             return
         self._over = True
+        self._submitters.under_way -= self._under_way
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._submitters.ended(self._mail, self._number, again=again)
@@ -202,7 +206,7 @@ class _Submission(Protocol):
                 if unknown
                 else _address(f"{self._tag}.r{index}", domain)
             )
-            self._submitters.tried.add(address)
+            self._submitters.tried[address] = self._world.now() + mail.hold_for
             notify = f" NOTIFY={mail.notify}" if mail.notify else ""
             codes = (550, 503) if unknown else (250, 503)
             commands.append((f"RCPT {address}", f"RCPT TO:<{address}>{notify}", codes))
@@ -223,6 +227,8 @@ class _Submission(Protocol):
 
     def _content(self) -> None:
         self._expected.append(("content", (250, 452, 451)))
+        self._under_way = len(self._accepted)
+        self._submitters.under_way += self._under_way
         stuffed = self._body.replace(b"\r\n.", b"\r\n..")
         half = self._world.random.randrange(len(stuffed))
         self.transport.write(stuffed[:half])

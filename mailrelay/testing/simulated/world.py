@@ -14,6 +14,10 @@ EPOCH = 1_800_000_000.0
 """What the wall clock shows at the beginning."""
 
 
+UNNOTICED_FOR = 20.0
+"""Seconds in which a node notices that the clock was set, a full disk allowed for."""
+
+
 class VirtualClock:
     """Like ``task.Clock``, which sorts all calls each time; time moves to the next call at once."""
 
@@ -71,6 +75,7 @@ class World:
     disk_full: bool = field(default=False, init=False)
     calm_after: float = field(default=400.0, init=False)  # peers behave from then on
     lives: int = field(default=0, init=False)
+    _latest_now: float = field(default=EPOCH, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -82,6 +87,10 @@ class World:
     def now(self) -> float:
         """The wall clock."""
         return self.clock.now + self.wall_offset
+
+    def latest_now(self) -> float:
+        """The latest that the wall clock ever showed, and would have until a step is noticed."""
+        return max(self.now(), self._latest_now)
 
     def note(self, text: str) -> None:
         """A line of the trace."""
@@ -106,6 +115,7 @@ class World:
 
     def step_wall_clock(self, step: float) -> None:
         """Set the wall clock; timers do not notice."""
+        self._latest_now = self.latest_now() + UNNOTICED_FOR
         self.wall_offset += step
         if step > 0:
             self.forward_steps.append((self.seconds(), step))
