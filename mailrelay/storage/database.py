@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -185,9 +186,7 @@ def migrate(engine: Engine, to: str = "head") -> None:
 
     Raises: UnusableDatabase when it was made by a newer mailrelay, or cannot be opened.
     """
-    config = Config()
-    config.set_main_option("script_location", str(files("mailrelay.storage") / "migrations"))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = _scripts()
     wanted = scripts.get_current_head() if to == "head" else to
 
     def upgrade(revision: object, _: object) -> Any:
@@ -216,6 +215,14 @@ def migrate(engine: Engine, to: str = "head") -> None:
         raise
     if engine.dialect.name == "sqlite":
         _sync_directory(Path(engine.url.database or "."))
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    """The migrations, read once."""
+    config = Config()
+    config.set_main_option("script_location", str(files("mailrelay.storage") / "migrations"))
+    return ScriptDirectory.from_config(config)
 
 
 def _cannot_open(engine: Engine, error: Exception) -> str:
