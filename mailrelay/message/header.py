@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from attrs import field, frozen
 
 from mailrelay.message.mailboxes import mailboxes_in
-from mailrelay.message.words import decoded_words as decoded_words  # noqa: PLC0414
 from mailrelay.smtp.address import Address
 
 MAX_HEADER_BYTES = 256 * 1024

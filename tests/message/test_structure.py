@@ -28,7 +28,6 @@ from mailrelay.message.structure import (
 )
 from tests.message.strategies import drafts
 
-
 PIECES = (
     b"Content-Type: multipart/mixed; boundary=",
     b"Content-Type: text/plain",
