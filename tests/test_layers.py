@@ -29,8 +29,9 @@ ROWS = [
 FLOOR = {name: number for number, row in enumerate(ROWS) for name in row}
 MAY_IMPORT_REACTOR = {"tap", "cli"}
 MAY_IMPORT_STORAGE = {"config", "service", "storage", "testing"}
-# smtp's values are what net's resolver and certificates speak of.
-SAME_ROW = {("net", "smtp")}
+# smtp's values are what net's resolver and certificates speak of; web's Request and Response are
+# what webapi answers.
+SAME_ROW = {("net", "smtp"), ("webapi", "web")}
 
 
 def imports(path: Path) -> Iterator[str]:

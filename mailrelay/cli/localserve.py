@@ -57,7 +57,9 @@ def local_settings(
         "https": ports.https,
     }
     listeners = [
-        ListenerSection(role, endpoint(ip, port), auth_without_tls=True, monitoring=True)
+        ListenerSection(
+            role, endpoint(ip, port), auth_without_tls=True, monitoring=True, webapi=True
+        )
         for role, port in roles.items()
         for ip in ips
     ]

@@ -39,6 +39,9 @@ class ListenerSection:
     monitoring: bool = field(
         default=False, metadata=_doc("answer /metrics and /healthz here; not on a public address")
     )
+    webapi: bool = field(
+        default=False, metadata=_doc("answer the application's API, /webapi/, on this listener")
+    )
     forwarded: bool = field(
         default=False,
         metadata=_doc(

@@ -50,6 +50,12 @@ class Metrics:
             ["route", "status"],
             registry=registry,
         )
+        self._calls = Counter(
+            "mailrelay_webapi_calls",
+            "Calls of the webapi, by method and result",
+            ["method", "result"],
+            registry=registry,
+        )
         self._by_route: dict[tuple[str, int], Counter] = {}
         self.accept_seconds = self._buckets(
             "mailrelay_accept_seconds", "From the start of content to its acceptance", _SECONDS
@@ -96,6 +102,10 @@ class Metrics:
             counter = self._requests.labels(route or "none", str(status))
             self._by_route[(route, status)] = counter
         counter.inc()
+
+    def called(self, method: str, result: str) -> None:
+        """A call of the webapi ended: ok, badauth, or an error's code."""
+        self._calls.labels(method, result).inc()
 
     def committed(self, size: int, seconds: float) -> None:
         """A commit ended."""

@@ -69,9 +69,13 @@ class Suppressed:
         """Take another list: account and base address."""
         self._known = set(known)
 
-    def add(self, account_id: int, base: str) -> None:
+    def add(self, account_id: int, recipient: Address) -> None:
         """One more."""
-        self._known.add((account_id, base))
+        self._known.add((account_id, base_address(recipient)))
+
+    def remove(self, account_id: int, base: str) -> None:
+        """One less."""
+        self._known.discard((account_id, base))
 
     def __call__(self, account_id: int | None, recipient: Address) -> bool:
         """Whether ``account_id`` must not send to ``recipient``."""

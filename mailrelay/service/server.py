@@ -36,28 +36,33 @@ from mailrelay.net.tls import ServerCertificate, UnusableCertificate, client_tls
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.observe.maillog import MailLog, append_text
 from mailrelay.observe.metrics import Metrics
-from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport
+from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport, RefrainTransport
 from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.policy.daily import DailyCount
 from mailrelay.policy.limits import ConnectionCount
 from mailrelay.policy.networks import TrustedNetworks
+from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.content_cache import ContentCache
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
 from mailrelay.queue.transport import Job, Result
 from mailrelay.routing.route import Router
-from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, ToMailbox
+from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
+from mailrelay.service.application import Doors, make_intake, make_webapi
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
 from mailrelay.storage.directory import load
+from mailrelay.storage.rows import stored_address
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, open_stores
+from mailrelay.storage.suppression import everybody
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
 from mailrelay.web.monitor import INDEX, Health, Monitor
 from mailrelay.web.request import Route as WebRoute
 from mailrelay.web.site import HTTPContext, Site
+from mailrelay.webapi.http import WebAPI
 
 _log = Logger()
 
@@ -143,6 +148,7 @@ class Server(MultiService):
         s, settings, stores = self._s, self._settings, self.stores
         self._daily = DailyCount(s.now)
         self._daily.load(stores.sent_before)
+        self._suppressed = Suppressed(stores.suppressed)
         self._cache = ContentCache(stores.queue.content)
         self._mail_log = MailLog(
             settings.log.mail_log, settings.log.format, s.clock, s.workers, self._append
@@ -164,7 +170,7 @@ class Server(MultiService):
                 # Jitter needs no secrecy, and the system's source is a call into the kernel.
                 random=Random(s.random.getrandbits(64)),
                 store=stores.queue,
-                route=Router(lambda: self._routing, lambda: self.directory),
+                route=Router(lambda: self._routing, lambda: self.directory, self._suppressed),
                 transport=self._make_transport(),
                 reporter=reporter,
                 epoch=lambda: stores.node.epoch,
@@ -187,6 +193,7 @@ class Server(MultiService):
         self._authenticator = Authenticator(
             lambda: self.directory, s.workers, settings.login, s.clock.seconds, stores.secret
         )
+        self._webapi = self._make_webapi()
         self._connections = ConnectionCount()
         self._http = HTTPContext(
             s.clock, s.now, settings.http, self._sessions, self.metrics.answered
@@ -205,6 +212,18 @@ class Server(MultiService):
         for service in (self._mail_log, self._space, self.scheduler, upkeep):
             service.setServiceParent(self)
         self._add_gauges()
+
+    def _make_webapi(self) -> WebAPI:
+        doors = Doors(
+            self._acceptance,
+            self._authenticator,
+            lambda: self.directory,
+            self._daily.refuse,
+            self._suppressed,
+            self._token,
+        )
+        intake = make_intake(self._s, self._settings, self._token)
+        return make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
 
     def _account_kept_for(self, account_id: int | None) -> float | None:
         return self.directory.retired_kept_for(account_id)
@@ -241,6 +260,7 @@ class Server(MultiService):
                 ToMailbox: MailboxTransport(stores.mailboxes, lambda: self.directory, s.now),
                 Discard: DiscardTransport(s.now),
                 Fail: self._failing,
+                Refrain: RefrainTransport(s.now),
             }
         )
 
@@ -276,7 +296,11 @@ class Server(MultiService):
 
     def _web_routes(self, section: ListenerSection) -> Sequence[WebRoute]:
         monitor = Monitor(self.health, self._scrape)
-        return [INDEX, *(monitor.routes() if section.monitoring else ())]
+        return [
+            INDEX,
+            *(monitor.routes() if section.monitoring else ()),
+            *(self._webapi.routes() if section.webapi else ()),
+        ]
 
     def _context(self, section: ListenerSection) -> Context:
         s = self._s
@@ -310,6 +334,8 @@ class Server(MultiService):
         self._mail_log.record(events)
         self.metrics.count(events)
         for event in events:
+            if event.data.get("suppressing") and event.account_id is not None:
+                self._suppressed.add(event.account_id, stored_address(str(event.data["recipient"])))
             if event.kind in (EventKind.DELIVERED, EventKind.FAILED):
                 self._cache.forget(event.message_id)
             if event.kind is EventKind.ACCEPTED and event.account_id is not None:
@@ -327,6 +353,10 @@ class Server(MultiService):
             loading.addCallback(partial(setattr, self, "directory"))
             loading.addErrback(lambda f: _log.failure("the directory cannot be read", f))
             self._loading = loading
+        if "suppression" in kinds:
+            listed = self.stores.database.read(everybody)
+            listed.addCallback(self._suppressed.replace)
+            listed.addErrback(lambda f: _log.failure("the suppression lists cannot be read", f))
         if "queue" in kinds:
             self.scheduler.wake()
 

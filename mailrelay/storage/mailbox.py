@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from attrs import frozen
 from sqlalchemy import Connection, bindparam, func, insert, select, update
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from mailrelay.control.mailbox import Imported, MessageFilter, OverQuota
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming, MailboxMessage
 from mailrelay.message.header import parse_header
 from mailrelay.message.words import decoded_words
 from mailrelay.queue.entry import Content, Message
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import printable
 from mailrelay.storage import tables
@@ -86,7 +87,11 @@ class DatabaseMailboxes:
 
     def add(self, new: Imported) -> Deferred[int]:
         """See MailboxRecords."""
-        return self.database.write(lambda c: _add(c, new, self.ids))
+        try:
+            ids = self.ids.new_id(), self.ids.new_id()
+        except StoreUnavailable as error:
+            return fail(error)
+        return self.database.write(lambda c: _add(c, new, *ids))
 
 
 def _find(connection: Connection, wanted: MessageFilter) -> list[tuple[str, MailboxMessage]]:
@@ -134,10 +139,9 @@ def _content(connection: Connection, id_: int) -> tuple[bytes, Content] | None:
     return bytes(row.prefix), read_content(connection, row.message_id)
 
 
-def _add(connection: Connection, new: Imported, ids: IdBlocks) -> int:
+def _add(connection: Connection, new: Imported, message_id: int, mailbox_id: int) -> int:
     """Store an imported message: a message of its own, with content and no entry."""
     id_ = account_id(connection, new.account)
-    message_id, mailbox_id = ids.new_id(), ids.new_id()
     header = parse_header(new.content)
     subject = printable(decoded_words(header.first("subject") or ""), 500)
     size = len(new.content)

@@ -21,6 +21,7 @@ from mailrelay.storage.nodes import Node, register
 from mailrelay.storage.orphans import Orphans, spool_names
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.spool import FileSpool, RowSpool, Spool
+from mailrelay.storage.suppression import everybody
 
 SPOOL_FOLDER = "spool"
 SECRET = "server_secret"
@@ -53,6 +54,7 @@ class Stores:
     directory: Directory  # at the moment of opening
     secret: bytes
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
+    suppressed: list[tuple[int, str]]  # account and base address
 
 
 def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
@@ -84,6 +86,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         directory = load(connection)
         secret = _secret(connection, threads.token)
         sent = _sent_since(connection, now - 86400.0)
+        suppressed = everybody(connection)
         first = take_ids(connection, BLOCK)
     spool = make_spool(database, data_dir, threads, node)
     ids = IdBlocks(database)
@@ -99,6 +102,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         directory,
         secret,
         sent,
+        suppressed,
     )
 
 

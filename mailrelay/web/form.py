@@ -65,6 +65,7 @@ class UploadedFile:
     field: str
     filename: str
     content_type: str
+    content_id: str
     path: Path  # until the form is closed
     size: int
 
@@ -221,7 +222,12 @@ class _Multipart:
         await upload.written()
         self._form.files.append(
             UploadedFile(
-                name, segment.filename or "", segment.content_type or "", upload.path, upload.size
+                name,
+                segment.filename or "",
+                segment.content_type or "",
+                segment.header("Content-ID") or "",
+                upload.path,
+                upload.size,
             )
         )
 

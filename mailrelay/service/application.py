@@ -1,0 +1,91 @@
+"""The application's side, composed: the webapi over acceptance, mailboxes and suppression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+import mailrelay
+from mailrelay.acceptance.accept import Acceptance
+from mailrelay.config.settings import Settings
+from mailrelay.control.mailbox import Imported
+from mailrelay.directory.login import Authenticator
+from mailrelay.directory.model import Account, Directory
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.observe.metrics import Metrics
+from mailrelay.policy.suppression import Suppressed
+from mailrelay.smtp.reply import Reply
+from mailrelay.storage.account_messages import DatabaseAccountMessages
+from mailrelay.storage.mailbox import DatabaseMailboxes
+from mailrelay.storage.stores import Stores
+from mailrelay.storage.suppression import DatabaseSuppressions
+from mailrelay.web.intake import Intake
+from mailrelay.webapi.http import WebAPI
+from mailrelay.webapi.messages import Messages
+from mailrelay.webapi.methods import methods
+from mailrelay.webapi.send import Sender
+from mailrelay.webapi.suppressions import Suppressions
+
+UPLOADS_FOLDER = "uploads"
+SENT_FLAGS = ("$notjunk", "\\seen")
+
+
+@frozen
+class Doors:
+    """How mail and people come in, whoever they come by."""
+
+    acceptance: Acceptance
+    authenticator: Authenticator
+    directory: Callable[[], Directory]
+    over_daily_limit: Callable[[Account, int], Reply | None]
+    suppressed: Suppressed
+    token: Callable[[], str]
+
+
+def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
+    """Where large request bodies are put; cleared of what an earlier process left."""
+    intake = Intake(Path(settings.data_dir) / UPLOADS_FOLDER, s.workers, token, settings.http)
+    intake.prepare()
+    return intake
+
+
+def make_webapi(
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    intake: Intake,
+    metrics: Metrics,
+) -> WebAPI:
+    """mox's webapi."""
+    mailboxes = DatabaseMailboxes(stores.database, stores.spool, stores.ids)
+
+    def save_sent(account: Account, content: bytes) -> Deferred[int]:
+        return mailboxes.add(Imported(account.name, "Sent", content, s.now(), SENT_FLAGS))
+
+    sender = Sender(
+        hostname=settings.hostname,
+        user_agent=f"mailrelay/{mailrelay.__version__}",
+        directory=doors.directory,
+        acceptance=doors.acceptance,
+        open_spool=stores.spool.open,
+        over_daily_limit=doors.over_daily_limit,
+        save_sent=save_sent,
+        executor=s.workers,
+        now=s.now,
+        token=doors.token,
+        max_message_bytes=settings.limits.message_bytes,
+    )
+    lists = DatabaseSuppressions(stores.database, s.now)
+    suppressions = Suppressions(lists, doors.suppressed, s.now)
+    messages = Messages(DatabaseAccountMessages(stores.database, stores.spool), s.workers)
+    return WebAPI(
+        methods(sender, suppressions, messages),
+        doors.authenticator,
+        intake,
+        settings.limits.message_bytes,
+        metrics.called,
+    )

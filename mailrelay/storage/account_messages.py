@@ -1,0 +1,129 @@
+"""An account's own messages (mailbox/access.py) over Core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import Connection, delete, select, update
+from twisted.internet.defer import Deferred
+
+from mailrelay.mailbox.access import AlreadyInMailbox, NoSuchMailbox, StoredMessage
+from mailrelay.mailbox.model import MailboxMessage
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.queue import drop_unneeded_content, read_content
+from mailrelay.storage.spool import Spool
+
+_message, _mailbox, _account = tables.mailbox_message, tables.mailbox, tables.account
+
+
+@frozen
+class DatabaseAccountMessages:
+    """AccountMessages over one database."""
+
+    database: Database
+    spool: Spool
+
+    def get(self, account_id: int, id_: int) -> Deferred[StoredMessage | None]:
+        """See AccountMessages."""
+        return self.database.read(lambda c: _get(c, account_id, id_))
+
+    def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
+        """See AccountMessages."""
+        return self.spool.read(name, offset, size)
+
+    def delete(self, account_id: int, id_: int) -> Deferred[bool]:
+        """See AccountMessages."""
+        deleted = self.database.write(lambda c: _delete(c, account_id, id_))
+
+        def done(names: Sequence[str] | None) -> bool:
+            if names:
+                self.spool.remove(names)
+            return names is not None
+
+        return deleted.addCallback(done)
+
+    def change_flags(
+        self, account_id: int, id_: int, change: Callable[[Sequence[str]], Sequence[str]]
+    ) -> Deferred[bool]:
+        """See AccountMessages."""
+
+        def work(connection: Connection) -> bool:
+            row = _row(connection, account_id, id_)
+            if row is None:
+                return False
+            flags = " ".join(change(row.flags.split()))
+            connection.execute(update(_message).where(_message.c.id == id_).values(flags=flags))
+            return True
+
+        return self.database.write(work)
+
+    def move(self, account_id: int, id_: int, mailbox: str) -> Deferred[bool]:
+        """See AccountMessages."""
+        return self.database.write(lambda c: _move(c, account_id, id_, mailbox))
+
+
+def _row(connection: Connection, account_id: int, id_: int) -> Any:
+    return connection.execute(
+        select(_message, _mailbox.c.name.label("mailbox"))
+        .join(_mailbox, _mailbox.c.id == _message.c.mailbox_id)
+        .where(_message.c.id == id_, _message.c.account_id == account_id)
+    ).one_or_none()
+
+
+def _get(connection: Connection, account_id: int, id_: int) -> StoredMessage | None:
+    row = _row(connection, account_id, id_)
+    if row is None:
+        return None
+    listed = MailboxMessage(
+        row.id,
+        row.account_id,
+        row.mailbox,
+        row.uid,
+        row.message_id,
+        row.flags.split(),
+        row.reverse_path,
+        row.recipient,
+        row.received_at,
+        row.size_bytes,
+        row.subject,
+    )
+    content = read_content(connection, row.message_id)
+    return StoredMessage(listed, row.remote_ip, bytes(row.prefix), content)
+
+
+def _delete(connection: Connection, account_id: int, id_: int) -> Sequence[str] | None:
+    row = _row(connection, account_id, id_)
+    if row is None:
+        return None
+    connection.execute(delete(_message).where(_message.c.id == id_))
+    connection.execute(
+        update(_account)
+        .where(_account.c.id == account_id)
+        .values(used_bytes=_account.c.used_bytes - row.size_bytes)
+    )
+    return drop_unneeded_content(connection, [row.message_id])
+
+
+def _move(connection: Connection, account_id: int, id_: int, mailbox: str) -> bool:
+    row = _row(connection, account_id, id_)
+    if row is None:
+        return False
+    place = connection.execute(
+        select(_mailbox.c.id, _mailbox.c.uid_next).where(
+            _mailbox.c.account_id == account_id, _mailbox.c.name == mailbox
+        )
+    ).one_or_none()
+    if place is None:
+        raise NoSuchMailbox(mailbox)
+    if place.id == row.mailbox_id:
+        raise AlreadyInMailbox(mailbox)
+    connection.execute(
+        update(_mailbox).where(_mailbox.c.id == place.id).values(uid_next=place.uid_next + 1)
+    )
+    connection.execute(
+        update(_message).where(_message.c.id == id_).values(mailbox_id=place.id, uid=place.uid_next)
+    )
+    return True

@@ -1,0 +1,197 @@
+"""A Send request as a draft, an envelope's addresses, and what must hold of both.  Pure.
+
+The order of the checks is mox's: it decides which of several mistakes is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import partial
+
+from attrs import frozen
+
+from mailrelay.directory.model import Directory
+from mailrelay.message.draft import Draft
+from mailrelay.message.draft import File as DraftFile
+from mailrelay.message.mailboxes import NamedAddress
+from mailrelay.smtp.address import Address, MalformedAddress
+from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.errors import APIError, user_error
+from mailrelay.webapi.types import File, SendRequest
+from mailrelay.webhooks.types import NameAddress
+
+LONGEST_HOLD = 60 * 86400.0
+"""FutureRelease: seconds ahead at the most."""
+
+PIECE_BYTES = 64 * 1024
+
+
+@frozen
+class Upload:
+    """A file of the form; ``open`` gives its pieces, and is called in a worker's thread."""
+
+    field: str
+    name: str
+    content_type: str
+    content_id: str
+    size_bytes: int
+    read: Callable[[], Iterator[bytes]]
+
+
+@frozen
+class People:
+    """Whom a message is from and to; ``recipients`` is To, CC and BCC as they were written."""
+
+    from_: NamedAddress
+    to: Sequence[NamedAddress]
+    cc: Sequence[NamedAddress]
+    bcc: Sequence[NamedAddress]
+    recipients: Sequence[tuple[str, Address]]
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether an address goes beyond ASCII."""
+        everybody = (self.from_, *self.to, *self.cc, *self.bcc)
+        return not all(one.address.is_ascii for one in everybody)
+
+
+def people_of(request: SendRequest, caller: Caller, directory: Directory) -> People:
+    """Sender and recipients.  Raises: APIError."""
+    if not request.text and not request.html:
+        raise APIError("missingBody", "at least one of Text and HTML must be there")
+    if len(request.from_) > 1:
+        raise APIError("multipleFrom", "a message has one From address")
+    own = NameAddress(name=caller.account.full_name, address=caller.login)
+    [from_] = _parsed("From", request.from_ or [own])
+    to, cc, bcc = (
+        _parsed(name, given)
+        for name, given in (("To", request.to), ("CC", request.cc), ("BCC", request.bcc))
+    )
+    _check_from(from_.address, caller, directory)
+    written = [one.address for one in (*request.to, *request.cc, *request.bcc)]
+    if not written:
+        raise APIError("noRecipients", "there is no recipient: To, CC and BCC are empty")
+    addresses = (one.address for one in (*to, *cc, *bcc))
+    return People(from_, to, cc, bcc, list(zip(written, addresses, strict=True)))
+
+
+def _parsed(field: str, given: Iterable[NameAddress]) -> list[NamedAddress]:
+    return [
+        NamedAddress(one.name, address_of(f"{field}[{number}]", one.address))
+        for number, one in enumerate(given)
+    ]
+
+
+def address_of(field: str, text: str) -> Address:
+    """The address that ``text`` is.  Raises: APIError."""
+    try:
+        return Address.parse(text)
+    except MalformedAddress as error:
+        raise APIError("badAddress", f"{field}: {error}") from None
+
+
+def _check_from(address: Address, caller: Caller, directory: Directory) -> None:
+    domain = directory.domains.get(address.domain)
+    if domain is not None and domain.disabled:
+        raise APIError("domainDisabled", f"the domain {address.domain} is switched off")
+    if not directory.owns(caller.account, address):
+        raise APIError("badFrom", f"From is not an address of the account: {address}")
+
+
+def draft_of(
+    request: SendRequest,
+    people: People,
+    uploads: Sequence[Upload],
+    *,
+    now: float,
+    message_id: str,
+    user_agent: str,
+    boundary: Callable[[], str],
+) -> Draft:
+    """What is to be composed.  Raises: APIError."""
+    reply_to = _parsed("ReplyTo", request.reply_to)
+    smtputf8 = people.needs_smtputf8 or not all(one.address.is_ascii for one in reply_to)
+    if request.message_id and not (
+        request.message_id.startswith("<") and request.message_id.endswith(">")
+    ):
+        raise APIError("malformedMessageID", "MessageID must stand in angle brackets")
+    return Draft(
+        from_=[people.from_],
+        reply_to=reply_to,
+        to=people.to,
+        cc=people.cc,
+        subject=request.subject,
+        date=format_datetime(time_of("Date", request.date) or datetime.fromtimestamp(now, UTC)),
+        message_id=request.message_id or message_id,
+        references=request.references,
+        headers=[_pair(number, pair) for number, pair in enumerate(request.headers)],
+        user_agent=user_agent,
+        text=request.text,
+        html=request.html,
+        alternative_files=_files(request.alternative_files, uploads, "alternativefile"),
+        inline_files=_files(request.inline_files, uploads, "inlinefile"),
+        attached_files=_files(request.attached_files, uploads, "attachedfile"),
+        smtputf8=smtputf8,
+        boundary=boundary,
+    )
+
+
+def release_at(request: SendRequest, now: float) -> float | None:
+    """When the first attempt is asked for, seconds since the epoch.  Raises: APIError."""
+    asked = time_of("FutureRelease", request.future_release)
+    if asked is None:
+        return None
+    if asked.timestamp() > now + LONGEST_HOLD:
+        raise user_error("FutureRelease is more than 60 days ahead")
+    return asked.timestamp()
+
+
+def time_of(field: str, text: str | None) -> datetime | None:
+    """An RFC 3339 time.  Go's zero time is none.  Raises: APIError."""
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None or "T" not in text:
+            raise ValueError("it has no offset")
+        time.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise APIError("protocol", f"parsing request: {field}: no RFC 3339 time: {error}") from None
+    return None if time.year == 1 else time
+
+
+def _pair(number: int, pair: Sequence[str]) -> tuple[str, str]:
+    if len(pair) != 2:
+        raise APIError(
+            "protocol", f"parsing request: Headers[{number}]: a header is a name and a value"
+        )
+    return pair[0], pair[1]
+
+
+def _files(given: Sequence[File], uploads: Sequence[Upload], field: str) -> Sequence[DraftFile]:
+    """Files of the JSON, then those of the form."""
+    return [
+        *(
+            DraftFile(
+                file.name,
+                file.content_type,
+                file.content_id,
+                partial(_base64_pieces, file.data),
+                len(file.data) * 3 // 4,
+                is_base64=True,
+            )
+            for file in given
+        ),
+        *(
+            DraftFile(u.name, u.content_type, u.content_id, u.read, u.size_bytes)
+            for u in uploads
+            if u.field == field
+        ),
+    ]
+
+
+def _base64_pieces(data: str) -> Iterator[bytes]:
+    for at in range(0, len(data), PIECE_BYTES):
+        yield data[at : at + PIECE_BYTES].encode("utf-8", "replace")

@@ -1,0 +1,164 @@
+"""Send: a message of fields becomes one of bytes, and is accepted as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
+from mailrelay.acceptance.content import IncomingContent, SpoolWriter
+from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.control.mailbox import OverQuota
+from mailrelay.directory.model import Account, Directory
+from mailrelay.message.compose import compose
+from mailrelay.message.draft import Draft, Unwritable
+from mailrelay.net.threads import AtOnce, Executor
+from mailrelay.policy.from_id import new_from_id
+from mailrelay.policy.relay import Submitter
+from mailrelay.smtp.command import Mail, Rcpt
+from mailrelay.smtp.reply import Reply
+from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.draft import People, Upload, draft_of, people_of, release_at
+from mailrelay.webapi.errors import APIError, user_error
+from mailrelay.webapi.types import SendRequest, SendResult, Submission
+
+DOOR = "webapi"
+BLOCK_BYTES = 256 * 1024
+AT_ONCE_BYTES = 32 * 1024
+"""Text up to here, without files, is composed in the reactor's thread: it takes microseconds."""
+
+
+@frozen
+class Sender:
+    """What Send needs.  ``save_sent`` puts a copy in the account's mailbox for what it sent."""
+
+    hostname: str
+    user_agent: str
+    directory: Callable[[], Directory]
+    acceptance: Acceptance
+    open_spool: Callable[[], SpoolWriter]
+    over_daily_limit: Callable[[Account, int], Reply | None]
+    save_sent: Callable[[Account, bytes], Deferred[int]]
+    executor: Executor
+    now: Callable[[], float]
+    token: Callable[[], str]
+    max_message_bytes: int
+
+    async def send(
+        self, caller: Caller, request: SendRequest, uploads: Sequence[Upload] = ()
+    ) -> SendResult:
+        """Queue the message for every recipient.  Raises: APIError."""
+        people = people_of(request, caller, self.directory())
+        if self.over_daily_limit(caller.account, len(people.recipients)) is not None:
+            raise APIError(
+                "messageLimitReached", "the account's messages for the last 24 hours are used up"
+            )
+        draft = draft_of(
+            request,
+            people,
+            uploads,
+            now=self.now(),
+            message_id=f"<{new_from_id(self.token())}@{self.hostname}>",
+            user_agent=self.user_agent,
+            boundary=self.token,
+        )
+        envelope = self._envelope(request, people, draft)
+        try:
+            content, kept = await self._composed(draft, keep=request.save_sent)
+        except Unwritable as error:
+            raise user_error(str(error)) from None
+        accepted = await self._accepted(caller, envelope, content)
+        if request.save_sent:
+            await self._save(caller.account, people, kept)
+        return SendResult(
+            message_id=draft.message_id,
+            submissions=[
+                Submission(address=text, queue_msg_id=entry.id, from_id=entry.from_id or "")
+                for (text, _), entry in zip(people.recipients, accepted.entries, strict=True)
+            ],
+        )
+
+    def _envelope(self, request: SendRequest, people: People, draft: Draft) -> Envelope:
+        mail = Mail(
+            people.from_.address,
+            smtputf8=draft.smtputf8,
+            require_tls=request.require_tls is True,
+            hold_until=release_at(request, self.now()),
+        )
+        return Envelope(
+            mail, [Rcpt(address) for _, address in people.recipients], dict(request.extra)
+        )
+
+    async def _composed(self, draft: Draft, *, keep: bool) -> tuple[IncomingContent, bytes]:
+        """The content, and its bytes if they are to be kept.  Raises: Unwritable, APIError."""
+        files = (*draft.alternative_files, *draft.inline_files, *draft.attached_files)
+        is_small = not files and len(draft.text) + len(draft.html) <= AT_ONCE_BYTES
+        executor = AtOnce() if is_small else self.executor
+        waiting: list[Deferred[None]] = []
+
+        def caught_up() -> None:
+            for one in waiting:
+                one.callback(None)
+            waiting.clear()
+
+        content = IncomingContent(self.open_spool, caught_up)
+        kept: list[bytes] = []
+        try:
+            pieces = await executor.run(compose, draft)
+            while block := await executor.run(_next_block, pieces):
+                if content.size_bytes + len(block) > self.max_message_bytes:
+                    raise APIError(
+                        "messageTooLarge",
+                        f"the message is larger than {self.max_message_bytes} bytes",
+                    )
+                content.write(block)
+                if keep:
+                    kept.append(block)
+                if content.is_behind:
+                    waiting.append(Deferred())
+                    await waiting[-1]
+        except BaseException:
+            content.abandon()
+            raise
+        return content, b"".join(kept)
+
+    async def _accepted(
+        self, caller: Caller, envelope: Envelope, content: IncomingContent
+    ) -> Accepted:
+        source = Source(
+            DOOR,
+            "HTTPS" if caller.is_secure else "HTTP",
+            Submitter(caller.account, login=caller.login),
+            peer_ip=caller.peer_ip,
+            hide_peer=True,
+            needs_from=True,
+        )
+        try:
+            return await self.acceptance.accept(source, envelope, content)
+        except Refused as refused:
+            code = "server" if refused.reply.is_transient else "user"
+            raise APIError(code, refused.reply.text) from None
+
+    async def _save(self, account: Account, people: People, content: bytes) -> None:
+        bcc = ", ".join(f"<{one.address}>" for one in people.bcc)
+        prefix = f"Bcc: {bcc}\r\n".encode() if bcc else b""
+        try:
+            await self.save_sent(account, prefix + content)
+        except OverQuota:
+            raise APIError(
+                "sentOverQuota", "the message is queued; its copy has no room in the mailbox"
+            ) from None
+
+
+def _next_block(pieces: Iterator[bytes]) -> bytes:
+    """Some 256 KiB of ``pieces``; empty at the end."""
+    block: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        block.append(piece)
+        size += len(piece)
+        if size >= BLOCK_BYTES:
+            break
+    return b"".join(block)
