@@ -13,7 +13,15 @@ from random import Random
 from mailrelay.config.load import BadConfiguration, parse_settings
 from mailrelay.directory.credentials import ScramVerifier, pretended_verifier
 from mailrelay.inbound.proxy import MalformedHeader, parse_proxy_header
-from mailrelay.inbound.sasl import Login, MalformedResponse, Mechanism, Plain, Scram, Verify
+from mailrelay.inbound.sasl import (
+    Login,
+    MalformedResponse,
+    Mechanism,
+    NotAuthorized,
+    Plain,
+    Scram,
+    Verify,
+)
 from mailrelay.message.dsn import Action, RecipientReport, Report, compose_dsn
 from mailrelay.message.header import (
     HeaderTooLarge,
@@ -379,7 +387,7 @@ def _verifier(identity: str) -> ScramVerifier:
 
 
 def sasl(random: Random) -> None:
-    """Challenges, then credentials or MalformedResponse; nothing is proven by noise."""
+    """Challenges, then credentials or a declared refusal; nothing is proven by noise."""
     binding = random.choice((None, ("tls-server-end-point", b"x" * 32)))
     mechanism: Mechanism = random.choice(
         (
@@ -400,7 +408,7 @@ def sasl(random: Random) -> None:
             if isinstance(step, Verify):
                 assert not getattr(step.credentials, "proven", False)
                 return
-    except MalformedResponse:
+    except (MalformedResponse, NotAuthorized):
         return
 
 
