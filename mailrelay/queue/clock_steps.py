@@ -89,7 +89,9 @@ class ClockSteps:
 
     async def _move_what_is_owed(self) -> None:
         any_moved = False
-        while await self.store.move_times(self.now(), self.longest_wait()):
+        # A small step back, which moved nothing, has put what was stored before it further ahead.
+        longest = self.longest_wait() + STEP_NOTICED
+        while await self.store.move_times(self.now(), longest):
             any_moved = True
         self._owed = False
         if any_moved:

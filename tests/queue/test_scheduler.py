@@ -339,6 +339,21 @@ class SchedulerTests(SynchronousTestCase):
         self.assertNotIn("failed", self.kinds(entry))
         self.assertLessEqual(len(self.transport.jobs), 3)
 
+    def test_clock_set_forward_after_a_small_step_back(self) -> None:
+        """A retry that a slewed clock put further ahead than any wait is not taken for another's."""
+        profile = RetryProfile(first_after=200.0, longest_after=200.0)
+        self.scheduler.reconfigure(evolve(self.settings, profile=profile))
+        self.transport.outcome = lambda entry: LATER
+        self.start()
+        self.message(1, ["a@one.test"])
+        self.offset = -30.0
+        self.clock.advance(10.0)
+        self.offset += 1000.0
+        self.clock.pump([10.0] * 15)
+        self.assertEqual(len(self.transport.jobs), 1)
+        self.clock.pump([10.0] * 8)
+        self.assertEqual(len(self.transport.jobs), 2)
+
     def test_clock_set_back_stalls_nothing(self) -> None:
         """What was put off without an attempt, behind a host that failed, is not a day late."""
         self.transport.outcome, self.transport.host_failed = (lambda entry: LATER), True
