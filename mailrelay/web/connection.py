@@ -19,7 +19,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.logger import Logger
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 15.0
 """Until a connection that we ended is gone."""
 
-LINGER_BYTES = 1024 * 1024
+TLS_LINGER_SECONDS = 5.0
+"""That a client over TLS has to go by itself after it was refused."""
+
+LINGER_BYTES = 16 * 1024 * 1024
 """What a client may still send after it was refused."""
 
 BUSY = Response.text(503, "503 - too many connections\n", Retry_After="5")
@@ -333,11 +336,19 @@ class HTTPConnection(LazyTimeout, Protocol):
         self._buffer.clear()
         self.flow()
         self.transport.unregisterProducer()
-        self._cut_after(LINGER_SECONDS)
-        if linger and _may_half_close(self.transport):
+        if linger and ISSLTransport.providedBy(self.transport):
+            # TLS has no half to close: the client knows the answer's length, and goes.
+            self._cancel_cut()
+            self._cut = self.clock.callLater(TLS_LINGER_SECONDS, self._end)
+        elif linger and isinstance(self.transport, Connection):
+            self._cut_after(LINGER_SECONDS)
             self.transport.loseWriteConnection()
         else:
-            self.transport.loseConnection()
+            self._end()
+
+    def _end(self) -> None:
+        self._cut_after(LINGER_SECONDS)
+        self.transport.loseConnection()
 
     def _cut_after(self, seconds: float) -> None:
         self._cancel_cut()
@@ -346,7 +357,3 @@ class HTTPConnection(LazyTimeout, Protocol):
     def _cancel_cut(self) -> None:
         if self._cut is not None and self._cut.active():
             self._cut.cancel()
-
-
-def _may_half_close(transport: Any) -> bool:
-    return isinstance(transport, Connection) and not getattr(transport, "TLS", False)

@@ -180,7 +180,7 @@ class Receiver(Protocol):
 class Receivers(Factory):
     """A scripted server: each request is answered with the next of ``answers``."""
 
-    protocol = Receiver
+    protocol: Any = Receiver
     noisy = False
 
     def __init__(self, *answers: Sequence[bytes | None]) -> None:
