@@ -1,16 +1,12 @@
-"""``mailrelay domain``, ``account`` and ``address``."""
+"""``mailrelay domain`` and ``address``."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 
 from mailrelay.cli.output import print_rows
-from mailrelay.cli.passwords import read_password
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
-from mailrelay.control.directory import AccountDetails
 from mailrelay.directory.model import Directory
 from mailrelay.smtp.address import unicode_domain
 
@@ -61,7 +57,7 @@ def remove_domain(settings: Settings, name: str) -> None:
 @json_option
 def list_domains(settings: Settings, as_json: bool) -> None:
     """List the domains."""
-    directory = _directory(settings)
+    directory = stored_directory(settings)
     rows = [
         {
             "name": d.name,
@@ -74,113 +70,6 @@ def list_domains(settings: Settings, as_json: bool) -> None:
         for d in sorted(directory.domains.values(), key=lambda d: d.name)
     ]
     print_rows(rows, ("name", "separator", "disabled", "addresses"), "No domains.", as_json=as_json)
-
-
-@click.group()
-def account() -> None:
-    """Accounts, which have mailboxes and may log in."""
-
-
-password_option = click.option(
-    "--password-file",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Read the password from the first line of this file; - is standard input.",
-)
-quota_option = click.option("--quota", type=int, help="Bytes in its mailboxes; 0 for no limit.")
-daily_option = click.option(
-    "--messages-per-day", type=int, help="Recipients in 24 hours; 0 for no limit."
-)
-scram_option = click.option(
-    "--scram/--no-scram", default=True, help="Keep a SCRAM verifier beside the password's hash."
-)
-
-
-@account.command("add")
-@target_options
-@click.argument("name")
-@click.option("--full-name", default="", help="Shown as the sender's name.")
-@password_option
-@quota_option
-@daily_option
-@scram_option
-def add_account(
-    settings: Settings,
-    name: str,
-    full_name: str,
-    password_file: Path | None,
-    quota: int | None,
-    messages_per_day: int | None,
-    scram: bool,
-) -> None:
-    """Make an account; the password is asked for."""
-    password = read_password(password_file, f"Password for {name}")
-    details = AccountDetails(full_name, password, scram, quota, messages_per_day)
-    with opened(settings) as control:
-        settled(control.directory.add_account(name, details))
-    click.echo(f"Account {name} is made. Give it an address: mailrelay address add A@D {name}.")
-
-
-@account.command("set")
-@target_options
-@click.argument("name")
-@click.option("--full-name", help="Shown as the sender's name.")
-@click.option("--password", "change_password", is_flag=True, help="Change the password.")
-@password_option
-@quota_option
-@daily_option
-@scram_option
-@click.option("--login-disabled/--login-enabled", default=None, help="Whether it may log in.")
-def set_account(
-    settings: Settings,
-    name: str,
-    full_name: str | None,
-    change_password: bool,
-    password_file: Path | None,
-    quota: int | None,
-    messages_per_day: int | None,
-    scram: bool,
-    login_disabled: bool | None,
-) -> None:
-    """Change an account."""
-    password = None
-    if change_password or password_file is not None:
-        password = read_password(password_file, f"New password for {name}")
-    details = AccountDetails(full_name, password, scram, quota, messages_per_day, login_disabled)
-    with opened(settings) as control:
-        settled(control.directory.set_account(name, details))
-    click.echo(f"Account {name} is changed.")
-
-
-@account.command("remove")
-@target_options
-@click.argument("name")
-def remove_account(settings: Settings, name: str) -> None:
-    """Remove an account that has neither addresses nor messages."""
-    with opened(settings) as control:
-        settled(control.directory.remove_account(name))
-    click.echo(f"Account {name} is removed.")
-
-
-@account.command("list")
-@target_options
-@json_option
-def list_accounts(settings: Settings, as_json: bool) -> None:
-    """List the accounts."""
-    directory = _directory(settings)
-    rows = [
-        {
-            "name": a.name,
-            "full_name": a.full_name,
-            "addresses": directory.addresses_of(a),
-            "login": "disabled" if a.login_disabled else "enabled",
-            "scram": a.scram_verifier is not None,
-            "quota": a.quota_bytes,
-            "messages_per_day": a.messages_per_day,
-        }
-        for a in sorted(directory.accounts.values(), key=lambda a: a.name)
-    ]
-    columns = ("name", "addresses", "login", "scram", "quota", "messages_per_day")
-    print_rows(rows, columns, "No accounts.", as_json=as_json)
 
 
 @click.group()
@@ -215,7 +104,7 @@ def remove_address(settings: Settings, address_: str) -> None:
 @json_option
 def list_addresses(settings: Settings, of: str | None, as_json: bool) -> None:
     """List the addresses."""
-    directory = _directory(settings)
+    directory = stored_directory(settings)
     rows = [
         {"address": f"{localpart}@{name}", "account": directory.accounts[owner].name}
         for (localpart, name), owner in sorted(directory.addresses.items())
@@ -224,7 +113,8 @@ def list_addresses(settings: Settings, of: str | None, as_json: bool) -> None:
     print_rows(rows, ("address", "account"), "No addresses.", as_json=as_json)
 
 
-def _directory(settings: Settings) -> Directory:
+def stored_directory(settings: Settings) -> Directory:
+    """Everything in the store of ``settings``."""
     with opened(settings) as control:
         directory: Directory = settled(_load(control))
     return directory

@@ -31,6 +31,7 @@ ADDRESS = "mailrelay@localhost"
 PASSWORD = "mailrelay"
 ADMIN_PASSWORD = "mailrelayadmin"
 DEFAULT_DIR = "mailrelay-localserve"
+KEPT_FOR = 72 * 3600.0  # seconds, of retired messages and calls
 CERTIFICATE, PRIVATE_KEY = "localserve.pem", "localserve-key.pem"
 
 
@@ -92,7 +93,13 @@ def prepare(settings: Settings, password: str | None, admin_password: str | None
     if not certificate.exists() or not key.exists():
         make_self_signed(certificate, key, ["localhost", "127.0.0.1", "::1"], time.time())
     first = FirstAccount(
-        "mailrelay", "localhost", "mailrelay", PASSWORD, ADMIN_PASSWORD, everything=True
+        "mailrelay",
+        "localhost",
+        "mailrelay",
+        PASSWORD,
+        ADMIN_PASSWORD,
+        everything=True,
+        kept_for=KEPT_FOR,
     )
     with opened(settings) as control:
         settled(bootstrap(control.directory, first, password, admin_password))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from mailrelay import __version__
+from mailrelay.cli.account import account
 from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
-from mailrelay.cli.directory import account, address, domain
+from mailrelay.cli.directory import address, domain
 from mailrelay.cli.localserve import localserve
 from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired

@@ -71,6 +71,14 @@ def print_rows(
     print_table(columns, [[row.get(name) for name in columns] for row in rows], empty)
 
 
+def print_properties(values: Mapping[str, object]) -> None:
+    """Named values for people, one a line; those that are None are left out."""
+    width = max(len(name) for name in values) + 2
+    for name, value in values.items():
+        if value is not None:
+            click.echo(f"{name + ':':<{width}}{_cell(value)}".rstrip())
+
+
 def moment(at: float | None) -> str | None:
     """Seconds since the epoch as UTC text."""
     if at is None:

@@ -25,6 +25,7 @@ class FirstAccount:
     password: str = field(repr=False)
     admin_password: str = field(repr=False)
     everything: bool = False  # mail for all unknown recipients is this account's (localserve)
+    kept_for: float | None = None  # its retired messages and calls, in seconds
 
 
 async def bootstrap(
@@ -48,7 +49,11 @@ async def bootstrap(
 async def _make(control: DirectoryControl, first: FirstAccount) -> None:
     with suppress(AlreadyThere):  # a start that was interrupted here goes on
         await control.add_domain(first.domain)
-    await control.add_account(first.name, AccountDetails(password=first.password))
+    kept_for = first.kept_for
+    details = AccountDetails(
+        password=first.password, retired_kept_for=kept_for, calls_kept_for=kept_for
+    )
+    await control.add_account(first.name, details)
     await control.add_address(f"{first.localpart}@{first.domain}", first.name)
     accounts = (await control.records.load()).accounts.values()
     account = next(a for a in accounts if a.name == first.name)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.errors import Refusal
+from mailrelay.control.account import (
+    AccountView,
+    EndpointChange,
+    Unset,
+    checked_endpoint,
+    checked_logins,
+    checked_retention,
+)
+from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.credentials import ScramVerifier, hash_password
 from mailrelay.directory.model import CATCH_ALL, Directory, Domain, matched_localpart
 from mailrelay.net.threads import Executor
 from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
+from mailrelay.webhooks.call import Endpoint
 
 LEAST_PASSWORD_CHARACTERS = 8
 
@@ -27,6 +36,10 @@ class AccountDetails:
     quota_bytes: int | None = None
     messages_per_day: int | None = None
     login_disabled: bool | None = None
+    from_id_logins: Sequence[str] | None = None  # all of them
+    retired_kept_for: float | Unset | None = None  # seconds
+    calls_kept_for: float | Unset | None = None
+    endpoints: Sequence[EndpointChange] = ()
 
 
 class DirectoryRecords(Protocol):
@@ -50,11 +63,20 @@ class DirectoryRecords(Protocol):
     def add_account(self, actor: str, name: str, values: dict[str, object]) -> Deferred[int]:
         """Add an account; its id."""
 
-    def set_account(self, actor: str, name: str, values: dict[str, object]) -> Deferred[None]:
-        """Change columns."""
+    def set_account(
+        self,
+        actor: str,
+        name: str,
+        values: dict[str, object],
+        endpoints: Sequence[EndpointChange] = (),
+    ) -> Deferred[None]:
+        """Change columns and webhooks, all of it or nothing."""
+
+    def endpoints(self, name: str) -> Deferred[Sequence[Endpoint]]:
+        """An account's webhooks."""
 
     def remove_account(self, actor: str, name: str) -> Deferred[None]:
-        """Remove an account without addresses and messages."""
+        """Remove an account without addresses and messages, and all that was its own."""
 
     def add_address(self, actor: str, localpart: str, domain: str, account: str) -> Deferred[None]:
         """Give an account an address."""
@@ -120,9 +142,22 @@ class DirectoryControl:
     async def set_account(self, name: str, details: AccountDetails) -> None:
         """Change an account.  A limit of 0 takes it away.  Raises: Refusal."""
         values = await self._values(details)
-        if not values:
+        if details.from_id_logins is not None:
+            directory = await self.records.load()
+            values["from_id_logins"] = checked_logins(directory, name, details.from_id_logins)
+        endpoints = [checked_endpoint(change) for change in details.endpoints]
+        if not values and not endpoints:
             raise Refusal("nothing to change: name a setting")
-        await self.records.set_account(self.actor, name, values)
+        await self.records.set_account(self.actor, name, values, endpoints)
+
+    async def account(self, name: str) -> AccountView:
+        """An account and what is its own.  Raises: NoSuch."""
+        directory = await self.records.load()
+        for account in directory.accounts.values():
+            if account.name == name:
+                addresses = directory.addresses_of(account)
+                return AccountView(account, addresses, await self.records.endpoints(name))
+        raise NoSuch(f"no account {name}: mailrelay account list")
 
     async def remove_account(self, name: str) -> None:
         """Remove an account.  Raises: Refusal."""
@@ -168,6 +203,10 @@ class DirectoryControl:
             given = getattr(details, name)
             if given is not None:
                 values[name] = given or None
+        for name, what in (("retired_kept_for", "messages"), ("calls_kept_for", "calls")):
+            given = getattr(details, name)
+            if given is not None:
+                values[name] = checked_retention(f"retired {what}", given)
         if details.password is not None:
             check_password_length(details.password)
             values["password_hash"] = await self.executor.run(hash_password, details.password)

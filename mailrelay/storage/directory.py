@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from mailrelay.control.account import EndpointChange
 from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.storage import tables
+from mailrelay.storage.calls import endpoint_of
+from mailrelay.webhooks.call import Endpoint, EndpointKind
 
 _domain, _account, _address = tables.domain, tables.account, tables.address
+_endpoint = tables.webhook_endpoint
+
+NEWEST_ACCOUNT = "newest_account"
+"""The highest id that an account was given: no later one gets it, nor what is left of it."""
 
 
 def load(connection: Connection) -> Directory:
     """Everything at this moment."""
-    endpoint = tables.webhook_endpoint
-    incoming = select(endpoint.c.account_id).where(endpoint.c.kind == "incoming")
+    is_incoming = _endpoint.c.kind == EndpointKind.INCOMING.value
+    incoming = select(_endpoint.c.account_id).where(is_incoming)
     called = set(connection.execute(incoming).scalars())
     domains = {
         row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
@@ -107,8 +116,11 @@ def add_account(connection: Connection, name: str, values: dict[str, object]) ->
     """Add an account; its id.  Raises: AlreadyThere."""
     if connection.execute(select(_account.c.id).where(_account.c.name == name)).first():
         raise AlreadyThere(f"account {name} exists")
-    connection.execute(insert(_account).values(name=name, **values))
-    return account_id(connection, name)
+    newest = connection.execute(select(func.coalesce(func.max(_account.c.id), 0))).scalar_one()
+    id_ = max(int(newest), int(read_setting(connection, NEWEST_ACCOUNT) or 0)) + 1
+    write_setting(connection, NEWEST_ACCOUNT, str(id_))
+    connection.execute(insert(_account).values(id=id_, name=name, **values))
+    return id_
 
 
 def account_id(connection: Connection, name: str) -> int:
@@ -119,15 +131,57 @@ def account_id(connection: Connection, name: str) -> int:
     return int(id_)
 
 
-def set_account(connection: Connection, name: str, values: dict[str, object]) -> None:
-    """Change columns of an account.  Raises: NoSuch."""
-    changed = connection.execute(update(_account).where(_account.c.name == name).values(values))
-    if changed.rowcount == 0:
-        raise NoSuch(f"no account {name}: mailrelay account list")
+def set_account(
+    connection: Connection,
+    name: str,
+    values: dict[str, object],
+    endpoints: Sequence[EndpointChange] = (),
+) -> None:
+    """Change columns and webhooks of an account.  Raises: NoSuch."""
+    id_ = account_id(connection, name)
+    if values:
+        connection.execute(update(_account).where(_account.c.id == id_).values(values))
+    for change in endpoints:
+        if not _changed_endpoint(connection, id_, change):
+            kind = change.kind.value
+            raise NoSuch(f"account {name} has no {kind} webhook: --{kind}-webhook gives it one")
+
+
+def _changed_endpoint(connection: Connection, id_: int, change: EndpointChange) -> bool:
+    """Make ``change``; False when there is nothing to be changed."""
+    where = (_endpoint.c.account_id == id_, _endpoint.c.kind == change.kind.value)
+    if change.is_removed or change.url is not None:
+        removed = connection.execute(delete(_endpoint).where(*where)).rowcount
+        if change.url is None:
+            return removed > 0
+        made = {
+            "account_id": id_,
+            "kind": change.kind.value,
+            "url": change.url,
+            "authorization": change.authorization or "",
+            "events": msgspec.json.encode(change.events or []).decode(),
+        }
+        connection.execute(insert(_endpoint).values(made))
+        return True
+    changed: dict[str, object] = {}
+    if change.authorization is not None:
+        changed["authorization"] = change.authorization
+    if change.events is not None:
+        changed["events"] = msgspec.json.encode(change.events).decode()
+    return connection.execute(update(_endpoint).where(*where).values(changed)).rowcount > 0
+
+
+def endpoints_of(connection: Connection, name: str) -> list[Endpoint]:
+    """The webhooks of the account called ``name``.  Raises: NoSuch."""
+    wanted = select(_endpoint).where(_endpoint.c.account_id == account_id(connection, name))
+    return [endpoint_of(row) for row in connection.execute(wanted.order_by(_endpoint.c.id))]
 
 
 def remove_account(connection: Connection, name: str) -> None:
-    """Remove an account that has neither addresses nor messages.  Raises: NoSuch, InUse."""
+    """Remove an account that has neither addresses nor messages, and all that is its own.
+
+    What was sent for it stays visible until its retention ends.  Raises: NoSuch, InUse.
+    """
     id_ = account_id(connection, name)
     box = tables.mailbox_message
     for table, what in ((_address, "addresses"), (box, "messages")):
@@ -136,7 +190,8 @@ def remove_account(connection: Connection, name: str) -> None:
         ).scalar_one()
         if owned:
             raise InUse(f"account {name} has {owned} {what}: remove them first")
-    connection.execute(delete(tables.mailbox).where(tables.mailbox.c.account_id == id_))
+    for own in (tables.mailbox, _endpoint, tables.suppression, tables.hold_rule):
+        connection.execute(delete(own).where(own.c.account_id == id_))
     connection.execute(delete(_account).where(_account.c.id == id_))
 
 

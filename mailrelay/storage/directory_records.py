@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from attrs import frozen
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 
+from mailrelay.control.account import EndpointChange
 from mailrelay.directory.model import Directory, Domain
 from mailrelay.storage import directory as rows
 from mailrelay.storage.database import Database
+from mailrelay.webhooks.call import Endpoint
 
 T = TypeVar("T")
 
@@ -28,12 +30,18 @@ class DatabaseDirectory:
         return self.database.read(rows.load)
 
     def _change(
-        self, actor: str, action: str, subject: str, work: Callable[[Connection], T]
+        self,
+        actor: str,
+        action: str,
+        subject: str,
+        work: Callable[[Connection], T],
+        kinds: Sequence[str] = ("directory",),
     ) -> Deferred[T]:
         def change(connection: Connection) -> T:
             result = work(connection)
             now = self.now()
-            rows.tell(connection, now, "directory", subject)
+            for kind in kinds:
+                rows.tell(connection, now, kind, subject)
             rows.record_audit(connection, now, actor, action, subject)
             return result
 
@@ -55,13 +63,31 @@ class DatabaseDirectory:
         """See DirectoryRecords."""
         return self._change(actor, "account add", name, lambda c: rows.add_account(c, name, values))
 
-    def set_account(self, actor: str, name: str, values: dict[str, object]) -> Deferred[None]:
+    def set_account(
+        self,
+        actor: str,
+        name: str,
+        values: dict[str, object],
+        endpoints: Sequence[EndpointChange] = (),
+    ) -> Deferred[None]:
         """See DirectoryRecords."""
-        return self._change(actor, "account set", name, lambda c: rows.set_account(c, name, values))
+        return self._change(
+            actor, "account set", name, lambda c: rows.set_account(c, name, values, endpoints)
+        )
+
+    def endpoints(self, name: str) -> Deferred[Sequence[Endpoint]]:
+        """See DirectoryRecords."""
+        return self.database.read(lambda c: rows.endpoints_of(c, name))
 
     def remove_account(self, actor: str, name: str) -> Deferred[None]:
         """See DirectoryRecords."""
-        return self._change(actor, "account remove", name, lambda c: rows.remove_account(c, name))
+        return self._change(
+            actor,
+            "account remove",
+            name,
+            lambda c: rows.remove_account(c, name),
+            ("directory", "suppression", "holds"),
+        )
 
     def add_address(self, actor: str, localpart: str, domain: str, account: str) -> Deferred[None]:
         """See DirectoryRecords."""

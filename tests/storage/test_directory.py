@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Table, insert, select
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from mailrelay.control.account import EndpointChange
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Directory, Domain
+from mailrelay.policy.suppression import Suppression
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.suppression import add
+from mailrelay.webhooks.call import Endpoint, EndpointKind
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on
 
 ACCOUNT: dict[str, object] = {"full_name": "A User", "login_disabled": False, "used_bytes": 0}
+
+
+def add_own(connection: Connection, account_id: int) -> None:
+    """A suppression and a hold rule of an account."""
+    add(connection, Suppression(0, account_id, "", "a@example.net", 1.0))
+    connection.execute(insert(tables.hold_rule).values(account_id=account_id))
+
+
+def owners(connection: Connection, table: Table) -> list[int]:
+    """Whose the rows are."""
+    return list(connection.execute(select(table.c.account_id)).scalars())
 
 
 class DirectoryContract(Base):
@@ -136,6 +152,71 @@ class DirectoryContract(Base):
         self.done(self.records.remove_account("op", "user"))
         self.done(self.records.remove_domain("op", "example.org"))
         self.assertEqual(self.loaded(), Directory())
+
+    def set_webhooks(self, *changes: EndpointChange) -> None:
+        """Change the user's webhooks."""
+        self.done(self.records.set_account("op", "user", {}, changes))
+
+    def test_webhooks(self) -> None:
+        """A URL makes a webhook anew; what is given alone changes the one that there is."""
+        out, come = EndpointKind.OUTGOING, EndpointKind.INCOMING
+        self.set_webhooks(
+            EndpointChange(out, "https://a.example/", "secret", ["failed"]),
+            EndpointChange(come, "https://b.example/", "other"),
+        )
+        self.set_webhooks(EndpointChange(out, events=["delivered"]))
+        self.assertEqual(
+            self.done(self.records.endpoints("user")),
+            [
+                Endpoint(out, "https://a.example/", "secret", ("delivered",)),
+                Endpoint(come, "https://b.example/", "other"),
+            ],
+        )
+        self.assertTrue(self.loaded().accounts[self.account_id].is_called_for_incoming)
+        self.set_webhooks(
+            EndpointChange(out, "https://c.example/"), EndpointChange(come, is_removed=True)
+        )
+        found = self.done(self.records.endpoints("user"))
+        self.assertEqual(found, [Endpoint(out, "https://c.example/")])
+        self.assertNotIn("secret", str(self.audit()))
+
+    def test_webhooks_that_are_not_there(self) -> None:
+        """What there is none of can be neither changed nor removed; then nothing is changed."""
+        for kind in EndpointKind:
+            for change in (
+                EndpointChange(kind, authorization="x"),
+                EndpointChange(kind, events=[]),
+                EndpointChange(kind, is_removed=True),
+            ):
+                self.refused(NoSuch, partial(self.change_and_name, change))
+        self.failureResultOf(self.records.endpoints("nobody"), NoSuch)
+
+    def change_and_name(self, change: EndpointChange) -> Deferred[Any]:
+        """Change a webhook and the account's full name."""
+        return self.records.set_account("op", "user", {"full_name": "Changed"}, [change])
+
+    def test_removed_with_what_is_its_own(self) -> None:
+        """Webhooks, suppressions and hold rules go with their account, and others' stay."""
+        other = self.done(self.records.add_account("op", "other", ACCOUNT))
+        change = EndpointChange(EndpointKind.OUTGOING, "https://a.example/")
+        for id_, name in ((self.account_id, "user"), (other, "other")):
+            self.done(self.records.set_account("op", name, {}, [change]))
+            self.done(self.database.write(partial(add_own, account_id=id_)))
+        self.done(self.records.remove_address("op", "user", "example.org"))
+        before = len(self.changes())
+        self.done(self.records.remove_account("op", "user"))
+        for table in (tables.webhook_endpoint, tables.suppression, tables.hold_rule):
+            left = self.done(self.database.read(partial(owners, table=table)))
+            self.assertEqual(left, [other], table.name)
+        told = {kind for _, kind in self.changes()[before:]}
+        self.assertEqual(told, {"directory", "suppression", "holds"})
+
+    def test_ids_are_not_given_again(self) -> None:
+        """A new account is not taken for the one that was removed."""
+        self.done(self.records.remove_address("op", "user", "example.org"))
+        self.done(self.records.remove_account("op", "user"))
+        again = self.done(self.records.add_account("op", "user", ACCOUNT))
+        self.assertGreater(again, self.account_id)
 
 
 class SQLiteTests(DirectoryContract, OnSQLite, TestCase):

@@ -1,0 +1,268 @@
+"""``mailrelay account``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mailrelay.cli.directory import json_option, stored_directory
+from mailrelay.cli.durations import DURATION, duration_text
+from mailrelay.cli.output import fail, print_json, print_properties, print_rows
+from mailrelay.cli.passwords import read_password, read_secret
+from mailrelay.cli.target import opened, settled, target_options
+from mailrelay.config.settings import Settings
+from mailrelay.control.account import AccountView, EndpointChange, Unset
+from mailrelay.control.directory import AccountDetails
+from mailrelay.webhooks.call import Endpoint, EndpointKind
+
+
+@click.group()
+def account() -> None:
+    """Accounts, which have mailboxes and may log in."""
+
+
+password_option = click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Read the password from the first line of this file; - is standard input.",
+)
+quota_option = click.option("--quota", type=int, help="Bytes in its mailboxes; 0 for no limit.")
+daily_option = click.option(
+    "--messages-per-day", type=int, help="Recipients in 24 hours; 0 for no limit."
+)
+scram_option = click.option(
+    "--scram/--no-scram", default=True, help="Keep a SCRAM verifier beside the password's hash."
+)
+
+
+@account.command("add")
+@target_options
+@click.argument("name")
+@click.option("--full-name", default="", help="Shown as the sender's name.")
+@password_option
+@quota_option
+@daily_option
+@scram_option
+def add_account(
+    settings: Settings,
+    name: str,
+    full_name: str,
+    password_file: Path | None,
+    quota: int | None,
+    messages_per_day: int | None,
+    scram: bool,
+) -> None:
+    """Make an account; the password is asked for."""
+    password = read_password(password_file, f"Password for {name}")
+    details = AccountDetails(full_name, password, scram, quota, messages_per_day)
+    with opened(settings) as control:
+        settled(control.directory.add_account(name, details))
+    click.echo(f"Account {name} is made. Give it an address: mailrelay address add A@D {name}.")
+
+
+class Retention(click.ParamType[Any]):
+    """A click type: a duration, or the server's own."""
+
+    name = "duration|default"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click.ParamType."""
+        if value == Unset.SERVERS.value:
+            return Unset.SERVERS
+        return DURATION.convert(value, param, ctx)
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What an account may be set to beside its login and limits."""
+    secret = click.Path(path_type=Path, allow_dash=True)
+    first_line = "Its Authorization field, in the first line of this file; - is standard input."
+    for option in reversed(
+        [
+            click.option("--outgoing-webhook", metavar="URL", help="Is told what becomes of mail."),
+            click.option("--outgoing-authorization-file", type=secret, help=first_line),
+            click.option("--outgoing-events", metavar="EVENT,...", help='Only these; "" for all.'),
+            click.option("--no-outgoing-webhook", is_flag=True, help="Call no longer."),
+            click.option("--incoming-webhook", metavar="URL", help="Is told of incoming mail."),
+            click.option("--incoming-authorization-file", type=secret, help=first_line),
+            click.option("--no-incoming-webhook", is_flag=True, help="Call no longer."),
+            click.option(
+                "--from-id-login",
+                "from_id_logins",
+                metavar="ADDRESS",
+                multiple=True,
+                help="Mail that is submitted by this login gets FromIDs; all of them at once.",
+            ),
+            click.option("--no-from-id-logins", is_flag=True, help="No mail gets FromIDs."),
+            click.option("--retired-kept-for", type=Retention(), help="How long retired messages"),
+            click.option("--calls-kept-for", type=Retention(), help="... and webhook calls are."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@account.command("set")
+@target_options
+@click.argument("name")
+@click.option("--full-name", help="Shown as the sender's name.")
+@click.option("--password", "change_password", is_flag=True, help="Change the password.")
+@password_option
+@quota_option
+@daily_option
+@scram_option
+@click.option("--login-disabled/--login-enabled", default=None, help="Whether it may log in.")
+@settings_options
+def set_account(
+    settings: Settings,
+    name: str,
+    full_name: str | None,
+    change_password: bool,
+    password_file: Path | None,
+    quota: int | None,
+    messages_per_day: int | None,
+    scram: bool,
+    login_disabled: bool | None,
+    from_id_logins: Sequence[str],
+    no_from_id_logins: bool,
+    retired_kept_for: float | Unset | None,
+    calls_kept_for: float | Unset | None,
+    **webhooks: Any,
+) -> None:
+    """Change an account.
+
+    A webhook's URL begins it anew, with the authorization and the events that are given; these
+    alone change the webhook that there is.  Retention is a duration, such as 72h, or "default".
+    """
+    if from_id_logins and no_from_id_logins:
+        fail("choose one of --from-id-login and --no-from-id-logins")
+    password = None
+    if change_password or password_file is not None:
+        password = read_password(password_file, f"New password for {name}")
+    details = AccountDetails(
+        full_name,
+        password,
+        scram,
+        quota,
+        messages_per_day,
+        login_disabled,
+        from_id_logins if from_id_logins or no_from_id_logins else None,
+        retired_kept_for,
+        calls_kept_for,
+        [change for kind in EndpointKind for change in _changes(kind, **webhooks)],
+    )
+    with opened(settings) as control:
+        settled(control.directory.set_account(name, details))
+    click.echo(f"Account {name} is changed.")
+
+
+def _changes(kind: EndpointKind, **given: Any) -> Sequence[EndpointChange]:
+    """What the options say of the webhook of this kind."""
+    name = kind.value
+    url, file = given[f"{name}_webhook"], given[f"{name}_authorization_file"]
+    listed = given.get(f"{name}_events")
+    if given[f"no_{name}_webhook"]:
+        if (url, file, listed) != (None, None, None):
+            fail(f"--no-{name}-webhook goes with no other option of that webhook")
+        return [EndpointChange(kind, is_removed=True)]
+    if (url, file, listed) == (None, None, None):
+        return []
+    authorization = read_secret(file, "authorization") if file is not None else None
+    events = None
+    if kind is EndpointKind.OUTGOING and listed is not None:
+        events = [word.strip() for word in listed.split(",") if word.strip()]
+    return [EndpointChange(kind, url, authorization, events)]
+
+
+@account.command("show")
+@target_options
+@click.argument("name")
+@json_option
+def show_account(settings: Settings, name: str, as_json: bool) -> None:
+    """Show everything that an account is set to, but no secrets."""
+    with opened(settings) as control:
+        shown = account_object(settled(control.directory.account(name)))
+    if as_json:
+        print_json(shown)
+    else:
+        print_properties(_for_people(shown))
+
+
+def account_object(view: AccountView) -> dict[str, object]:
+    """An account for programs; durations are seconds."""
+    account = view.account
+    return {
+        "name": account.name,
+        "full_name": account.full_name,
+        "addresses": list(view.addresses),
+        "login": "disabled" if account.login_disabled else "enabled",
+        "scram": account.scram_verifier is not None,
+        "quota": account.quota_bytes,
+        "messages_per_day": account.messages_per_day,
+        "from_id_logins": sorted(account.from_id_logins),
+        "retired_kept_for": account.retired_kept_for,
+        "calls_kept_for": account.calls_kept_for,
+        "outgoing_webhook": _endpoint_object(view.endpoint(EndpointKind.OUTGOING)),
+        "incoming_webhook": _endpoint_object(view.endpoint(EndpointKind.INCOMING)),
+    }
+
+
+def _endpoint_object(endpoint: Endpoint | None) -> dict[str, object] | None:
+    """A webhook; of its authorization only whether there is one."""
+    if endpoint is None:
+        return None
+    shown: dict[str, object] = {"url": endpoint.url, "authorization": bool(endpoint.authorization)}
+    if endpoint.kind is EndpointKind.OUTGOING:
+        shown["events"] = list(endpoint.events)
+    return shown
+
+
+def _for_people(account: dict[str, object]) -> dict[str, object]:
+    lines = dict(account)
+    for name in ("retired_kept_for", "calls_kept_for"):
+        kept = account[name]
+        lines[name] = duration_text(kept) if isinstance(kept, float) else "as the server's"
+    for name in ("outgoing_webhook", "incoming_webhook"):
+        webhook = lines.pop(name)
+        if isinstance(webhook, dict):
+            lines[name] = webhook["url"]
+            lines[f"{name}_authorization"] = (
+                "set, not shown" if webhook["authorization"] else "none"
+            )
+            if "events" in webhook:
+                lines[f"{name}_events"] = webhook["events"] or "all"
+    return lines
+
+
+@account.command("remove")
+@target_options
+@click.argument("name")
+def remove_account(settings: Settings, name: str) -> None:
+    """Remove an account that has neither addresses nor messages."""
+    with opened(settings) as control:
+        settled(control.directory.remove_account(name))
+    click.echo(f"Account {name} is removed.")
+
+
+@account.command("list")
+@target_options
+@json_option
+def list_accounts(settings: Settings, as_json: bool) -> None:
+    """List the accounts."""
+    directory = stored_directory(settings)
+    rows = [
+        {
+            "name": a.name,
+            "full_name": a.full_name,
+            "addresses": directory.addresses_of(a),
+            "login": "disabled" if a.login_disabled else "enabled",
+            "scram": a.scram_verifier is not None,
+            "quota": a.quota_bytes,
+            "messages_per_day": a.messages_per_day,
+        }
+        for a in sorted(directory.accounts.values(), key=lambda a: a.name)
+    ]
+    columns = ("name", "addresses", "login", "scram", "quota", "messages_per_day")
+    print_rows(rows, columns, "No accounts.", as_json=as_json)
