@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterable
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from mailrelay.queue.entry import Entry
 from mailrelay.smtp.reply import Reply
 
 
@@ -19,6 +19,7 @@ class Destination:
     key: str
     way: object = field(eq=False)
     is_local: bool = False  # no peer: an attempt needs not be recorded before it is made
+    concurrency: int | None = None  # attempts at once; the setting's when None
 
     def lane(self, account_id: int | None) -> int:
         """A stable number for this destination and account; collisions do no harm."""
@@ -34,13 +35,30 @@ class BackOff:
     longest_after: float = 3600.0
 
 
-def _go_together(one: Entry, other: Entry) -> bool:
-    """Whether one transaction can carry both: the same content from the same reverse-path."""
-    return one.message.id == other.message.id and one.own_reverse_path == other.own_reverse_path
+class Waiting(Protocol):
+    """What a backlog asks of its entries, of whatever kind; they are values of attrs."""
+
+    @property
+    def id(self) -> int:
+        """Its id."""
+
+    @property
+    def account_id(self) -> int | None:
+        """Whose it is."""
+
+    @property
+    def queued_at(self) -> float:
+        """When its life began."""
+
+    def goes_with(self, other: Any) -> bool:
+        """Whether one attempt can carry both."""
+
+
+E = TypeVar("E", bound=Waiting)
 
 
 @define
-class Backlog:
+class Backlog(Generic[E]):
     """The entries in memory for one destination, taken fairly between accounts.
 
     Invariant: an entry is in exactly one of: here, under attempt, or not in memory.
@@ -52,13 +70,13 @@ class Backlog:
     last_reply: Reply | None = None
     failures: int = 0
     failed_at: float = 0.0  # monotonic seconds
-    _by_account: dict[int | None, deque[Entry]] = field(factory=dict)
+    _by_account: dict[int | None, deque[E]] = field(factory=dict)
     _turns: deque[int | None] = field(factory=deque)
     size: int = 0
 
-    def push(self, entry: Entry) -> None:
+    def push(self, entry: E) -> None:
         """Put ``entry`` behind its account's others."""
-        account = entry.message.account_id
+        account = entry.account_id
         own = self._by_account.get(account)
         if own is None:
             own = self._by_account[account] = deque()
@@ -71,12 +89,12 @@ class Backlog:
         own = self._by_account.get(account_id)
         return len(own) if own else 0
 
-    def pop_group(self, most: int) -> list[Entry]:
-        """The next account's first entry, and those of its message behind it, up to ``most``."""
+    def pop_group(self, most: int) -> list[E]:
+        """The next account's first entry, and those behind it that go with it, up to ``most``."""
         account = self._turns.popleft()
         own = self._by_account[account]
         group = [own.popleft()]
-        while own and len(group) < most and _go_together(own[0], group[0]):
+        while own and len(group) < most and own[0].goes_with(group[0]):
             group.append(own.popleft())
         if own:
             self._turns.append(account)
@@ -85,7 +103,7 @@ class Backlog:
         self.size -= len(group)
         return group
 
-    def pop_all(self) -> list[Entry]:
+    def pop_all(self) -> list[E]:
         """Everything that waits."""
         entries = [entry for own in self._by_account.values() for entry in own]
         self._by_account.clear()
@@ -96,7 +114,7 @@ class Backlog:
     def move_times(self, step: float) -> None:
         """The wall clock was set by ``step`` seconds: what waits here is not older for it."""
         for own in self._by_account.values():
-            moved = [evolve(entry, queued_at=entry.queued_at + step) for entry in own]
+            moved = [aged(entry, step) for entry in own]
             own.clear()
             own.extend(moved)
 
@@ -130,3 +148,10 @@ class Backlog:
         """The host is well: forget its failures."""
         self.failures = 0
         self.suspended_until = 0.0
+
+
+def aged(entry: E, step: float) -> E:
+    """``entry`` as old as it was before the wall clock was set by ``step``."""
+    old: Any = entry
+    moved: E = evolve(old, queued_at=entry.queued_at + step)
+    return moved

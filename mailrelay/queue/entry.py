@@ -67,6 +67,17 @@ class Entry:
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
     @property
+    def account_id(self) -> int | None:
+        """Whose message it is of."""
+        return self.message.account_id
+
+    def goes_with(self, other: Entry) -> bool:
+        """Whether one transaction can carry both: the same content from the same reverse-path."""
+        return (
+            self.message.id == other.message.id and self.own_reverse_path == other.own_reverse_path
+        )
+
+    @property
     def reverse_path(self) -> Address | None:
         """What MAIL FROM says of this recipient's copy; None when null."""
         return self.own_reverse_path or self.message.reverse_path

@@ -1,39 +1,34 @@
-"""The scheduler: a bounded window of due entries in memory, by destination; the store is the truth.
+"""The scheduler of mail: what is admitted to memory, what an attempt is, what comes of it.
 
 Invariants:
 
 - An entry is attempted only while this node holds its claim, and after the attempt is recorded.
-- An entry in memory is in one backlog or under one attempt, never both.
 - An outcome that cannot be recorded is tried to be recorded until it is, or the process ends.
-- One timer to wake, at most 300 seconds ahead.
 - Every time that is stored is of the wall clock as it is: ClockSteps is waited for before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
 
 from attrs import evolve, field, frozen
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailrelay.queue.clock_steps import ClockSteps
 from mailrelay.queue.destination import Backlog, BackOff, Destination
 from mailrelay.queue.entry import Begun, Entry, EntryState
 from mailrelay.queue.outcome import Deferral, outcome_of_error
-from mailrelay.queue.recorder import STORE_RETRY_AFTER, Recorder
+from mailrelay.queue.recorder import Recorder
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.schedule import RetryProfile, longest_wait, next_attempt_at
 from mailrelay.queue.settle import Rules
 from mailrelay.queue.store import QueueStore, StoreUnavailable
 from mailrelay.queue.transport import Attempt, Job, Result, Transport
+from mailrelay.queue.window import Window, WindowSettings
 from mailrelay.smtp.reply import EnhancedStatus, Reply
-
-LONGEST_SLEEP = 300.0
 
 
 @frozen
@@ -48,6 +43,18 @@ class QueueSettings:
     window_per_lane: int = 1_000  # ... of one account for one destination
     claim_batch: int = 500
     back_off: BackOff = BackOff()
+
+    @property
+    def sizes(self) -> WindowSettings:
+        """What of it is the window's."""
+        return WindowSettings(
+            self.concurrency,
+            self.recipients_per_attempt,
+            self.window,
+            self.window_per_lane,
+            self.claim_batch,
+            self.back_off,
+        )
 
 
 @frozen
@@ -67,30 +74,21 @@ class Outside:
     account_kept_for: Callable[[int | None], float | None] = field(default=lambda account_id: None)
 
 
-class Scheduler(Service):
+class Scheduler(Window[Entry]):
     """Takes due entries, attempts them, records what came of it."""
 
     _log = Logger()
 
     def __init__(self, outside: Outside, settings: QueueSettings) -> None:
+        super().__init__(outside.clock, outside.now, outside.store, settings.sizes)
         self._o, self._settings = outside, settings
         self._rules = self._rules_of(settings)
-        self._backlogs: dict[str, Backlog] = {}
-        self._in_memory = 0  # waiting or under attempt
-        # Why due entries may wait in the store alone: no room in memory, or not in their lane.
-        self._window_was_full = False
-        self._full_destinations: set[str] = set()
-        self._filling = False
-        self._fill_again = False  # asked for while filling
-        self._timer: IDelayedCall | None = None
-        self._wakes_at = 0.0  # monotonic
-        self._running_attempts: set[Deferred[None]] = set()
         self._steps = ClockSteps(
             outside.clock,
             outside.now,
             outside.store,
             lambda: longest_wait(self._settings.profile),
-            self._age,
+            self.age,
             self.wake,
         )
         self._recorder = Recorder(
@@ -104,28 +102,33 @@ class Scheduler(Service):
             is_running=lambda: bool(self.running),
             admit=self.admit,
             enqueue=self.enqueue,
-            wake_after=self._wake_after,
+            wake_after=self.wake_after,
         )
 
     # Lifecycle
 
     def startService(self) -> None:
         """Begin with what is due."""
-        super().startService()
         self._steps.start()
-        self.wake()
+        super().startService()
 
     def stopService(self) -> Deferred[None]:
         """Fires when no attempt is under way; then what waits in memory is given back."""
-        super().stopService()
-        self._cancel_timer()
-        waiting = [entry.id for b in self._backlogs.values() for entry in b.pop_all()]
-        ended: Deferred[Any] = DeferredList([*self._running_attempts, self._steps.stop()])
-        ended.addCallback(
-            lambda _: self._o.store.release_claims(waiting) if waiting else succeed(None)
-        )
-        ended.addErrback(lambda failure: failure.trap(StoreUnavailable))
-        return ended.addCallback(lambda _: None)
+        self.track(self._steps.stop())
+        return super().stopService()
+
+    async def before_claim(self) -> None:
+        """Due is what the clock says now."""
+        await self._steps.noticed()
+
+    def reconfigure(self, settings: QueueSettings) -> None:
+        """Go on with other settings; attempts under way keep theirs."""
+        self._settings = settings
+        self._rules = self._rules_of(settings)
+        self.resize(settings.sizes)
+
+    def _rules_of(self, settings: QueueSettings) -> Rules:
+        return Rules(settings.profile, settings.retired_kept_for, self._o.account_kept_for)
 
     # What acceptance asks
 
@@ -144,174 +147,40 @@ class Scheduler(Service):
             suspended = backlog.suspended_until - self._o.clock.seconds() if backlog else 0.0
             if suspended > 0:
                 due = now + suspended
-            elif self._has_room(backlog, account):
+            elif self.has_room(backlog, account):
                 epoch = self._o.epoch()
         return evolve(entry, lane=lane, next_attempt_at=due, epoch=epoch, destination=destination)
-
-    def _has_room(self, backlog: Backlog | None, account_id: int | None) -> bool:
-        in_lane = backlog.account_size(account_id) if backlog is not None else 0
-        return in_lane < self._settings.window_per_lane and self._in_memory < self._settings.window
 
     def enqueue(self, entries: Sequence[Entry]) -> None:
         """Take what was just committed, as ``admit`` placed it."""
         now = self._o.now()
-        touched: dict[str, Backlog] = {}
+        touched: dict[str, Backlog[Entry]] = {}
         for entry in entries:
             if entry.epoch:
-                backlog = self._push(entry)
+                backlog = self.push(entry)
                 touched[backlog.destination.key] = backlog
             elif entry.state is EntryState.HELD:
                 continue
             elif entry.next_attempt_at <= now:
-                self._left_behind(entry)
+                destination = entry.destination
+                self.left_behind(destination if isinstance(destination, Destination) else None)
             else:
-                self._wake_after(entry.next_attempt_at - now)
+                self.wake_after(entry.next_attempt_at - now)
         for backlog in touched.values():
-            self._pump(backlog)
+            self.pump(backlog)
 
-    def wake(self) -> None:
-        """Look at the store now: something there changed, or may have."""
-        self._wake_after(0.0)
-
-    def _left_behind(self, entry: Entry) -> None:
-        """A due entry stays in the store: remember what it waits for."""
-        if self._in_memory >= self._settings.window:
-            self._window_was_full = True
-        elif isinstance(entry.destination, Destination):
-            self._full_destinations.add(entry.destination.key)
-        else:
-            self._wake_after(0.0)
-
-    def reconfigure(self, settings: QueueSettings) -> None:
-        """Go on with other settings; attempts under way keep theirs."""
-        self._settings = settings
-        self._rules = self._rules_of(settings)
-
-    def _rules_of(self, settings: QueueSettings) -> Rules:
-        return Rules(settings.profile, settings.retired_kept_for, self._o.account_kept_for)
-
-    # What operators ask
-
-    def backlogs(self) -> Sequence[Backlog]:
-        """The destinations with entries or a state in memory."""
-        return list(self._backlogs.values())
-
-    @property
-    def in_memory(self) -> int:
-        """Entries in memory, waiting or under attempt."""
-        return self._in_memory
-
-    # The window
-
-    def _push(self, entry: Entry) -> Backlog:
-        destination = entry.destination
-        if not isinstance(destination, Destination):
-            destination = self._o.route(entry)
-        backlog = self._backlogs.get(destination.key)
-        if backlog is None:
-            backlog = self._backlogs[destination.key] = Backlog(destination)
-        else:
-            backlog.destination = destination  # the configuration may have changed
-        backlog.push(entry)
-        self._in_memory += 1
-        return backlog
-
-    def _forget(self, backlog: Backlog, count: int) -> None:
-        self._in_memory -= count
-        self._drop_if_over(backlog)
-        window_free = self._in_memory <= self._settings.window // 2
-        lane_free = backlog.size <= self._settings.window_per_lane // 2
-        if (self._window_was_full and window_free) or (
-            lane_free and backlog.destination.key in self._full_destinations
-        ):
-            self._fill()
-
-    def _drop_if_over(self, backlog: Backlog) -> None:
-        if backlog.is_over(self._settings.back_off, self._o.clock.seconds()):
-            self._backlogs.pop(backlog.destination.key, None)
-
-    def _fill(self) -> None:
-        if self._filling:
-            self._fill_again = True
-        if self._filling or not self.running:
-            return
-        self._filling, self._fill_again = True, False
-        filling = Deferred.fromCoroutine(self._fill_window())
-
-        def ended(_: object) -> None:
-            self._filling = False
-            if self._fill_again:
-                self._fill()
-
-        filling.addErrback(self._fill_failed).addBoth(ended)
-        self._track(filling)
-
-    def _fill_failed(self, failure: object) -> None:
-        self._log.warn("the queue cannot be read; trying again", failure=failure)
-        self._wake_after(STORE_RETRY_AFTER)
-
-    async def _fill_window(self) -> None:
-        self._window_was_full = False
-        self._full_destinations.clear()
-        while self.running:
-            await self._steps.noticed()
-            room = self._settings.window - self._in_memory
-            batch = min(room, self._settings.claim_batch)
-            if batch <= 0:
-                self._window_was_full = True
-                break
-            full = self._full_lanes()
-            claimed = await self._o.store.claim_due(self._o.now(), batch, full)
-            for entry in claimed:
-                self._push(entry)
-            if len(claimed) < batch:
-                break
-        for backlog in list(self._backlogs.values()):
-            self._pump(backlog)
-            self._drop_if_over(backlog)
-        due_at = await self._o.store.next_due_at()
-        if due_at is not None and self.running:
-            delay = due_at - self._o.now()
-            if delay <= 0 and (self._window_was_full or self._full_destinations):
-                delay = LONGEST_SLEEP  # it waits for room, and is taken when there is some
-            self._wake_after(max(delay, 0.05))  # it may have come due since the claim
-        elif self.running:
-            self._wake_after(LONGEST_SLEEP)
-
-    def _full_lanes(self) -> list[int]:
-        full = []
-        for backlog in self._backlogs.values():
-            for account, size in backlog.accounts():
-                if size >= self._settings.window_per_lane:
-                    full.append(backlog.destination.lane(account))
-                    self._full_destinations.add(backlog.destination.key)
-        return full
-
-    def _age(self, step: float) -> None:
-        """The wall clock was set by ``step`` seconds: nothing here is older for it."""
-        for backlog in self._backlogs.values():
-            backlog.move_times(step)
+    def destination_of(self, entry: Entry) -> Destination:
+        """Where acceptance placed it, or routing says now."""
+        if isinstance(entry.destination, Destination):
+            return entry.destination
+        return self._o.route(entry)
 
     # Attempts
 
-    def _pump(self, backlog: Backlog) -> None:
-        if not self.running:
-            return
-        if backlog.suspended_until > self._o.clock.seconds():
-            if backlog.size:
-                self._suspend(backlog)
-            return
-        down = backlog.failures >= self._settings.back_off.failures
-        most = 1 if down else self._settings.concurrency
-        while backlog.size and backlog.active < most:
-            group = backlog.pop_group(self._settings.recipients_per_attempt)
-            self._start(backlog, self._attempt(backlog, group), len(group))
-
-    def _suspend(self, backlog: Backlog) -> None:
-        """Its host does not answer: everything that waits for it is put off, unattempted."""
-        entries = backlog.pop_all()
+    def put_off(self, backlog: Backlog[Entry]) -> None:
+        """Put off what waits, as if each had been tried: its sender is to hear of it."""
         by_message: dict[int, list[Entry]] = {}
-        for entry in entries:
+        for entry in backlog.pop_all():
             by_message.setdefault(entry.message.id, []).append(entry)
         said = backlog.last_reply
         text = f"delivery temporarily suspended: {said.text if said else 'host does not answer'}"
@@ -320,25 +189,10 @@ class Scheduler(Service):
             now = self._o.now()
             job = Job(backlog.destination, group[0].message, group)
             result = Result([deferral] * len(group), Attempt(now, now))
-            self._start(backlog, self._recorder.finish(job, result, unbegun=True), len(group))
+            self.start(backlog, self._recorder.finish(job, result, unbegun=True), len(group))
 
-    def _start(self, backlog: Backlog, work: Coroutine[Any, Any, None], count: int) -> None:
-        backlog.active += 1
-        attempt = Deferred.fromCoroutine(work)
-
-        def ended(_: object) -> None:
-            backlog.active -= 1
-            self._pump(backlog)
-            self._forget(backlog, count)
-
-        attempt.addErrback(lambda failure: self._log.failure("an attempt broke off", failure))
-        self._track(attempt.addCallback(ended))
-
-    def _track(self, running: Deferred[None]) -> None:
-        self._running_attempts.add(running)
-        running.addBoth(lambda _: self._running_attempts.discard(running))
-
-    async def _attempt(self, backlog: Backlog, group: Sequence[Entry]) -> None:
+    async def attempt(self, backlog: Backlog[Entry], group: Sequence[Entry]) -> None:
+        """See Window."""
         # Without a peer there is nobody to hammer: attempt and outcome are recorded together.
         unbegun = backlog.destination.is_local
         stepped = self._steps.total
@@ -374,7 +228,7 @@ class Scheduler(Service):
             await self._recorder.pause()
             if self.running:
                 for entry in group:
-                    self._push(entry)
+                    self.push(entry)
             return []
         return [entry for entry, may in zip(group, allowed, strict=True) if may]
 
@@ -385,27 +239,3 @@ class Scheduler(Service):
         )
         # A last attempt that a crash interrupts is made once more, as late as any.
         return due if due is not None else now + profile.longest_after
-
-    # Time
-
-    def _wake_after(self, delay: float) -> None:
-        """Wake at the latest ``delay`` seconds from now."""
-        if not self.running:
-            return
-        delay = min(max(0.0, delay), LONGEST_SLEEP)
-        at = self._o.clock.seconds() + delay
-        if self._timer is not None and self._timer.active():
-            if self._wakes_at <= at:
-                return
-            self._timer.cancel()
-        self._wakes_at = at
-        self._timer = self._o.clock.callLater(delay, self._woken)
-
-    def _woken(self) -> None:
-        self._timer = None
-        self._fill()
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.queue.destination import Backlog, BackOff, Destination
+from mailrelay.queue.entry import Entry
 from mailrelay.queue.transport import Job
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply
@@ -22,7 +23,7 @@ class FairnessTests(SynchronousTestCase):
 
     def test_one_behind_many(self) -> None:
         """One message behind 1,000 of another account leaves with the next turn but one."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         for number in range(1000):
             backlog.push(entry(number, message(number, account_id=1)))
         backlog.push(entry(5000, message(5000, account_id=2)))
@@ -31,7 +32,7 @@ class FairnessTests(SynchronousTestCase):
 
     def test_groups(self) -> None:
         """Entries of one message leave together, up to the limit, in order."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         one, two = message(1), message(2)
         for number, of in ((1, one), (2, one), (3, one), (4, two), (5, one)):
             backlog.push(entry(number, of))
@@ -42,7 +43,8 @@ class FairnessTests(SynchronousTestCase):
 
     def test_own_reverse_paths(self) -> None:
         """One transaction has one MAIL FROM: a copy with its own reverse-path goes alone."""
-        backlog, of = Backlog(destination()), message(1)
+        backlog: Backlog[Entry] = Backlog(destination())
+        of = message(1)
         own = Address("s+id", "example.org")
         for number, path in ((1, None), (2, None), (3, own), (4, None)):
             backlog.push(entry(number, of, own_reverse_path=path))
@@ -53,7 +55,7 @@ class FairnessTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5))), st.integers(1, 4))
     def test_nothing_is_lost(self, pushed: list[tuple[int, int]], most: int) -> None:
         """Each entry leaves once; the size is right all along."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         for number, (account, id_) in enumerate(pushed):
             backlog.push(entry(number, message(account * 10 + id_, account_id=account)))
         self.assertEqual(sum(size for _, size in backlog.accounts()), len(pushed))
@@ -68,7 +70,7 @@ class FairnessTests(SynchronousTestCase):
 
     def test_pop_all(self) -> None:
         """Everything leaves, and the backlog can be used again."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         for number in range(4):
             backlog.push(entry(number, message(number, account_id=number % 2)))
         self.assertEqual((backlog.account_size(0), backlog.account_size(9)), (2, 0))
@@ -83,7 +85,7 @@ class ClockStepTests(SynchronousTestCase):
 
     def test_moved(self) -> None:
         """What waits is moved with the wall clock, in its order, and nothing else of it changes."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         entries = [entry(n, message(n, account_id=n % 2), queued_at=100.0 * n) for n in range(4)]
         for one in entries:
             backlog.push(one)
@@ -97,7 +99,7 @@ class BackOffTests(SynchronousTestCase):
 
     def test_doubles(self) -> None:
         """The third failure in a row suspends; each after that for twice as long, to a bound."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         self.assertFalse(backlog.host_failed(RULES, 0.0, DOWN))
         self.assertFalse(backlog.host_failed(RULES, 0.0, DOWN))
         self.assertEqual(backlog.suspended_until, 0.0)
@@ -112,7 +114,7 @@ class BackOffTests(SynchronousTestCase):
 
     def test_attempts_under_way_do_not_prolong(self) -> None:
         """Failures of attempts that were under way do not suspend again."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         for _ in range(3):
             backlog.host_failed(RULES, 0.0, DOWN)
         self.assertFalse(backlog.host_failed(RULES, 30.0, DOWN))
@@ -120,7 +122,7 @@ class BackOffTests(SynchronousTestCase):
 
     def test_an_answer_heals(self) -> None:
         """After an answer the count begins anew."""
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         for _ in range(3):
             backlog.host_failed(RULES, 0.0, DOWN)
         backlog.host_answered()
@@ -146,7 +148,7 @@ class EndTests(SynchronousTestCase):
     def test_over(self) -> None:
         """At once when its host is well; when it failed, long after, and only when it is idle."""
         rules = BackOff(failures=1, first_after=60.0, longest_after=600.0)
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         self.assertTrue(backlog.is_over(rules, 0.0))
         backlog.host_failed(rules, 100.0, DOWN)
         self.assertFalse(backlog.is_over(rules, 100.0 + 60.0 + 600.0))
@@ -160,7 +162,7 @@ class EndTests(SynchronousTestCase):
     def test_failures_that_suspend_nothing(self) -> None:
         """One failure is remembered as long, though it suspended nothing."""
         rules = BackOff(failures=3, longest_after=600.0)
-        backlog = Backlog(destination())
+        backlog: Backlog[Entry] = Backlog(destination())
         backlog.host_failed(rules, 100.0, DOWN)
         self.assertFalse(backlog.is_over(rules, 700.0))
         self.assertTrue(backlog.is_over(rules, 701.0))

@@ -340,7 +340,7 @@ class SchedulerTests(SynchronousTestCase):
         self.assertLessEqual(len(self.transport.jobs), 3)
 
     def test_clock_set_forward_after_a_small_step_back(self) -> None:
-        """A retry that a slewed clock put further ahead than any wait is not taken for another's."""
+        """A retry put further ahead than any wait by a slewed clock is not taken for another's."""
         profile = RetryProfile(first_after=200.0, longest_after=200.0)
         self.scheduler.reconfigure(evolve(self.settings, profile=profile))
         self.transport.outcome = lambda entry: LATER

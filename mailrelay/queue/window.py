@@ -1,0 +1,296 @@
+"""A bounded window of due entries in memory, by destination; the store is the truth.
+
+Mail and webhook calls are entries of two kinds: each kind has a Window, which knows when to take
+what, and leaves to its subclass what an attempt is.
+
+Invariants:
+
+- An entry in memory is in one backlog or under one attempt, never both.
+- One timer, at most 300 seconds ahead: a stepped wall clock stalls nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from mailrelay.queue.destination import Backlog, BackOff, Destination, Waiting
+from mailrelay.queue.recorder import STORE_RETRY_AFTER
+from mailrelay.queue.store import StoreUnavailable
+
+LONGEST_SLEEP = 300.0
+
+E = TypeVar("E", bound=Waiting)
+
+
+class ClaimStore(Protocol[E]):
+    """What a window asks of its entries' store: see queue/store.py for what each guarantees."""
+
+    def claim_due(self, now: float, limit: int, full_lanes: Sequence[int]) -> Deferred[Sequence[E]]:
+        """See QueueStore."""
+
+    def next_due_at(self) -> Deferred[float | None]:
+        """See QueueStore."""
+
+    def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
+        """See QueueStore."""
+
+
+@frozen
+class WindowSettings:
+    """How much is in memory, and how much is attempted at once."""
+
+    concurrency: int = 10  # attempts at once per destination
+    entries_per_attempt: int = 100
+    window: int = 10_000  # entries in memory
+    window_per_lane: int = 1_000  # ... of one account for one destination
+    claim_batch: int = 500
+    back_off: BackOff = BackOff()
+
+
+class Window(Service, Generic[E]):
+    """Takes due entries and starts their attempts.  Subclasses say what an attempt is."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        store: ClaimStore[E],
+        settings: WindowSettings,
+    ) -> None:
+        self._clock, self._now, self._claims, self._sizes = clock, now, store, settings
+        self._backlogs: dict[str, Backlog[E]] = {}
+        self._in_memory = 0  # waiting or under attempt
+        # Why due entries may wait in the store alone: no room in memory, or not in their lane.
+        self._window_was_full = False
+        self._full_destinations: set[str] = set()
+        self._filling = False
+        self._fill_again = False  # asked for while filling
+        self._timer: IDelayedCall | None = None
+        self._wakes_at = 0.0  # monotonic
+        self._running_attempts: set[Deferred[None]] = set()
+
+    # What subclasses say
+
+    def destination_of(self, entry: E) -> Destination:
+        """Where ``entry`` goes now."""
+        raise NotImplementedError
+
+    def attempt(self, backlog: Backlog[E], group: Sequence[E]) -> Coroutine[Any, Any, None]:
+        """One attempt for ``group``, from its record to its outcome's."""
+        raise NotImplementedError
+
+    def put_off(self, backlog: Backlog[E]) -> None:
+        """The host does not answer: put off all that waits in ``backlog``, unattempted."""
+        raise NotImplementedError
+
+    async def before_claim(self) -> None:
+        """What is done before due entries are asked for.  Raises: StoreUnavailable."""
+
+    # Lifecycle
+
+    def startService(self) -> None:
+        """Begin with what is due."""
+        super().startService()
+        self.wake()
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when no attempt is under way; then what waits in memory is given back."""
+        super().stopService()
+        self._cancel_timer()
+        waiting = [entry.id for b in self._backlogs.values() for entry in b.pop_all()]
+        ended: Deferred[Any] = DeferredList(list(self._running_attempts))
+        ended.addCallback(
+            lambda _: self._claims.release_claims(waiting) if waiting else succeed(None)
+        )
+        ended.addErrback(lambda failure: failure.trap(StoreUnavailable))
+        return ended.addCallback(lambda _: None)
+
+    def wake(self) -> None:
+        """Look at the store now: something there changed, or may have."""
+        self.wake_after(0.0)
+
+    def resize(self, settings: WindowSettings) -> None:
+        """Go on with other sizes."""
+        self._sizes = settings
+
+    # What operators ask
+
+    def backlogs(self) -> Sequence[Backlog[E]]:
+        """The destinations with entries or a state in memory."""
+        return list(self._backlogs.values())
+
+    @property
+    def in_memory(self) -> int:
+        """Entries in memory, waiting or under attempt."""
+        return self._in_memory
+
+    # In and out of memory
+
+    def has_room(self, backlog: Backlog[E] | None, account_id: int | None) -> bool:
+        """Whether one more of an account's entries fits."""
+        in_lane = backlog.account_size(account_id) if backlog is not None else 0
+        return in_lane < self._sizes.window_per_lane and self._in_memory < self._sizes.window
+
+    def left_behind(self, destination: Destination | None) -> None:
+        """A due entry stays in the store: remember what it waits for."""
+        if self._in_memory >= self._sizes.window:
+            self._window_was_full = True
+        elif destination is not None:
+            self._full_destinations.add(destination.key)
+        else:
+            self.wake()
+
+    def push(self, entry: E) -> Backlog[E]:
+        """Take ``entry``, which this node has claimed, into memory."""
+        destination = self.destination_of(entry)
+        backlog = self._backlogs.get(destination.key)
+        if backlog is None:
+            backlog = self._backlogs[destination.key] = Backlog(destination)
+        else:
+            backlog.destination = destination  # the configuration may have changed
+        backlog.push(entry)
+        self._in_memory += 1
+        return backlog
+
+    def _forget(self, backlog: Backlog[E], count: int) -> None:
+        self._in_memory -= count
+        self._drop_if_over(backlog)
+        window_free = self._in_memory <= self._sizes.window // 2
+        lane_free = backlog.size <= self._sizes.window_per_lane // 2
+        if (self._window_was_full and window_free) or (
+            lane_free and backlog.destination.key in self._full_destinations
+        ):
+            self._fill()
+
+    def _drop_if_over(self, backlog: Backlog[E]) -> None:
+        if backlog.is_over(self._sizes.back_off, self._clock.seconds()):
+            self._backlogs.pop(backlog.destination.key, None)
+
+    def _fill(self) -> None:
+        if self._filling:
+            self._fill_again = True
+        if self._filling or not self.running:
+            return
+        self._filling, self._fill_again = True, False
+        filling = Deferred.fromCoroutine(self._fill_window())
+
+        def ended(_: object) -> None:
+            self._filling = False
+            if self._fill_again:
+                self._fill()
+
+        filling.addErrback(self._fill_failed).addBoth(ended)
+        self.track(filling)
+
+    def _fill_failed(self, failure: object) -> None:
+        self._log.warn("the queue cannot be read; trying again", failure=failure)
+        self.wake_after(STORE_RETRY_AFTER)
+
+    async def _fill_window(self) -> None:
+        self._window_was_full = False
+        self._full_destinations.clear()
+        while self.running:
+            await self.before_claim()
+            room = self._sizes.window - self._in_memory
+            batch = min(room, self._sizes.claim_batch)
+            if batch <= 0:
+                self._window_was_full = True
+                break
+            full = self._full_lanes()
+            claimed = await self._claims.claim_due(self._now(), batch, full)
+            for entry in claimed:
+                self.push(entry)
+            if len(claimed) < batch:
+                break
+        for backlog in list(self._backlogs.values()):
+            self.pump(backlog)
+            self._drop_if_over(backlog)
+        due_at = await self._claims.next_due_at()
+        if due_at is not None and self.running:
+            delay = due_at - self._now()
+            if delay <= 0 and (self._window_was_full or self._full_destinations):
+                delay = LONGEST_SLEEP  # it waits for room, and is taken when there is some
+            self.wake_after(max(delay, 0.05))  # it may have come due since the claim
+        elif self.running:
+            self.wake_after(LONGEST_SLEEP)
+
+    def _full_lanes(self) -> list[int]:
+        full = []
+        for backlog in self._backlogs.values():
+            for account, size in backlog.accounts():
+                if size >= self._sizes.window_per_lane:
+                    full.append(backlog.destination.lane(account))
+                    self._full_destinations.add(backlog.destination.key)
+        return full
+
+    def age(self, step: float) -> None:
+        """The wall clock was set by ``step`` seconds: nothing here is older for it."""
+        for backlog in self._backlogs.values():
+            backlog.move_times(step)
+
+    # Attempts
+
+    def pump(self, backlog: Backlog[E]) -> None:
+        """Start as many attempts as may be under way."""
+        if not self.running:
+            return
+        if backlog.suspended_until > self._clock.seconds():
+            if backlog.size:
+                self.put_off(backlog)
+            return
+        down = backlog.failures >= self._sizes.back_off.failures
+        most = 1 if down else backlog.destination.concurrency or self._sizes.concurrency
+        while backlog.size and backlog.active < most:
+            group = backlog.pop_group(self._sizes.entries_per_attempt)
+            self.start(backlog, self.attempt(backlog, group), len(group))
+
+    def start(self, backlog: Backlog[E], work: Coroutine[Any, Any, None], count: int) -> None:
+        """Have ``work`` done for ``count`` entries that were popped from ``backlog``."""
+        backlog.active += 1
+        attempt = Deferred.fromCoroutine(work)
+
+        def ended(_: object) -> None:
+            backlog.active -= 1
+            self.pump(backlog)
+            self._forget(backlog, count)
+
+        attempt.addErrback(lambda failure: self._log.failure("an attempt broke off", failure))
+        self.track(attempt.addCallback(ended))
+
+    def track(self, running: Deferred[None]) -> None:
+        """Have a stop wait for ``running``."""
+        self._running_attempts.add(running)
+        running.addBoth(lambda _: self._running_attempts.discard(running))
+
+    # Time
+
+    def wake_after(self, delay: float) -> None:
+        """Wake at the latest ``delay`` seconds from now."""
+        if not self.running:
+            return
+        delay = min(max(0.0, delay), LONGEST_SLEEP)
+        at = self._clock.seconds() + delay
+        if self._timer is not None and self._timer.active():
+            if self._wakes_at <= at:
+                return
+            self._timer.cancel()
+        self._wakes_at = at
+        self._timer = self._clock.callLater(delay, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._fill()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
