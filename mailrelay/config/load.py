@@ -204,8 +204,6 @@ def _check_http(http: HTTPSettings, reader: Reader) -> None:
     for name, value in asdict(http).items():
         if name not in ("requests_per_minute", "requests_per_hour") and value <= 0:
             reader.problem(f"http.{name}", "must be more than 0")
-        elif value < 0:
-            reader.problem(f"http.{name}", "must not be negative; 0 is no limit")
 
 
 def _check_ports(settings: Settings, reader: Reader) -> None:

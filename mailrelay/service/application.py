@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -46,8 +45,12 @@ class Doors:
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
-    """Where large request bodies are put; cleared of what an earlier process left."""
-    intake = Intake(Path(settings.data_dir) / UPLOADS_FOLDER, s.workers, token, settings.http)
+    """Where large request bodies are put; cleared of what an earlier process left.
+
+    By node: what others that share the folder receive now is not removed.
+    """
+    folder = settings.data_dir / UPLOADS_FOLDER / settings.node
+    intake = Intake(folder, s.workers, token, settings.http)
     intake.prepare()
     return intake
 

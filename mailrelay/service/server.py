@@ -29,7 +29,7 @@ from mailrelay.inbound.auth import submission_portal
 from mailrelay.inbound.context import Context, Counters, LiveSession
 from mailrelay.inbound.factory import smtp_factory
 from mailrelay.mailbox.delivery import MailboxTransport
-from mailrelay.net.listening import CannotListen, Listener, TLSFactory
+from mailrelay.net.listening import CannotListen, Listener
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate, client_tls
@@ -51,6 +51,7 @@ from mailrelay.queue.transport import Job, Result
 from mailrelay.routing.route import Router
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
 from mailrelay.service.application import Doors, make_intake, make_webapi
+from mailrelay.service.sites import Sites
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
 from mailrelay.storage.directory import load
@@ -59,9 +60,7 @@ from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, open_stores
 from mailrelay.storage.suppression import everybody
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
-from mailrelay.web.monitor import INDEX, Health, Monitor
-from mailrelay.web.request import Route as WebRoute
-from mailrelay.web.site import HTTPContext, Site
+from mailrelay.web.monitor import Health, Monitor
 from mailrelay.webapi.http import WebAPI
 
 _log = Logger()
@@ -195,8 +194,13 @@ class Server(MultiService):
         )
         self._webapi = self._make_webapi()
         self._connections = ConnectionCount()
-        self._http = HTTPContext(
-            s.clock, s.now, settings.http, self._sessions, self.metrics.answered
+        self._sites = Sites(
+            s,
+            settings,
+            self._sessions,
+            self.metrics.answered,
+            Monitor(self.health, self._scrape),
+            self._webapi,
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
@@ -278,29 +282,8 @@ class Server(MultiService):
 
     def _factory(self, section: ListenerSection) -> IProtocolFactory:
         if section.role in HTTP_ROLES:
-            return self._site(section)
+            return self._sites.factory(section, self._certificate)
         return smtp_factory(self._context(section))
-
-    def _site(self, section: ListenerSection) -> IProtocolFactory:
-        is_secure = section.role == "https"
-        site: Any = Site(
-            self._http,
-            self._web_routes(section),
-            is_secure=is_secure,
-            behind_proxy=section.forwarded,
-        )
-        if not is_secure:
-            return site  # type: ignore[no-any-return]
-        assert self._certificate is not None
-        return TLSFactory(self._certificate, site)
-
-    def _web_routes(self, section: ListenerSection) -> Sequence[WebRoute]:
-        monitor = Monitor(self.health, self._scrape)
-        return [
-            INDEX,
-            *(monitor.routes() if section.monitoring else ()),
-            *(self._webapi.routes() if section.webapi else ()),
-        ]
 
     def _context(self, section: ListenerSection) -> Context:
         s = self._s
@@ -376,7 +359,7 @@ class Server(MultiService):
         return self._pool.open_connections
 
     def _http_connections(self) -> float:
-        return self._http.connections.total
+        return self._sites.connections
 
     def _is_short(self) -> float:
         return float(self._space.is_short)

@@ -1,0 +1,62 @@
+"""What HTTP listeners serve: the routes that each mounts, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from mailrelay.config.settings import ListenerSection, Settings
+from mailrelay.net.listening import TLSFactory
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.net.tls import ServerCertificate
+from mailrelay.web.monitor import INDEX, Monitor
+from mailrelay.web.request import Route
+from mailrelay.web.site import HTTPContext, Site
+from mailrelay.webapi.http import WebAPI
+
+
+class Sites:
+    """Makes the site of a listener.  ``answered`` counts requests."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        settings: Settings,
+        sessions: set[Any],
+        answered: Callable[[str, int], object],
+        monitor: Monitor,
+        webapi: WebAPI,
+    ) -> None:
+        s = surroundings
+        self._monitor, self._webapi = monitor, webapi
+        self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
+
+    @property
+    def connections(self) -> int:
+        """Those that are open."""
+        return self._context.connections.total
+
+    def factory(
+        self, section: ListenerSection, certificate: ServerCertificate | None
+    ) -> IProtocolFactory:
+        """What the listener of ``section`` gives its connections to."""
+        is_secure = section.role == "https"
+        site: Any = Site(
+            self._context,
+            self._routes(section),
+            is_secure=is_secure,
+            behind_proxy=section.forwarded,
+        )
+        if not is_secure:
+            return site  # type: ignore[no-any-return]
+        assert certificate is not None
+        return TLSFactory(certificate, site)
+
+    def _routes(self, section: ListenerSection) -> Sequence[Route]:
+        return [
+            INDEX,
+            *(self._monitor.routes() if section.monitoring else ()),
+            *(self._webapi.routes() if section.webapi else ()),
+        ]
