@@ -14,6 +14,7 @@ from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.sendmail import sendmail
+from mailrelay.cli.suppression import suppression
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +33,7 @@ for command in (
     domain,
     account,
     address,
+    suppression,
     backup,
     restore,
     verify,

@@ -13,6 +13,7 @@ from mailrelay.control.backup import BackupControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
+from mailrelay.control.suppression import SuppressionControl
 from mailrelay.net.threads import AtOnce
 from mailrelay.queue.report import Reporter
 from mailrelay.storage.database import Database
@@ -26,6 +27,7 @@ from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.stores import Threads, make_spool, open_database
+from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 
 
 @frozen
@@ -35,6 +37,7 @@ class Control:
     directory: DirectoryControl
     queue: QueueControl
     messages: MailboxControl
+    suppression: SuppressionControl
     database: Database
 
     def close(self) -> None:
@@ -75,6 +78,7 @@ def open_control(
             records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
         ),
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
+        SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
         database,
     )
 

@@ -1,0 +1,109 @@
+"""``mailrelay suppression``, beside a running server and without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from mailrelay.storage.directory import changes_after
+from tests.cli.operated import Operated
+
+USER = ("--account", "user")
+
+
+class SuppressionTests(TestCase):
+    """Each command."""
+
+    timeout = 60
+
+    async def stopped(self) -> Operated:
+        """The store of a server that has ended."""
+        operated = await Operated.start(self, reactor)
+        await operated.stop()
+        return operated
+
+    def file(self, text: str) -> str:
+        """A file with ``text``."""
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return str(path)
+
+    async def test_add_why_remove(self) -> None:
+        """An address is suppressed until it is removed; what makes no sense is refused."""
+        operated = await self.stopped()
+        self.assertIn("Nothing", operated.run("suppression", "list").stdout)
+        said = operated.run("suppression", "add", "J.Doe@x.test", *USER, "--reason", "asked").stdout
+        self.assertIn("jdoe@x.test", said)
+        again = operated.run("suppression", "add", "jdoe+x@x.test", *USER, code=1).stderr
+        self.assertIn("suppression why jdoe+x@x.test --account user", again)
+        [row] = operated.json("suppression", "list", *USER)
+        self.assertEqual((row["account"], row["manual"], row["reason"]), ("user", True, "asked"))
+        self.assertIn("jdoe@x.test", operated.run("suppression", "list").stdout)
+        why = operated.json("suppression", "why", "jdoe@x.test", *USER)
+        self.assertEqual((why["suppressed"], why["original_address"]), (True, "J.Doe@x.test"))
+        self.assertIn("asked", operated.run("suppression", "why", "jdoe@x.test", *USER).stdout)
+        removed = operated.json("suppression", "remove", "jdoe@x.test", *USER)
+        self.assertEqual(removed, {"base_address": "jdoe@x.test"})
+        absent = operated.run("suppression", "remove", "jdoe@x.test", *USER, code=1).stderr
+        self.assertIn("not on the list", absent)
+        self.assertFalse(operated.json("suppression", "why", "jdoe@x.test", *USER)["suppressed"])
+        operated.run("suppression", "add", "jdoe@x.test", code=2)
+        operated.run("suppression", "list", "--account", "nobody", code=1)
+
+    async def test_export_is_imported(self) -> None:
+        """What is exported is imported as it was, here where it was removed."""
+        operated = await self.stopped()
+        operated.run("suppression", "add", "a.b@x.test", *USER, "--reason", 'said "no", twice')
+        operated.run("suppression", "add", "c@x.test", *USER)
+        before = operated.json("suppression", "list")
+        exported = operated.run("suppression", "export", *USER).stdout
+        self.assertEqual(
+            exported.splitlines()[:2],
+            [
+                "base_address,original_address,reason,manual,date",
+                f'ab@x.test,a.b@x.test,"said ""no"", twice",true,{before[0]["added"]}',
+            ],
+        )
+        operated.run("suppression", "remove", "ab@x.test", *USER)
+        path = Path(self.mktemp())
+        path.write_text(exported)
+        counts = operated.json("suppression", "import", str(path), *USER)
+        self.assertEqual(counts, {"added": 1, "present": 1})
+        after = operated.json("suppression", "list")
+        strip = lambda rows: sorted(  # noqa: E731
+            (r["base_address"], r["original_address"], r["reason"], r["added"]) for r in rows
+        )
+        self.assertEqual(strip(after), strip(before))
+
+    async def test_wrong_files(self) -> None:
+        """File and line of what is wrong are named, and nothing is added."""
+        operated = await self.stopped()
+        head = "original_address,reason,manual,date\n"
+        good = "a@x.test,,,\n"
+        for text, said in (
+            ("address\na@x.test\n", "first line"),
+            ("reason\nx\n", "first line"),
+            ("", "first line"),
+            (head + good + "nonsense,,,\n", "line 3: 'nonsense'"),
+            (head + good + "b@x.test,,perhaps,\n", "line 3: manual"),
+            (head + good + "b@x.test,,,yesterday\n", "line 3: the date"),
+            (head + good + f"b@x.test,{'x' * 501},,\n", "line 3: the reason"),
+            (head + good + "b@x.test\n", "line 3: it has not"),
+            (head + good + '"b@x.test\n', "cannot be read"),
+        ):
+            path = self.file(text)
+            result = operated.run("suppression", "import", path, *USER, code=1)
+            self.assertIn(path, result.stderr)
+            self.assertIn(said, result.stderr)
+        self.assertEqual(operated.json("suppression", "list"), [])
+        operated.run("suppression", "import", self.file("base_address\na@x.test\n"), *USER)
+        self.assertEqual(len(operated.json("suppression", "list")), 1)
+
+    async def test_running_server_is_told(self) -> None:
+        """A change is one that running servers read."""
+        operated = await Operated.start(self, reactor)
+        operated.run("suppression", "add", "a@x.test", *USER)
+        changes = await operated.server.server.stores.database.read(lambda c: changes_after(c, 0))
+        self.assertEqual([kind for _, kind in changes][-1], "suppression")
