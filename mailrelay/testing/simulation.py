@@ -341,7 +341,7 @@ class Simulation:
             )
         if 0 <= scheduler.in_memory < settings.window <= len(CHARACTERS) * MAILS:
             attempts = sum(backlog.active for backlog in scheduler.backlogs())
-            claim = min(settings.window - scheduler.in_memory, settings.claim_batch)
+            claim = min(settings.window, settings.claim_batch)
             on_their_way = self.submitters.under_way + 2 * attempts + claim
             self._most = scheduler.in_memory + on_their_way
 
