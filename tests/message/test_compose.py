@@ -267,6 +267,13 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(message.get_boundary(), "=_b4")
         self.assertEqual(tree(message)[1], ["alternative", "text/plain", "text/html"])
 
+    def test_boundary_is_not_deeper_in_the_text(self) -> None:
+        """Nor is one taken for an outer multipart that is in a text of an inner one."""
+        content = written(text="--=_b1\n", html="h", attached_files=[file()])
+        message = parsed(content)
+        self.assertEqual(message.get_boundary(), "=_b2")
+        self.assertEqual(tree(message)[1], ["alternative", "text/plain", "text/html"])
+
     def test_boundaries_are_no_beginning_of_others(self) -> None:
         """Some readers compare only the beginning."""
         tokens = iter(["ab", "abc", "a", "x"])

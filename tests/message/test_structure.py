@@ -122,8 +122,9 @@ class ReadTests(SynchronousTestCase):
     def test_nesting(self) -> None:
         """Parts in parts, with preamble, epilogue and padding, and their bytes."""
         inner = multipart("alternative", TEXT, HTML)
-        whole = multipart("mixed", inner, ATTACHED).replace("\n\n--b1x", "\n\npreamble\n--b1x", 1)
-        content = crlf(whole.replace("--b1x--", "--b1x-- \t") + "epilogue\n--b1x\nnot a part")
+        whole = multipart("mixed", inner, ATTACHED, boundary="out")
+        whole = whole.replace("\n\n--out", "\n\npreamble\n--out", 1)
+        content = crlf(whole.replace("--out--", "--out-- \t") + "epilogue\n--out\nnot a part")
         part = read_structure(content)
         self.assertEqual(
             tree(part),
@@ -182,9 +183,10 @@ class ReadTests(SynchronousTestCase):
     def test_one_boundary_twice(self) -> None:
         """The innermost of two multiparts with one boundary has it until it is closed."""
         inner = multipart("alternative", TEXT, HTML, boundary="b")
-        part = read_structure(crlf(multipart("mixed", inner, ATTACHED, boundary="b")))
-        self.assertEqual(len(part.parts[0].parts), 2)
-        self.assertEqual(len(part.parts), 2)
+        content = crlf(multipart("mixed", inner, ATTACHED, boundary="b"))
+        part = read_structure(content)
+        self.assertEqual([len(part.parts[0].parts), len(part.parts)], [2, 2])
+        self.assertEqual(decoded(content, part.parts[1]), b"attached")
 
     def test_boundary_with_dashes(self) -> None:
         """A boundary that is another's closing delimiter is its own."""

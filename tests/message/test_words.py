@@ -88,6 +88,12 @@ class TextFieldTests(SynchronousTestCase):
                     self.assertTrue(all(len(line) <= MAX_LINE for line in lines if "=?" in line))
                     self.assertTrue(all(line.strip() for line in lines))
 
+    def test_words_are_filled(self) -> None:
+        """However little room the first line has, a line is one word and no more."""
+        for name in ("X", "X" * 50, "X" * 76):
+            lines = text_field(name, "é" * 500, utf8=False).split("\r\n")
+            self.assertEqual([line.count("=?") for line in lines[1:]], [1] * (len(lines) - 1))
+
     def test_no_character_is_cut(self) -> None:
         """Each word decodes by itself."""
         for word in text_field("Subject", "é日\U0001f600" * 50, utf8=False).split()[1:]:
