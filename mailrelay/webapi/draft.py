@@ -16,6 +16,7 @@ from mailrelay.directory.model import Directory
 from mailrelay.message.draft import Draft
 from mailrelay.message.draft import File as DraftFile
 from mailrelay.message.mailboxes import NamedAddress
+from mailrelay.message.words import CONTROLS
 from mailrelay.smtp.address import Address, MalformedAddress
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.errors import APIError, user_error
@@ -78,10 +79,19 @@ def people_of(request: SendRequest, caller: Caller, directory: Directory) -> Peo
 
 
 def _parsed(field: str, given: Iterable[NameAddress]) -> list[NamedAddress]:
-    return [
-        NamedAddress(one.name, address_of(f"{field}[{number}]", one.address))
-        for number, one in enumerate(given)
-    ]
+    return [_person(f"{field}[{number}]", one) for number, one in enumerate(given)]
+
+
+def _person(field: str, given: NameAddress) -> NamedAddress:
+    check_controls(f"{field}.Name", given.name)
+    return NamedAddress(given.name, address_of(f"{field}.Address", given.address))
+
+
+def check_controls(field: str, text: str) -> None:
+    """Raises: APIError, for what could end a line or a string for some reader."""
+    found = CONTROLS.search(text)
+    if found is not None:
+        raise user_error(f"{field}: has the control character U+{ord(found.group()):04X}")
 
 
 def address_of(field: str, text: str) -> Address:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from mailrelay.web.form import (
     UploadedFile,
     read_form,
 )
-from mailrelay.web.headers import PAGE_HEADERS
+from mailrelay.web.headers import PAGE_HEADERS, basic_credentials
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Refused, Request, Response, Route, refused
 from mailrelay.webapi.caller import Caller
@@ -68,6 +66,7 @@ class WebAPI:
                 page((), f"{api}{name}", partial(self._method, m))
                 for name, m in self.methods.items()
             ),
+            page((), f"{base}*", _not_found),
         ]
 
     async def _index(self, request: Request) -> Response:
@@ -93,15 +92,19 @@ class WebAPI:
 
     async def _caller(self, request: Request) -> Caller:
         """Who calls.  Raises: Refused."""
-        identity, password = _basic(request.headers.get("authorization") or "")
+        _refuse_foreign_page(request)
+        given = basic_credentials(request.headers)
+        if given is None:
+            raise _unauthorized("401 - log in with HTTP basic authentication\n")
+        identity, password = given
         try:
             account = await self.authenticator.password(identity, password, request.peer_ip)
         except TooManyFailures:
-            raise refused(429, "too many failed logins, try again later\n") from None
+            raise refused(429, "429 - too many failed logins, try again later\n") from None
         except Overloaded:
-            raise refused(503, "too many logins at once\n", Retry_After="5") from None
+            raise refused(503, "503 - too many logins at once\n", Retry_After="5") from None
         except LoginRefused:
-            raise _unauthorized("wrong login or password\n") from None
+            raise _unauthorized("401 - wrong login or password\n") from None
         return Caller(account, identity, request.peer_ip, request.is_secure)
 
     async def _call(self, method: Method, caller: Caller, request: Request) -> Response:
@@ -143,20 +146,15 @@ class WebAPI:
             raise APIError("protocol", f"parsing form: {error}".strip()) from None
 
 
-def _basic(header: str) -> tuple[str, str]:
-    """Login and password.  Raises: Refused."""
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        raise _unauthorized("log in with HTTP basic authentication\n")
-    try:
-        identity, colon, password = (
-            b64decode(encoded.strip(), validate=True).decode().partition(":")
-        )
-    except (binascii.Error, UnicodeDecodeError):
-        raise _unauthorized("the Authorization header is not basic authentication\n") from None
-    if not colon:
-        raise _unauthorized("the Authorization header has no password\n")
-    return identity, password
+def _refuse_foreign_page(request: Request) -> None:
+    """A browser that knows the login sends it with any site's forms.  Raises: Refused."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is None and origin is not None:
+        is_own = origin.partition("://")[2].lower() == (request.headers.get("host") or "").lower()
+        site = "same-origin" if is_own else "cross-site"
+    if site not in (None, "none", "same-origin"):
+        raise refused(403, "403 - a page of another site cannot call the webapi\n")
 
 
 def _unauthorized(text: str) -> Refused:
@@ -170,6 +168,10 @@ def _problem(error: APIError) -> Response:
 
 async def _redirect(place: str, request: Request) -> Response:
     return Response(303, b"", {"Location": place})
+
+
+async def _not_found(request: Request) -> Response:
+    return Response.text(404, "404 - not found\n")
 
 
 async def _wrong_method(request: Request) -> Response:

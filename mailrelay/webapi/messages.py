@@ -16,6 +16,7 @@ from mailrelay.mailbox.flags import BadFlag, flag_of, in_order
 from mailrelay.message.structure import NoSuchPart, decoded, part_at, read_structure
 from mailrelay.net.threads import Executor
 from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.draft import check_controls
 from mailrelay.webapi.errors import APIError, user_error
 from mailrelay.webapi.types import (
     Empty,
@@ -91,6 +92,7 @@ class Messages:
     async def move(self, caller: Caller, request: MessageMoveRequest) -> Empty:
         """Move a message.  Raises: APIError."""
         id_, mailbox = _named(request.msg_id), request.dest_mailbox_name
+        check_controls("DestMailboxName", mailbox)
         try:
             return _done(await self.store.move(caller.account.id, id_, mailbox))
         except NoSuchMailbox:

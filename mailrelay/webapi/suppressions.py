@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from mailrelay.policy.suppression import Suppressed, Suppression, base_address
 from mailrelay.webapi import types
 from mailrelay.webapi.caller import Caller
-from mailrelay.webapi.draft import address_of
+from mailrelay.webapi.draft import address_of, check_controls
 from mailrelay.webapi.errors import APIError
 from mailrelay.webhooks.gojson import go_time
 
@@ -52,6 +52,7 @@ class Suppressions:
     async def add(self, caller: Caller, request: types.SuppressionAddRequest) -> types.Empty:
         """Put an address on the list.  Raises: APIError."""
         address = address_of("EmailAddress", request.email_address)
+        check_controls("Reason", request.reason)
         new = Suppression(
             0,
             caller.account.id,

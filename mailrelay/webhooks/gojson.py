@@ -111,6 +111,8 @@ def _fields(value: Mapping[str, Any], wanted: StructType) -> dict[str, Any]:
 def _checked(value: Any) -> Any:
     if isinstance(value, str) and _SURROGATE.search(value):
         raise ValueError("a string is not valid Unicode")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number does not fit into 64 bits")
     return value
 
 

@@ -1,0 +1,1 @@
+"""The webapi of a whole server."""
