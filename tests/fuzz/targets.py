@@ -23,13 +23,16 @@ from mailrelay.inbound.sasl import (
     Verify,
 )
 from mailrelay.message.dsn import Action, RecipientReport, Report, compose_dsn
+from mailrelay.message.fields import read_fields
 from mailrelay.message.header import (
     HeaderTooLarge,
     addresses_in,
     header_end,
     parse_header,
 )
-from mailrelay.message.words import decoded_words
+from mailrelay.message.report import DeliveryReport, code_of, read_report
+from mailrelay.message.structure import decoded, decoded_text, read_structure, text_and_html
+from mailrelay.message.words import CONTROLS, decoded_words
 from mailrelay.smtp.address import Address, MalformedAddress, parse_path
 from mailrelay.smtp.command import BadCommand, parse_command
 from mailrelay.smtp.extensions import Extensions
@@ -153,6 +156,29 @@ HEADER = [
     b"=?x?",
     b":",
     b";",
+]
+
+MIME = [
+    b"Content-Type: multipart/mixed; boundary=a\r\n",
+    b"Content-Type: multipart/report; boundary=b\r\n",
+    b"Content-Type: multipart/alternative;\r\n boundary=a\r\n",
+    b"Content-Type: text/html; charset=",
+    b"Content-Type: text/plain; name*0*=utf-8''%C3; name*1=",
+    b"Content-Type: message/delivery-status\r\n",
+    b"Content-Type: message/feedback-report\r\n",
+    b"Content-Type: message/rfc822\r\n",
+    b"Content-Transfer-Encoding: base64\r\n",
+    b"Content-Transfer-Encoding: quoted-printable\r\n",
+    b"Content-Disposition: attachment; filename=",
+    b"Content-ID: <a@b>\r\n",
+    b"Date: Sat, 21 Nov 2026 09:08:18 +0000\r\n",
+    b"Reporting-MTA: dns; x\r\n",
+    b"Final-Recipient: utf-8; \\x{FC}@x\r\n",
+    b"Action: failed\r\nStatus: 5.1.1\r\n",
+    b"Diagnostic-Code: smtp; 550-5.1.1 x\r\n",
+    b"Original-Rcpt-To: <a@b>\r\n",
+    *(b"\r\n\r\n", b"\r\n", b"--a\r\n", b"--a--\r\n", b"--b\r\n", b"--b--\r\n", b"w7w=", b"=C3="),
+    *(b"utf-7", b"utf-16", b"hz", b"text", b'"', b"(", b"=?utf-8?q?x?="),
 ]
 
 PROXY = [
@@ -314,6 +340,40 @@ def header(random: Random) -> None:
                 assert str(one).isprintable()
 
 
+def structure(random: Random) -> None:
+    """Parts lie within their parts, and everything can be asked of any message."""
+    content = grown(random, MIME, 40)
+    todo = [read_structure(content)]
+    for text in text_and_html(content, todo[0]):
+        text.encode()
+    while todo:
+        part = todo.pop()
+        assert 0 <= part.header_at <= part.body_at <= part.end <= len(content)
+        assert part.parts or part.decoded_size == len(decoded(content, part))
+        assert all(part.body_at <= p.header_at and p.end <= part.end for p in part.parts)
+        decoded_text(content, part).encode()
+        part.filename.encode()
+        todo += part.parts
+
+
+def report(random: Random) -> None:
+    """Any message is a report or none; what one says can be asked."""
+    front = b"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\n--b\r\n"
+    content = random.choice((b"", front)) + grown(random, MIME, 40)
+    found = read_report(content)
+    if isinstance(found, DeliveryReport):
+        for recipient in found.recipients:
+            code, status = code_of(recipient)
+            assert code == 0 or 200 <= code <= 599
+            assert not status or status[0] == str(code)[0]
+    try:
+        fields = read_fields(parse_header(content))
+    except HeaderTooLarge:
+        return
+    assert fields.date is None or fields.date.utcoffset() is not None
+    assert not CONTROLS.search(fields.subject)
+
+
 BOUNDARY = "0f" * 16
 DELIMITER = b"--=_dsn_" + BOUNDARY.encode()
 
@@ -433,6 +493,8 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         reader,
         reply_lines,
         header,
+        structure,
+        report,
         dsn,
         proxy_header,
         sasl,

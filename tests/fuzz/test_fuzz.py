@@ -51,6 +51,14 @@ class FuzzTests(SynchronousTestCase):
         """Header sections."""
         self.run_target("header")
 
+    def test_structure(self) -> None:
+        """MIME structures."""
+        self.run_target("structure")
+
+    def test_report(self) -> None:
+        """Reports and header fields of others."""
+        self.run_target("report")
+
     def test_dsn(self) -> None:
         """What DSNs are made of."""
         self.run_target("dsn")
