@@ -9,6 +9,7 @@ from mailrelay.cli.account import account
 from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import address, domain
+from mailrelay.cli.holdrule import holdrule
 from mailrelay.cli.localserve import localserve
 from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired
@@ -34,6 +35,7 @@ for command in (
     account,
     address,
     suppression,
+    holdrule,
     backup,
     restore,
     verify,

@@ -11,6 +11,7 @@ from attrs import frozen
 from mailrelay.config.settings import Settings
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.directory import DirectoryControl
+from mailrelay.control.holds import HoldControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
 from mailrelay.control.suppression import SuppressionControl
@@ -20,6 +21,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.findings import findings_on_server
+from mailrelay.storage.holds import DatabaseHoldRecords
 from mailrelay.storage.ids import IdBlocks, take_ids
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
@@ -38,6 +40,7 @@ class Control:
     queue: QueueControl
     messages: MailboxControl
     suppression: SuppressionControl
+    holds: HoldControl
     database: Database
 
     def close(self) -> None:
@@ -79,6 +82,7 @@ def open_control(
         ),
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
         SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
+        HoldControl(DatabaseHoldRecords(database, now), records, now, actor),
         database,
     )
 
