@@ -283,7 +283,8 @@ class _Reader:
                 del self.depths[part.boundary]
 
     def _finished(self, part: _Open, end: int) -> Part:
-        end = max(end, part.body_at)
+        # An empty part and what it is in may end with the line that the next delimiter begins with.
+        end = max(end, part.body_at, *(child.end for child in part.parts[-1:]))
         disposition = parse_parameters(part.header.first("content-disposition") or "")
         size = decoded_size(self.content, part.body_at, end, part.encoding)
         return Part(

@@ -167,6 +167,14 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([p.decoded_size for p in part.parts], [0, 0, 0])
         self.assertTrue(all(p.header_at <= p.body_at <= p.end for p in part.parts))
 
+    def test_empty_part_at_the_end_of_its_multipart(self) -> None:
+        """A multipart does not end before the last of its parts."""
+        inner = "Content-Type: multipart/mixed; boundary=a\n\n--a\n--b\n\n--b--\n"
+        content = crlf(f"Content-Type: multipart/mixed; boundary=b\n\n--b\n{inner}")
+        first, second = read_structure(content).parts
+        self.assertEqual(first.end, first.parts[0].end)
+        self.assertLessEqual(first.end, second.header_at)
+
     def test_what_is_no_delimiter(self) -> None:
         """Only whole lines are, and not those of a multipart that is closed."""
         content = crlf(
