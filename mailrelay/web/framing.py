@@ -59,7 +59,7 @@ def take_head(buffer: bytearray, settings: HTTPSettings) -> Head | None:
 
     Raises: Malformed, as soon as it is known: a mail client is not waited for.
     """
-    if buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2: at least one empty line is ignored
+    while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2: at least one is to be ignored
         del buffer[:2]
     end = buffer.find(b"\r\n\r\n", 0, settings.header_bytes + 4)
     if end < 0:
@@ -81,7 +81,10 @@ def _check_start(buffer: bytearray, settings: HTTPSettings) -> None:
 
 
 def _head(lines: list[bytes], settings: HTTPSettings) -> Head:
-    method, target, is_http_1_1 = _request_line(lines[0])
+    first, newline, _ = lines[0].partition(b"\n")
+    method, target, is_http_1_1 = _request_line(first)
+    if newline:
+        raise Malformed(400, "lines end in CRLF")
     if len(lines) - 1 > settings.header_fields:
         raise Malformed(431, f"more than {settings.header_fields} header fields")
     fields = []

@@ -46,6 +46,7 @@ from mailrelay.smtp.reader import (
 )
 from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
 from tests.fuzz.generators import cut, grown
+from tests.fuzz.http import http_connection, url
 
 ADDRESS = [
     b"user",
@@ -499,5 +500,7 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         proxy_header,
         sasl,
         configuration,
+        http_connection,
+        url,
     )
 }

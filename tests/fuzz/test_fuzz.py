@@ -79,3 +79,11 @@ class FuzzTests(SynchronousTestCase):
         """No target is forgotten here."""
         tested = {name.removeprefix("test_") for name in dir(self) if name.startswith("test_")}
         self.assertEqual(tested & set(TARGETS), set(TARGETS))
+
+    def test_http_connection(self) -> None:
+        """Requests of HTTP, cut anywhere."""
+        self.run_target("http_connection")
+
+    def test_url(self) -> None:
+        """URLs to be called."""
+        self.run_target("url")

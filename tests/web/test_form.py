@@ -165,7 +165,7 @@ class FormTests(SynchronousTestCase):
             self.assertEqual(form.files[0].path.parent, self.folder)
             self.close(form)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(cuts=st.lists(st.integers(1, 60), min_size=1, max_size=20))
     def test_cut_anywhere(self, cuts: list[int]) -> None:
         """However a form is cut, it is the same."""
@@ -255,7 +255,7 @@ class FormTests(SynchronousTestCase):
         ):
             self.refused(NotAForm, content_type, b"a")
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=200))
     def test_only_declared_exceptions(self, noise: bytes) -> None:
         """Whatever comes, a form or a refusal is made of it, and nothing is left."""

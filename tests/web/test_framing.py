@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -159,7 +159,6 @@ class ChunkTests(SynchronousTestCase):
         with self.assertRaises(Malformed, msg=data):
             ChunkedBody().take(bytearray(data))
 
-    @settings(deadline=None)
     @given(
         chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=5),
         cuts=st.lists(st.integers(1, 20), min_size=1, max_size=9),
@@ -206,7 +205,6 @@ class ChunkTests(SynchronousTestCase):
         self.assertEqual((decoder.take(buffer), bytes(buffer)), (b"c", b"d"))
         self.assertTrue(decoder.is_done)
 
-    @settings(deadline=None)
     @given(st.binary(max_size=300))
     def test_only_declared_exceptions(self, noise: bytes) -> None:
         """Whatever comes, nothing but Malformed is raised."""
