@@ -26,6 +26,7 @@ from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.net.certificates import make_self_signed
 from mailrelay.policy.limits import Limits
 from mailrelay.web.settings import HTTPSettings
+from mailrelay.webhooks.settings import WebhookSettings
 
 ADDRESS = "mailrelay@localhost"
 PASSWORD = "mailrelay"
@@ -68,6 +69,7 @@ def local_settings(
         "localhost",
         data_dir,
         listener=listeners,
+        webhooks=WebhookSettings(allowed_networks=("127.0.0.0/8", "::1/128")),
         tls=TLSSection(str(data_dir / CERTIFICATE), str(data_dir / PRIVATE_KEY)),
         storage=StorageSection(min_free_bytes=16 * 1024 * 1024),
         queue=QueueSection(first_retry_after=retry_after),

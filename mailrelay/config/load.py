@@ -169,11 +169,15 @@ def _check(settings: Settings, reader: Reader) -> None:
         normal_domain(settings.hostname)
     except MalformedAddress:
         reader.problem("hostname", f"{settings.hostname!r} is not a host name")
-    for i, network in enumerate(settings.trusted_networks):
-        try:
-            ip_network(network)
-        except ValueError as error:
-            reader.problem(f"trusted_networks[{i + 1}]", str(error))
+    for name, networks in (
+        ("trusted_networks", settings.trusted_networks),
+        ("webhooks.allowed_networks", settings.webhooks.allowed_networks),
+    ):
+        for i, network in enumerate(networks):
+            try:
+                ip_network(network)
+            except ValueError as error:
+                reader.problem(f"{name}[{i + 1}]", str(error))
     if not settings.listener:
         reader.problem("listener", "there is none: add [[listener]] with role and endpoint")
     for i, listener in enumerate(settings.listener):

@@ -12,6 +12,7 @@ from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits, ListenerLimits
 from mailrelay.web.settings import HTTPSettings
+from mailrelay.webhooks.settings import WebhookSettings
 
 
 def _doc(text: str) -> dict[str, str]:
@@ -195,6 +196,7 @@ class Settings:
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
     http: HTTPSettings = field(factory=HTTPSettings, metadata=_doc(""))
+    webhooks: WebhookSettings = field(factory=WebhookSettings, metadata=_doc(""))
     dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))
     smtp_out: SMTPOutSection = field(factory=SMTPOutSection, metadata=_doc(""))
     log: LogSection = field(factory=LogSection, metadata=_doc(""))

@@ -40,7 +40,8 @@ class Account:
     from_id_logins: frozenset[str] = frozenset()  # logins whose mail gets FromIDs
     retired_kept_for: float | None = None  # seconds; None is the server's
     calls_kept_for: float | None = None
-    is_called_for_incoming: bool = False  # it has an endpoint for messages put in its mailbox
+    is_called_for_outgoing: bool = False  # it has an endpoint for what became of its messages
+    is_called_for_incoming: bool = False  # ... for messages put in its mailbox
 
 
 @frozen

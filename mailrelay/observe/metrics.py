@@ -56,6 +56,15 @@ class Metrics:
             ["method", "result"],
             registry=registry,
         )
+        self._webhooks = Counter(
+            "mailrelay_webhook_calls",
+            "Webhook calls, by the answer's code, 0 when there was none",
+            ["code"],
+            registry=registry,
+        )
+        self.webhook_seconds = self._buckets(
+            "mailrelay_webhook_seconds", "Length of webhook calls", _SECONDS
+        )
         self._by_route: dict[tuple[str, int], Counter] = {}
         self.accept_seconds = self._buckets(
             "mailrelay_accept_seconds", "From the start of content to its acceptance", _SECONDS
@@ -106,6 +115,11 @@ class Metrics:
     def called(self, method: str, result: str) -> None:
         """A call of the webapi ended: ok, badauth, or an error's code."""
         self._calls.labels(method, result).inc()
+
+    def webhook_called(self, code: int, seconds: float) -> None:
+        """A webhook was called; ``code`` is 0 when there was no answer."""
+        self._webhooks.labels(str(code)).inc()
+        self.webhook_seconds.observe(seconds)
 
     def committed(self, size: int, seconds: float) -> None:
         """A commit ended."""

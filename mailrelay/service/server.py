@@ -51,6 +51,7 @@ from mailrelay.queue.transport import Job, Result
 from mailrelay.routing.route import Router
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
 from mailrelay.service.application import Doors, make_intake, make_webapi
+from mailrelay.service.calls import make_calls
 from mailrelay.service.sites import Sites
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
@@ -73,6 +74,9 @@ FIXED = (
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out"),
 )
 """Settings of which a running server keeps what it was started with."""
+
+
+_CONTENT_NOT_NEEDED = (EventKind.DELIVERED, EventKind.FAILED, EventKind.SUPPRESSED)
 
 
 class Server(MultiService):
@@ -193,6 +197,9 @@ class Server(MultiService):
             lambda: self.directory, s.workers, settings.login, s.clock.seconds, stores.secret
         )
         self._webapi = self._make_webapi()
+        self.calls, self._http_client = make_calls(
+            s, settings, stores, lambda: self.directory, self.metrics
+        )
         self._connections = ConnectionCount()
         self._sites = Sites(
             s,
@@ -213,7 +220,7 @@ class Server(MultiService):
             self.intervals,
             stores.orphans,
         )
-        for service in (self._mail_log, self._space, self.scheduler, upkeep):
+        for service in (self._mail_log, self._space, self.scheduler, self.calls, upkeep):
             service.setServiceParent(self)
         self._add_gauges()
 
@@ -319,7 +326,10 @@ class Server(MultiService):
         for event in events:
             if event.data.get("suppressing") and event.account_id is not None:
                 self._suppressed.add(event.account_id, stored_address(str(event.data["recipient"])))
-            if event.kind in (EventKind.DELIVERED, EventKind.FAILED):
+            account = self.directory.accounts.get(event.account_id or 0)
+            if account is not None and account.is_called_for_outgoing:
+                self.calls.wake()
+            if event.kind in _CONTENT_NOT_NEEDED:
                 self._cache.forget(event.message_id)
             if event.kind is EventKind.ACCEPTED and event.account_id is not None:
                 count = event.data.get("recipient_count", 1)
@@ -342,6 +352,7 @@ class Server(MultiService):
             listed.addErrback(lambda f: _log.failure("the suppression lists cannot be read", f))
         if "queue" in kinds:
             self.scheduler.wake()
+            self.calls.wake()
 
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge
@@ -422,6 +433,7 @@ class Server(MultiService):
             gone = self._pool.gone()
             gone.addCallback(lambda _: self.stores.database.writer.drained())
             gone.addCallback(lambda _: self._loading)
+            gone.addCallback(lambda _: self._http_client.close())
             return gone.addCallback(lambda _: self._closed())
 
         stopping.addBoth(stopped)

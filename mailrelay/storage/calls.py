@@ -6,7 +6,6 @@ calls by the same function, the command line too.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, bindparam, false, func, literal_column, selec
 from twisted.internet.defer import Deferred
 
 from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.destination import Destination
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
@@ -91,11 +91,6 @@ class _Told:
     kept_for: float
 
 
-def lane_of(url: str) -> int:
-    """A stable number for where a call goes; collisions do no harm."""
-    return zlib.crc32(url.encode())
-
-
 def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> bool:
     """The calls that ``events`` ask for; whether there are any."""
     asked = [e for e in events if e.account_id is not None and e.entry_id and e.kind in TOLD]
@@ -135,7 +130,7 @@ def call_row(id_: int, event: NewEvent, endpoint: Endpoint, payload: bytes) -> R
         0,
         event.at,
         0,
-        lane_of(endpoint.url),
+        Destination(endpoint.url, None).lane(event.account_id),
         0,
         0,
         None,
@@ -199,13 +194,15 @@ class DatabaseCallStore:
         self._begin: Operation[tuple[Call, float], bool] = Operation("call", 4, self._apply_begin)
         self._finish: Operation[FinishedCall, bool] = Operation("called", 5, self._apply_finish)
 
-    def claim_due(self, now: float, limit: int, full_lanes: Sequence[int]) -> Deferred[list[Call]]:
+    def claim_due(
+        self, now: float, limit: int, full_lanes: Sequence[int]
+    ) -> Deferred[Sequence[Call]]:
         """See CallStore."""
         return self._database.write(lambda c: self._claim_due(c, now, limit, full_lanes))
 
     def _claim_due(
         self, connection: Connection, now: float, limit: int, full_lanes: Sequence[int]
-    ) -> list[Call]:
+    ) -> Sequence[Call]:
         due = (
             select(_call)
             .where(text("state = 0 AND node_id = 0"), _call.c.next_attempt_at <= now)
@@ -257,12 +254,12 @@ class DatabaseCallStore:
         _insert_attempt.many(connection, [_attempt_row(one) for one in ours])
         return recorded
 
-    def release_claims(self, ids: Sequence[int]) -> Deferred[None]:
+    def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """See CallStore."""
         node = self._node
 
         def release(connection: Connection) -> None:
-            _unclaim.run(connection, [(id_,) for id_ in ids], node=node.id, epoch=node.epoch)
+            _unclaim.run(connection, [(id_,) for id_ in entry_ids], node=node.id, epoch=node.epoch)
 
         return self._database.write(release)
 

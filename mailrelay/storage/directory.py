@@ -24,9 +24,8 @@ NEWEST_ACCOUNT = "newest_account"
 
 def load(connection: Connection) -> Directory:
     """Everything at this moment."""
-    is_incoming = _endpoint.c.kind == EndpointKind.INCOMING.value
-    incoming = select(_endpoint.c.account_id).where(is_incoming)
-    called = set(connection.execute(incoming).scalars())
+    kinds = select(_endpoint.c.account_id, _endpoint.c.kind)
+    called = {(row.account_id, row.kind) for row in connection.execute(kinds)}
     domains = {
         row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
         for row in connection.execute(select(_domain))
@@ -44,7 +43,8 @@ def load(connection: Connection) -> Directory:
             frozenset(msgspec.json.decode(row.from_id_logins or "[]")),
             row.retired_kept_for,
             row.calls_kept_for,
-            row.id in called,
+            (row.id, EndpointKind.OUTGOING.value) in called,
+            (row.id, EndpointKind.INCOMING.value) in called,
         )
         for row in connection.execute(select(_account))
     }

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import Executor
 from mailrelay.storage import tables
+from mailrelay.storage.calls import DatabaseCallStore
 from mailrelay.storage.database import READ_CAP, Database, migrate, open_engine
 from mailrelay.storage.directory import load, read_setting, write_setting
 from mailrelay.storage.group_commit import GroupCommit
@@ -49,6 +50,7 @@ class Stores:
     ids: IdBlocks
     queue: DatabaseQueueStore
     mailboxes: DatabaseMailboxStore
+    calls: DatabaseCallStore
     spool: Spool
     orphans: Orphans
     directory: Directory  # at the moment of opening
@@ -97,6 +99,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         ids,
         DatabaseQueueStore(database, ids, node, spool),
         DatabaseMailboxStore(database, ids),
+        DatabaseCallStore(database, node),
         spool,
         Orphans(database, spool, threads.seconds),
         directory,

@@ -53,6 +53,10 @@ class Call:
     lane: int = 0
     epoch: int = 0
 
+    def goes_with(self, other: Call) -> bool:
+        """See Waiting: each call is made alone."""
+        return False
+
 
 @frozen
 class CallAttempt:
@@ -79,7 +83,9 @@ class FinishedCall:
 class CallStore(Protocol):
     """Durable record of the calls that were not yet taken.  Promises and errors: QueueStore's."""
 
-    def claim_due(self, now: float, limit: int, full_lanes: Sequence[int]) -> Deferred[list[Call]]:
+    def claim_due(
+        self, now: float, limit: int, full_lanes: Sequence[int]
+    ) -> Deferred[Sequence[Call]]:
         """Calls that are due, earliest first, now this node's."""
 
     def next_due_at(self) -> Deferred[float | None]:
@@ -91,5 +97,5 @@ class CallStore(Protocol):
     def finish(self, finished: FinishedCall) -> Deferred[bool]:
         """Record an attempt; False when the claim was lost."""
 
-    def release_claims(self, ids: Sequence[int]) -> Deferred[None]:
+    def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """Give claims up without an attempt."""

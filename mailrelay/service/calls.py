@@ -1,0 +1,49 @@
+"""What makes the webhook calls, composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import mailrelay
+from mailrelay.config.settings import Settings
+from mailrelay.directory.model import Directory
+from mailrelay.net.http import ClientSettings, HTTPClient
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.net.tls import client_tls
+from mailrelay.observe.metrics import Metrics
+from mailrelay.storage.calls import KEPT_FOR
+from mailrelay.storage.stores import Stores
+from mailrelay.webhooks.delivery import CallScheduler, CallSurroundings
+
+
+def make_calls(
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    directory: Callable[[], Directory],
+    metrics: Metrics,
+) -> tuple[CallScheduler, HTTPClient]:
+    """The scheduler of calls, and the client that it has: close it when that has stopped."""
+
+    def kept_for(account_id: int) -> float:
+        account = directory().accounts.get(account_id)
+        own = account.calls_kept_for if account is not None else None
+        return KEPT_FOR if own is None else own
+
+    networks = ClientSettings(allowed_networks=settings.webhooks.allowed_networks)
+    client = HTTPClient(s.reactor, s.clock, s.resolver, client_tls(), networks)
+    calls = CallScheduler(
+        CallSurroundings(
+            clock=s.clock,
+            now=s.now,
+            # Jitter needs no secrecy, and the system's source is a call into the kernel.
+            random=Random(s.random.getrandbits(64)),
+            store=stores.calls,
+            poster=client,
+            kept_for=kept_for,
+            user_agent=f"mailrelay/{mailrelay.__version__} (webhook)",
+            called=metrics.webhook_called,
+        )
+    )
+    return calls, client
