@@ -120,6 +120,18 @@ message = Table(
     Column("envid", Text),
     Column("extra", Text),  # JSON: what the application wants to hear again
     Column("remote_ip", String(45)),
+    Index(
+        "message_by_message_id",
+        "message_id",
+        sqlite_where=text("account_id IS NOT NULL AND message_id IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL AND message_id IS NOT NULL"),
+    ),
+    Index(
+        "message_by_envid",
+        "envid",
+        sqlite_where=text("account_id IS NOT NULL AND envid IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL AND envid IS NOT NULL"),
+    ),
 )
 
 content = Table(
