@@ -16,6 +16,7 @@ from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.suppression import suppression
+from mailrelay.cli.webhook import webhook
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +37,7 @@ for command in (
     address,
     suppression,
     holdrule,
+    webhook,
     backup,
     restore,
     verify,

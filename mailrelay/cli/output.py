@@ -47,7 +47,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty:
 
 
 def _cell(value: object) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in shown(value))
+    return "\n".join(printable(line) for line in shown(value).split("\n"))
+
+
+def printable(line: str) -> str:
+    """``line`` without what a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def shown(value: object) -> str:

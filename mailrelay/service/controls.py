@@ -10,6 +10,7 @@ from attrs import frozen
 
 from mailrelay.config.settings import Settings
 from mailrelay.control.backup import BackupControl
+from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.mailbox import MailboxControl
@@ -17,6 +18,7 @@ from mailrelay.control.queue import QueueControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.net.threads import AtOnce
 from mailrelay.queue.report import Reporter
+from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
@@ -41,6 +43,7 @@ class Control:
     messages: MailboxControl
     suppression: SuppressionControl
     holds: HoldControl
+    calls: CallControl
     database: Database
 
     def close(self) -> None:
@@ -83,6 +86,7 @@ def open_control(
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
         SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
         HoldControl(DatabaseHoldRecords(database, now), records, now, actor),
+        CallControl(DatabaseCallRecords(database), now, actor),
         database,
     )
 
