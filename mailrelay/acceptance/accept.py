@@ -158,7 +158,7 @@ class Acceptance:
             ret=mail.ret,
             envid=mail.envid,
             extra=envelope.extra or None,
-            remote_ip=source.peer_ip,
+            remote_ip=None if source.hide_peer else source.peer_ip,
         )
         due = self._due_at(envelope, now)
         entries = [

@@ -14,9 +14,10 @@ from mailrelay.queue.entry import Content
 
 @frozen
 class StoredMessage:
-    """A message with its bytes: ``prefix``, then ``content``."""
+    """A message with its bytes: ``prefix``, then ``content``.  It came to us by ``door``."""
 
     listed: MailboxMessage
+    door: str
     remote_ip: str | None
     prefix: bytes
     content: Content
@@ -51,7 +52,7 @@ class AccountMessages(Protocol):
         """Set the flags that ``change`` makes of those there; False when there is no message."""
 
     def move(self, account_id: int, id_: int, mailbox: str) -> Deferred[bool]:
-        """Move a message; its id stays.  False when there is none.
+        """Move a message; its id stays, its junk flags follow.  False when there is none.
 
         Fails with NoSuchMailbox, AlreadyInMailbox.
         """

@@ -41,3 +41,15 @@ def flag_of(text: str) -> str:
 def in_order(flags: Iterable[str]) -> Sequence[str]:
     """``flags`` once each, as they are listed."""
     return sorted(set(flags), key=lambda flag: (_PLACES.get(flag, len(_PLACES)), flag))
+
+
+def moved_to(mailbox: str, flags: Iterable[str]) -> Sequence[str]:
+    """``flags`` after a move: where a message is put says whether it is junk.
+
+    The inbox, where everything comes, says nothing.
+    """
+    kept = [flag for flag in flags if flag not in ("$junk", "$notjunk")]
+    name = mailbox.lower()
+    if name.startswith(("junk", "spam")):
+        return in_order([*kept, "$junk"])
+    return in_order(kept if name.startswith("inbox") else [*kept, "$notjunk"])

@@ -231,8 +231,8 @@ def _base64_lines(name: str, file: File) -> Iterator[bytes]:
     width = 76 if file.is_base64 else 57
     rest = b""
     first = True
-    for piece in file.read():
-        rest += _alphabet_only(name, piece) if file.is_base64 else piece
+    for piece in _checked_base64(name, file) if file.is_base64 else file.read():
+        rest += piece
         whole = (len(rest) - 1) // width * width if rest else 0  # something is left for the end
         if whole:
             yield _wrapped(rest[:whole], width, is_base64=file.is_base64, first=first)
@@ -249,6 +249,21 @@ def _wrapped(data: bytes, width: int, *, is_base64: bool, first: bool) -> bytes:
 
 def _one_line(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False)
+
+
+def _checked_base64(name: str, file: File) -> Iterator[bytes]:
+    """The pieces without white space.  Raises: Unwritable, at the latest at their end."""
+    size = padding = 0
+    for raw in file.read():
+        piece = _alphabet_only(name, raw)
+        data = piece.rstrip(b"=")
+        if b"=" in data or (padding and data):
+            raise Unwritable(f"{name}.Data", "is not base64: it has = before its end")
+        size += len(piece)
+        padding += len(piece) - len(data)
+        yield piece
+    if size % 4 or padding > 2:
+        raise Unwritable(f"{name}.Data", "is not base64: its end is missing or wrong")
 
 
 def _alphabet_only(name: str, piece: bytes) -> bytes:

@@ -81,6 +81,7 @@ def make_webapi(
         now=s.now,
         token=doors.token,
         max_message_bytes=settings.limits.message_bytes,
+        max_recipients=settings.limits.recipients,
     )
     lists = DatabaseSuppressions(stores.database, s.now)
     suppressions = Suppressions(lists, doors.suppressed, s.now)

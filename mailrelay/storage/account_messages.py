@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, select, update
 from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.access import AlreadyInMailbox, NoSuchMailbox, StoredMessage
+from mailrelay.mailbox.flags import moved_to
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
@@ -67,8 +68,9 @@ class DatabaseAccountMessages:
 
 def _row(connection: Connection, account_id: int, id_: int) -> Any:
     return connection.execute(
-        select(_message, _mailbox.c.name.label("mailbox"))
+        select(_message, _mailbox.c.name.label("mailbox"), tables.message.c.door)
         .join(_mailbox, _mailbox.c.id == _message.c.mailbox_id)
+        .outerjoin(tables.message, tables.message.c.id == _message.c.message_id)
         .where(_message.c.id == id_, _message.c.account_id == account_id)
     ).one_or_none()
 
@@ -91,7 +93,7 @@ def _get(connection: Connection, account_id: int, id_: int) -> StoredMessage | N
         row.subject,
     )
     content = read_content(connection, row.message_id)
-    return StoredMessage(listed, row.remote_ip, bytes(row.prefix), content)
+    return StoredMessage(listed, row.door or "", row.remote_ip, bytes(row.prefix), content)
 
 
 def _delete(connection: Connection, account_id: int, id_: int) -> Sequence[str] | None:
@@ -123,7 +125,10 @@ def _move(connection: Connection, account_id: int, id_: int, mailbox: str) -> bo
     connection.execute(
         update(_mailbox).where(_mailbox.c.id == place.id).values(uid_next=place.uid_next + 1)
     )
+    flags = " ".join(moved_to(mailbox, row.flags.split()))
     connection.execute(
-        update(_message).where(_message.c.id == id_).values(mailbox_id=place.id, uid=place.uid_next)
+        update(_message)
+        .where(_message.c.id == id_)
+        .values(mailbox_id=place.id, uid=place.uid_next, flags=flags)
     )
     return True

@@ -5,6 +5,7 @@ The order of the checks is mox's: it decides which of several mistakes is told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -58,7 +59,9 @@ class People:
         return not all(one.address.is_ascii for one in everybody)
 
 
-def people_of(request: SendRequest, caller: Caller, directory: Directory) -> People:
+def people_of(
+    request: SendRequest, caller: Caller, directory: Directory, max_recipients: int
+) -> People:
     """Sender and recipients.  Raises: APIError."""
     if not request.text and not request.html:
         raise APIError("missingBody", "at least one of Text and HTML must be there")
@@ -74,6 +77,8 @@ def people_of(request: SendRequest, caller: Caller, directory: Directory) -> Peo
     written = [one.address for one in (*request.to, *request.cc, *request.bcc)]
     if not written:
         raise APIError("noRecipients", "there is no recipient: To, CC and BCC are empty")
+    if len(written) > max_recipients:
+        raise user_error(f"a message has at most {max_recipients} recipients")
     addresses = (one.address for one in (*to, *cc, *bcc))
     return People(from_, to, cc, bcc, list(zip(written, addresses, strict=True)))
 
@@ -163,9 +168,9 @@ def time_of(field: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
+        if not _TIME.fullmatch(text):
+            raise ValueError("it is not of the form 2026-11-21T09:30:00Z")
         time = datetime.fromisoformat(text)
-        if time.tzinfo is None or "T" not in text:
-            raise ValueError("it has no offset")
         time.timestamp()
     except (ValueError, OverflowError) as error:
         raise APIError("protocol", f"parsing request: {field}: no RFC 3339 time: {error}") from None
@@ -205,3 +210,7 @@ def _files(given: Sequence[File], uploads: Sequence[Upload], field: str) -> Sequ
 def _base64_pieces(data: str) -> Iterator[bytes]:
     for at in range(0, len(data), PIECE_BYTES):
         yield data[at : at + PIECE_BYTES].encode("utf-8", "replace")
+
+
+# RFC 3339 section 5.6, as Go reads it.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)

@@ -148,7 +148,7 @@ def _flags(request: MessageFlagsRequest) -> list[str]:
 
 def _result(stored: StoredMessage, read: ReadMessage) -> MessageGetResult:
     listed, fields = stored.listed, read.fields
-    came_by_smtp = bool(listed.recipient)
+    came_by_smtp = bool(listed.recipient) and stored.door != "dsn"
     return MessageGetResult(
         message=Message(
             from_=name_addresses(fields.from_),
@@ -170,7 +170,7 @@ def _result(stored: StoredMessage, read: ReadMessage) -> MessageGetResult:
             and read.part.params.get("report-type", "").lower() == "delivery-status",
             flags=list(in_order(listed.flags)),
             mail_from=listed.reverse_path,
-            rcpt_to=listed.recipient,
+            rcpt_to=listed.recipient if came_by_smtp else "",
             msg_from=str(fields.from_[0].address) if came_by_smtp and fields.from_ else "",
             remote_ip=stored.remote_ip or "",
             mailbox_name=listed.mailbox,

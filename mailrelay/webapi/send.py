@@ -45,12 +45,13 @@ class Sender:
     now: Callable[[], float]
     token: Callable[[], str]
     max_message_bytes: int
+    max_recipients: int
 
     async def send(
         self, caller: Caller, request: SendRequest, uploads: Sequence[Upload] = ()
     ) -> SendResult:
         """Queue the message for every recipient.  Raises: APIError."""
-        people = people_of(request, caller, self.directory())
+        people = people_of(request, caller, self.directory(), self.max_recipients)
         if self.over_daily_limit(caller.account, len(people.recipients)) is not None:
             raise APIError(
                 "messageLimitReached", "the account's messages for the last 24 hours are used up"

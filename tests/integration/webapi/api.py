@@ -42,7 +42,7 @@ class Answered:
     @property
     def code(self) -> str:
         """The error's code, of a call that failed."""
-        assert self.status == 400, self
+        assert self.status == 400, (self.status, self.body)
         assert set(self.json) == {"Code", "Message"}, self
         return str(self.json["Code"])
 
