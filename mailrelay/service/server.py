@@ -352,6 +352,7 @@ class Server(MultiService):
             listed.addErrback(lambda f: _log.failure("the suppression lists cannot be read", f))
         if "queue" in kinds:
             self.scheduler.wake()
+        if kinds & {"queue", "calls"}:
             self.calls.wake()
 
     def _add_gauges(self) -> None:

@@ -18,7 +18,7 @@ class Node:
 
 def register(connection: Connection, name: str) -> Node:
     """Start a life of the node called ``name``: its epoch rises, its old claims are given up."""
-    node, entry = tables.node, tables.entry
+    node = tables.node
     raised = connection.execute(
         update(node)
         .where(node.c.name == name)
@@ -28,12 +28,21 @@ def register(connection: Connection, name: str) -> Node:
     if raised.rowcount == 0:
         connection.execute(insert(node).values(name=name, epoch=1, heartbeat=0))
     row = connection.execute(select(node.c.id, node.c.epoch).where(node.c.name == name)).one()
-    connection.execute(
-        update(entry)
-        .where(entry.c.node_id == row.id, entry.c.node_id != 0)
-        .values(node_id=0, epoch=0)
-    )
+    _give_back(connection, row.id)
     return Node(row.id, row.epoch)
+
+
+def _give_back(connection: Connection, node_id: int) -> int:
+    """Give a node's claims of entries and calls up; how many there were."""
+    freed = 0
+    for claimed in (tables.entry, tables.call):
+        given = connection.execute(
+            update(claimed)
+            .where(claimed.c.node_id == node_id, claimed.c.node_id != 0)
+            .values(node_id=0, epoch=0)
+        )
+        freed += given.rowcount
+    return freed
 
 
 def step_setting(node_id: int) -> str:
@@ -57,13 +66,8 @@ def heartbeats(connection: Connection) -> dict[int, int]:
 
 
 def bury(connection: Connection, dead: int) -> int:
-    """Give a dead node's claims back, and fence it; how many entries came free."""
-    node, entry, setting = tables.node, tables.entry, tables.setting
+    """Give a dead node's claims back, and fence it; how many entries and calls came free."""
+    node, setting = tables.node, tables.setting
     connection.execute(delete(setting).where(setting.c.name == step_setting(dead)))
     connection.execute(update(node).where(node.c.id == dead).values(epoch=node.c.epoch + 1))
-    freed = connection.execute(
-        update(entry)
-        .where(entry.c.node_id == dead, entry.c.node_id != 0)
-        .values(node_id=0, epoch=0)
-    )
-    return freed.rowcount
+    return _give_back(connection, dead)

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
+from mailrelay.storage.call_records import sweep_calls
 from mailrelay.storage.database import Database, as_unavailable
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
@@ -30,6 +31,7 @@ from mailrelay.storage.vacuum import give_back, impatient_cursor, spare_pages
 CHECKPOINT_EVERY = 1.0
 SWEEP_EVERY = 1.0
 SWEEP_BATCH = 500
+SWEEP_CALLS_BATCH = 100  # a dozen attempts go with each
 CHANGES_EVERY = 0.25
 HEARTBEAT_EVERY = 5.0
 DEAD_AFTER = 30.0
@@ -123,13 +125,24 @@ class Upkeep(MultiService):
     # Sweeping
 
     def _sweep(self) -> Deferred[object]:
+        return self._sweep_entries().addCallback(lambda _: self._sweep_calls())
+
+    def _sweep_calls(self) -> Deferred[object]:
+        swept = self._database.write(lambda c: sweep_calls(c, self._now(), SWEEP_CALLS_BATCH))
+
+        def again(count: int) -> object:
+            return self._sweep_calls() if count == SWEEP_CALLS_BATCH and self.running else None
+
+        return swept.addCallback(again).addErrback(_unless_unavailable)
+
+    def _sweep_entries(self) -> Deferred[object]:
         swept = self._database.write(lambda c: sweep(c, self._now(), SWEEP_BATCH))
 
         def again(result: tuple[int, list[str]]) -> object:
             count, names = result
             if names:
                 self._remove_spooled(names)
-            return self._sweep() if count == SWEEP_BATCH and self.running else None
+            return self._sweep_entries() if count == SWEEP_BATCH and self.running else None
 
         return swept.addCallback(again).addErrback(_unless_unavailable)
 
@@ -150,7 +163,7 @@ class Upkeep(MultiService):
 
     def _start_from(self, newest: int) -> None:
         self._seen_change = newest
-        self._changed({"directory", "queue"})
+        self._changed({"directory", "queue", "calls"})
 
     def _take_changes(self, changes: list[tuple[int, str]]) -> None:
         if changes:
@@ -177,10 +190,10 @@ class Upkeep(MultiService):
 
         return self._database.write(work).addCallback(self._took_over)
 
-    def _took_over(self, entries: int) -> None:
-        if entries:
-            self._log.warn("took over {entries} entries of dead nodes", entries=entries)
-            self._changed({"queue"})
+    def _took_over(self, freed: int) -> None:
+        if freed:
+            self._log.warn("took over {freed} entries and calls of dead nodes", freed=freed)
+            self._changed({"queue", "calls"})
 
 
 def _unless_unavailable(failure: Failure) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailrelay.queue.entry import Begun
+from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats, register
 from mailrelay.storage.queue import DatabaseQueueStore
@@ -64,6 +65,38 @@ class NodesContract(Base):
         self.assertEqual(list(await self.one.begin_attempts([begun])), [False])
         self.assertEqual(list(await self.one.finish_attempts([delivered(entry)], [])), [False])
         self.assertEqual(list(await self.two.finish_attempts([delivered(taken)], [])), [True])
+
+    def calls_claimed_by(self, *nodes: int) -> None:
+        """A call that each of ``nodes`` has claimed; 0 is nobody."""
+        row = {
+            "account_id": 1,
+            "url": "https://app.example.org/",
+            "authorization": "",
+            "event": "delivered",
+            "payload": b"{}",
+            "queued_at": 1.0,
+            "state": 0,
+            "next_attempt_at": 1.0,
+            "attempts": 0,
+            "lane": 1,
+            "epoch": 1,
+        }
+        rows = [{**row, "node_id": node_id} for node_id in nodes]
+        self.on(lambda c: c.execute(insert(tables.call), rows) and None)
+
+    def call_owners(self) -> list[int]:
+        """Who has claimed the calls, in order."""
+        wanted = select(tables.call.c.node_id).order_by(tables.call.c.id)
+        return self.on(lambda c: list(c.execute(wanted).scalars()))  # type: ignore[no-any-return]
+
+    def test_calls_are_given_back(self) -> None:
+        """Claims of calls go like those of entries, when a node starts and when it is buried."""
+        one, two = (node.id for node in self.nodes)
+        self.calls_claimed_by(one, two, one, 0)
+        self.assertEqual(self.on(lambda c: bury(c, one)), 2)
+        self.assertEqual(self.call_owners(), [0, two, 0, 0])
+        self.on(lambda c: register(c, "two"))
+        self.assertEqual(self.call_owners(), [0, 0, 0, 0])
 
     async def test_burying_touches_no_others(self) -> None:
         """Claims of the living stay theirs."""

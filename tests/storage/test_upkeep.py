@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -144,6 +144,30 @@ class UpkeepContract(Base):
         self.assertEqual(self.counted("entry"), 0)
         self.assertGreaterEqual(len(batches), 3)
 
+    def test_calls_are_swept(self) -> None:
+        """Retired calls whose time is over go too, all of them, in small steps; others stay."""
+        self.patch(upkeep, "SWEEP_CALLS_BATCH", 10)
+        row = {
+            "account_id": 1,
+            "url": "https://app.example.org/",
+            "authorization": "",
+            "event": "delivered",
+            "payload": b"{}",
+            "queued_at": 1.0,
+            "state": 2,
+            "next_attempt_at": 1.0,
+            "attempts": 1,
+            "lane": 1,
+            "node_id": 0,
+            "epoch": 0,
+        }
+        rows = [{**row, "keep_until": 100.0 if i < 25 else 200.0} for i in range(30)]
+        with self.database.engine.begin() as connection:
+            connection.execute(insert(tables.call), rows)
+        self.wall = 150.0
+        self.start()
+        self.assertEqual(self.counted("call"), 5)
+
     async def test_sweeping_goes_on(self) -> None:
         """It is looked at again and again, by the clock that was passed in."""
         self.start()
@@ -169,7 +193,7 @@ class UpkeepContract(Base):
         """A start counts as a change of all: what was changed before is not missed."""
         self.upkeep.startService()
         self.addCleanup(self.upkeep.stopService)
-        self.assertEqual(self.changed, [{"directory", "queue"}])
+        self.assertEqual(self.changed, [{"directory", "queue", "calls"}])
 
     # Nodes
 
@@ -182,7 +206,7 @@ class UpkeepContract(Base):
         self.assertEqual(list(await self.store.claim_due(1e9, 10, [])), [])
         self.clock.pump([1.0] * 12)
         self.assertEqual(len(await self.store.claim_due(1e9, 10, [])), 1)
-        self.assertIn({"queue"}, self.changed)
+        self.assertIn({"queue", "calls"}, self.changed)
 
     async def test_living_node_keeps_its_claims(self) -> None:
         """A node that beats is left alone, however long."""
