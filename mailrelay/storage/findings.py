@@ -92,6 +92,25 @@ def _quotas(connection: Connection) -> Iterator[Finding]:
         )
 
 
+def _owned(connection: Connection) -> Iterator[Finding]:
+    """What belongs to an account belongs to one that there is."""
+    for table in (tables.address, tables.webhook_endpoint, tables.suppression, tables.hold_rule):
+        owner = table.c.account_id
+        nobodys = select(table.c.id).where(owner.not_in(select(_account.c.id)))
+        for row in connection.execute(nobodys):
+            yield Finding("account", f"{table.name} {row.id} is of no account")
+
+
+def _calls(connection: Connection) -> Iterator[Finding]:
+    """Every attempt is of a call."""
+    attempt, call = tables.call_attempt, tables.call
+    lost = select(attempt.c.id, attempt.c.call_id).where(
+        attempt.c.call_id.not_in(select(call.c.id))
+    )
+    for row in connection.execute(lost):
+        yield Finding("webhook", f"attempt {row.id} is of no call {row.call_id}")
+
+
 def _contents(connection: Connection) -> Iterator[Finding]:
     """A content that is a row is as long as it says."""
     wrong = select(_content.c.message_id).where(
@@ -125,4 +144,6 @@ _CHECKS: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
     _mailboxes,
     _quotas,
     _contents,
+    _owned,
+    _calls,
 )

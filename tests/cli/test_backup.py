@@ -25,6 +25,24 @@ from tests.storage.databases import empty_postgres
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 10_000
 
 
+APPLICATION = (
+    ("account", "show", "user"),
+    ("suppression", "list"),
+    ("holdrule", "list"),
+    ("webhook", "list", "--retired"),
+)
+"""What shows what an application has stored."""
+
+
+def make_application(operated: Operated) -> None:
+    """Store something in each of the application's tables."""
+    operated.run("account", "set", "user", "--outgoing-webhook", "https://app.test/out")
+    operated.run("suppression", "add", "b@x.test", "--account", "user")
+    operated.run("holdrule", "add", "--recipient", "x.test", "--account", "user")
+    operated.run("webhook", "test", "user", "outgoing")
+    operated.run("webhook", "cancel", "--all")
+
+
 class BackupTests(TestCase):
     """With a message in a row, one in the spool, and an entry that waits."""
 
@@ -46,6 +64,7 @@ class BackupTests(TestCase):
     async def test_round_trip_beside_a_running_server(self) -> None:
         """What is backed up online and restored holds every message and entry, and its keys."""
         operated = await self.running()
+        make_application(operated)
         target, restored = self.new(), self.new()
         operated.run("backup", str(target))
         run(self, "verify", "--backup", str(target))
@@ -59,6 +78,9 @@ class BackupTests(TestCase):
         large = there.json("message", "list")[1]["id"]
         content = there.run("message", "show", "--raw", str(large)).stdout_bytes
         self.assertTrue(content.endswith(LARGE + b"\r\n"))
+        for command in APPLICATION:
+            self.assertEqual(there.json(*command), operated.json(*command), command)
+            self.assertTrue(there.json(*command), command)
         there.run("verify")
 
     async def test_only_the_owner_can_read_it(self) -> None:
@@ -142,6 +164,7 @@ class VerifyTests(TestCase):
         """Lost rows, wrong sums and wrong spool files are found, each by its own check."""
         operated = await BackupTests.running(self)  # type: ignore[arg-type]
         await operated.stop()
+        make_application(operated)
         self.assertTrue(operated.json("verify")["whole"])
         data = operated.server.settings.data_dir
         for statement, part in (
@@ -152,6 +175,10 @@ class VerifyTests(TestCase):
             ("UPDATE mailbox_message SET message_id = 99", "mailbox"),
             ("UPDATE mailbox_message SET mailbox_id = 99", "mailbox"),
             ("UPDATE mailbox SET account_id = 99", "mailbox"),
+            ("UPDATE webhook_endpoint SET account_id = 99", "account"),
+            ("UPDATE suppression SET account_id = 99", "account"),
+            ("UPDATE hold_rule SET account_id = 99", "account"),
+            ("UPDATE call_attempt SET call_id = 99", "webhook"),
         ):
             whole = (data / "mailrelay.db").read_bytes()
             with closing(sqlite3.connect(data / "mailrelay.db")) as connection, connection:
@@ -268,6 +295,7 @@ class PostgresVerifyTests(TestCase):
         await operated.accept("user@example.org", "a@slow.test", body=LARGE)
         await operated.waiting("a@slow.test")
         await operated.until(lambda: len(operated.json("message", "list")) == 2)
+        make_application(operated)
         self.assertEqual(operated.json("verify"), {"whole": True, "findings": []})
         engine = create_engine(url)
         self.addCleanup(engine.dispose)
@@ -280,6 +308,8 @@ class PostgresVerifyTests(TestCase):
             ("content_chunk", "spool_name = 'lost' WHERE number = 0", "content"),
             ("mailbox", "account_id = 99", "mailbox"),
             ("entry", "message_id = 99 WHERE state = 0", "entry"),
+            ("suppression", "account_id = 99", "account"),
+            ("call_attempt", "call_id = 99", "webhook"),
         ):
             with self.subTest(change), engine.connect() as connection:
                 connection.exec_driver_sql(f"CREATE TABLE was AS TABLE {table}")
