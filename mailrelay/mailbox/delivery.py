@@ -25,11 +25,15 @@ OVER_QUOTA = reply(452, "4.2.2", "mailbox is full")
 
 @frozen
 class MailboxTransport:
-    """Delivers into the mailbox of whomever each recipient belongs to now."""
+    """Delivers into the mailbox of whomever each recipient belongs to now.
+
+    ``read`` adds what is told of the message: it is stored together with it, or not at all.
+    """
 
     store: MailboxStore
     directory: Callable[[], Directory]
     now: Callable[[], float]
+    read: Callable[[Incoming, Entry, Account], Deferred[Incoming]] | None = None
 
     def attempt(self, job: Job) -> Deferred[Result]:
         """See Transport."""
@@ -66,7 +70,10 @@ class MailboxTransport:
             prefix,
             remote_ip=message.remote_ip,
         )
-        return self.store.deliver(incoming).addCallback(_outcome)
+        if self.read is None:
+            return self.store.deliver(incoming).addCallback(_outcome)
+        reading = self.read(incoming, entry, owner)
+        return reading.addCallback(self.store.deliver).addCallback(_outcome)
 
 
 def _unavailable(failure: Failure) -> Outcome:

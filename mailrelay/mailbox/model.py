@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
+from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
 
 INBOX = "Inbox"
@@ -31,6 +32,8 @@ class Incoming:
     prefix: bytes
     flags: Sequence[str] = ()
     remote_ip: str | None = None
+    event: NewEvent | None = None  # of an entry that this message answers, stored with it
+    payload: bytes | None = field(default=None, repr=False)  # of the call that tells of it
 
 
 @frozen

@@ -5,16 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from attrs import evolve
+from twisted.internet.defer import Deferred
+
 import mailrelay
 from mailrelay.config.settings import Settings
-from mailrelay.directory.model import Directory
+from mailrelay.directory.model import Account, Directory
+from mailrelay.mailbox.model import Incoming
 from mailrelay.net.http import ClientSettings, HTTPClient
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls
 from mailrelay.observe.metrics import Metrics
+from mailrelay.queue.entry import Entry
 from mailrelay.storage.calls import KEPT_FOR
+from mailrelay.storage.sent import DatabaseSentEntries
 from mailrelay.storage.stores import Stores
+from mailrelay.webhooks.arrival import Arrivals, Placed
 from mailrelay.webhooks.delivery import CallScheduler, CallSurroundings
+
+
+def make_reading(
+    s: Surroundings, stores: Stores, directory: Callable[[], Directory]
+) -> Callable[[Incoming, Entry, Account], Deferred[Incoming]]:
+    """What adds to a delivery what an application is told of it."""
+    arrivals = Arrivals(
+        sent=DatabaseSentEntries(stores.database),
+        directory=directory,
+        content=stores.queue.content,
+        read_spool=stores.queue.read_spool,
+        executor=s.workers,
+    )
+
+    async def read(incoming: Incoming, entry: Entry, owner: Account) -> Incoming:
+        placed = Placed(incoming.id, incoming.mailbox, incoming.received_at)
+        arrival = await arrivals.of(entry, owner, placed)
+        return evolve(incoming, event=arrival.event, payload=arrival.payload)
+
+    return lambda incoming, entry, owner: Deferred.fromCoroutine(read(incoming, entry, owner))
 
 
 def make_calls(

@@ -51,7 +51,7 @@ from mailrelay.queue.transport import Job, Result
 from mailrelay.routing.route import Router
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
 from mailrelay.service.application import Doors, make_intake, make_webapi
-from mailrelay.service.calls import make_calls
+from mailrelay.service.calls import make_calls, make_reading
 from mailrelay.service.sites import Sites
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
@@ -164,6 +164,7 @@ class Server(MultiService):
             self.intervals.space,
         )
         stores.queue.committed = self._committed
+        stores.mailboxes.committed = self._arrived
         reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
         self._pool = self._make_pool()
         self.scheduler = Scheduler(
@@ -268,12 +269,16 @@ class Server(MultiService):
             {
                 ByMX: smtp,
                 ByRelayHost: smtp,
-                ToMailbox: MailboxTransport(stores.mailboxes, lambda: self.directory, s.now),
+                ToMailbox: self._make_mailbox_transport(),
                 Discard: DiscardTransport(s.now),
                 Fail: self._failing,
                 Refrain: RefrainTransport(s.now),
             }
         )
+
+    def _make_mailbox_transport(self) -> MailboxTransport:
+        read = make_reading(self._s, self.stores, lambda: self.directory)
+        return MailboxTransport(self.stores.mailboxes, lambda: self.directory, self._s.now, read)
 
     def _own_addresses(self, mx_port: int) -> Sequence[str]:
         """Where we ourselves take mail on the port of MX hosts."""
@@ -334,6 +339,10 @@ class Server(MultiService):
             if event.kind is EventKind.ACCEPTED and event.account_id is not None:
                 count = event.data.get("recipient_count", 1)
                 self._daily.sent(event.account_id, int(str(count)))
+
+    def _arrived(self, events: Sequence[NewEvent]) -> None:
+        self._committed(events)
+        self.calls.wake()
 
     def _attempted(self, job: Job, result: Result) -> None:
         attempt = result.attempt

@@ -13,6 +13,7 @@ from attrs import frozen
 from sqlalchemy import Connection, bindparam, false, func, literal_column, select, text, update
 from twisted.internet.defer import Deferred
 
+from mailrelay.mailbox.model import Incoming
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.destination import Destination
 from mailrelay.storage import tables
@@ -21,7 +22,7 @@ from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import take_ids
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row
-from mailrelay.webhooks.call import Call, Endpoint, EndpointKind, FinishedCall
+from mailrelay.webhooks.call import INCOMING_EVENT, Call, Endpoint, EndpointKind, FinishedCall
 from mailrelay.webhooks.payload import Subject, outgoing_payload
 
 _call, _endpoint, _account = tables.call, tables.webhook_endpoint, tables.account
@@ -96,7 +97,8 @@ def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> bool:
     asked = [e for e in events if e.account_id is not None and e.entry_id and e.kind in TOLD]
     if not asked:
         return False
-    endpoints = _outgoing(connection, {e.account_id for e in asked if e.account_id is not None})
+    accounts = {e.account_id for e in asked if e.account_id is not None}
+    endpoints = _endpoints(connection, accounts, EndpointKind.OUTGOING)
     wanted = [(e, told) for e in asked for told in endpoints.get(e.account_id or 0, ())]
     wanted = [(e, told) for e, told in wanted if told.endpoint.wants(e.kind.value)]
     if not wanted:
@@ -113,6 +115,43 @@ def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> bool:
     _insert.many(connection, rows)
     _supersede.many(connection, superseding)
     return True
+
+
+def insert_incoming_calls(connection: Connection, delivered: Sequence[Incoming]) -> None:
+    """The calls that tell of messages put in mailboxes; none supersedes another."""
+    if not delivered:
+        return
+    accounts = {one.account_id for one in delivered}
+    endpoints = _endpoints(connection, accounts, EndpointKind.INCOMING)
+    wanted = [(one, t.endpoint) for one in delivered for t in endpoints.get(one.account_id, ())]
+    first = take_ids(connection, len(wanted)) if wanted else 0
+    _insert.many(
+        connection,
+        [_incoming_row(id_, one, endpoint) for id_, (one, endpoint) in enumerate(wanted, first)],
+    )
+
+
+def _incoming_row(id_: int, one: Incoming, endpoint: Endpoint) -> Row:
+    return (
+        id_,
+        one.account_id,
+        endpoint.url,
+        endpoint.authorization,
+        INCOMING_EVENT,
+        None,
+        one.message_id,
+        one.payload,
+        one.received_at,
+        0,
+        one.received_at,
+        0,
+        Destination(endpoint.url, None).lane(one.account_id),
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
 
 
 def call_row(id_: int, event: NewEvent, endpoint: Endpoint, payload: bytes) -> Row:
@@ -147,13 +186,15 @@ def endpoint_of(row: object) -> Endpoint:
     return Endpoint(EndpointKind(kind), url, authorization, tuple(msgspec.json.decode(events)))
 
 
-def _outgoing(connection: Connection, accounts: set[int]) -> Mapping[int, list[_Told]]:
+def _endpoints(
+    connection: Connection, accounts: set[int], kind: EndpointKind
+) -> Mapping[int, list[_Told]]:
     found: dict[int, list[_Told]] = {}
     wanted = (
         select(_endpoint, _account.c.calls_kept_for)
         .join(_account, _account.c.id == _endpoint.c.account_id)
         .where(_endpoint.c.account_id.in_(accounts))
-        .where(_endpoint.c.kind == EndpointKind.OUTGOING.value)
+        .where(_endpoint.c.kind == kind.value)
     )
     for row in connection.execute(wanted):
         kept_for = KEPT_FOR if row.calls_kept_for is None else row.calls_kept_for

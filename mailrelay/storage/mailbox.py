@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -12,19 +12,22 @@ from mailrelay.control.mailbox import Imported, MessageFilter, OverQuota
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming, MailboxMessage
 from mailrelay.message.header import parse_header
 from mailrelay.message.words import decoded_words
+from mailrelay.observe.events import NewEvent
 from mailrelay.queue.entry import Content, Message
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import printable
 from mailrelay.storage import tables
+from mailrelay.storage.calls import insert_incoming_calls
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import account_id
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
-from mailrelay.storage.queue import read_content
+from mailrelay.storage.queue import insert_events, read_content
 from mailrelay.storage.rows import content_row, message_row
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statements import Insert, Prepared, Row
+from mailrelay.storage.suppression import after_outcomes
 
 _mailbox, _account, _message = tables.mailbox, tables.account, tables.mailbox_message
 
@@ -43,7 +46,8 @@ class DatabaseMailboxStore:
 
     def __init__(self, database: Database, ids: IdBlocks) -> None:
         self._database, self._ids = database, ids
-        self._deliver = Operation("deliver", 3, deliver_all)
+        self._deliver = Operation("deliver", 3, _deliver_and_tell)
+        self.committed: Callable[[Sequence[NewEvent]], None] = lambda events: None
 
     def new_id(self) -> int:
         """See MailboxStore."""
@@ -51,7 +55,50 @@ class DatabaseMailboxStore:
 
     def deliver(self, incoming: Incoming) -> Deferred[bool]:
         """See MailboxStore."""
-        return self._database.merge(self._deliver, incoming)
+        delivered = self._database.merge(self._deliver, incoming)
+        return delivered.addCallback(self._announce, incoming)
+
+    def _announce(self, delivered: _Delivered, incoming: Incoming) -> bool:
+        if delivered.events or incoming.payload is not None:
+            self.committed(delivered.events)
+        return delivered.is_stored
+
+
+@frozen
+class _Delivered:
+    """Whether a message is in its mailbox, and the events that were recorded with it."""
+
+    is_stored: bool
+    events: Sequence[NewEvent] = ()
+
+
+def _deliver_and_tell(connection: Connection, items: Sequence[Incoming]) -> Sequence[_Delivered]:
+    """Deliver; what was not there before is told of in the same transaction."""
+    known = _known(connection, items)
+    stored = deliver_all(connection, items)
+    told = [
+        is_stored and incoming.entry_id not in known
+        for incoming, is_stored in zip(items, stored, strict=True)
+    ]
+    new = [incoming for incoming, is_told in zip(items, told, strict=True) if is_told]
+    events = after_outcomes(connection, [one.event for one in new if one.event is not None])
+    insert_events(connection, events)
+    insert_incoming_calls(connection, [one for one in new if one.payload is not None])
+    by_entry = {id(one): [e] for one, e in zip((n for n in new if n.event), events, strict=True)}
+    return [
+        _Delivered(is_stored, by_entry.get(id(incoming), ()))
+        for incoming, is_stored in zip(items, stored, strict=True)
+    ]
+
+
+def _known(connection: Connection, items: Sequence[Incoming]) -> set[int]:
+    """The entries among those that tell something which were delivered before."""
+    telling = [i.entry_id for i in items if i.event is not None or i.payload is not None]
+    return {
+        entry_id
+        for entry_id in telling
+        if entry_id is not None and _delivered.rows(connection, (entry_id,))
+    }
 
 
 @frozen

@@ -48,7 +48,8 @@ def _is_of_account(event: NewEvent, *kinds: EventKind) -> bool:
 
 def _after_failure(connection: Connection, event: NewEvent) -> NewEvent:
     failures = _count_failure(connection, str(event.data["recipient"]))
-    if event.kind is not EventKind.FAILED or not event.data.get("answered"):
+    is_believed = event.data.get("answered") and event.data.get("matched_by") != "message"
+    if event.kind is not EventKind.FAILED or not is_believed:
         return event
     answer = _answer(event)
     in_a_row = not is_immediate(answer)

@@ -6,20 +6,25 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from sqlalchemy import func, insert, select
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
+from mailrelay.mailbox.model import Incoming
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.suppression import Suppression
 from mailrelay.queue.entry import Entry, Finished
 from mailrelay.smtp.address import Address
 from mailrelay.storage import suppression, tables
 from mailrelay.storage.calls import DatabaseCallStore
+from mailrelay.storage.mailbox import DatabaseMailboxStore
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.sent import DatabaseSentEntries
 from mailrelay.storage.spool import RowSpool
+from mailrelay.webhooks.arrival import SentEntry
 from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of
 from tests.storage.values import new_message
@@ -46,6 +51,7 @@ class CallContract(Base):
         self.queue = DatabaseQueueStore(self.database, ids_of(self.database), node, spool)
         self.records = DatabaseQueueRecords(self.database, lambda: node, lambda names: None)
         self.calls = DatabaseCallStore(self.database, node)
+        self.mailboxes = DatabaseMailboxStore(self.database, ids_of(self.database))
         self.told: list[NewEvent] = []
         self.queue.committed = self.told.extend
 
@@ -86,7 +92,7 @@ class CallContract(Base):
         [recorded] = await self.queue.finish_attempts([finished], [])
         return recorded
 
-    async def due(self, now: float = 1000.0) -> list[Call]:
+    async def due(self, now: float = 1000.0) -> Sequence[Call]:
         """The calls that are due, claimed."""
         return await self.calls.claim_due(now, 100, [])
 
@@ -255,6 +261,84 @@ class CallContract(Base):
         """An account's list."""
         with self.database.engine.connect() as connection:
             return suppression.listed(connection, account_id)
+
+    # Arrivals
+
+    async def test_incoming(self) -> None:
+        """A message put in a mailbox is told of once, with its event or its body."""
+        self.add_incoming_endpoint()
+        sent = await self.entry(2)
+        answer = await self.entry()
+        failed = NewEvent(
+            EventKind.FAILED,
+            300.0,
+            sent.message.id,
+            sent.id,
+            2,
+            {"recipient": "r@example.net", "dsn": True, "matched_by": "from_id", **REFUSED},
+        )
+        told: list[NewEvent] = []
+        self.mailboxes.committed = told.extend
+        arriving = evolve(self.incoming(answer), event=failed, payload=b"{}")
+        for _ in range(2):
+            self.assertTrue(await self.mailboxes.deliver(arriving))
+        [call] = await self.due()
+        self.assertEqual((call.url, call.event, call.payload), (f"{URL}/in", "incoming", b"{}"))
+        self.assertIsNone(call.entry_id)
+        self.assertEqual([event.data.get("suppressing") for event in told], [True])
+        events = await self.records.events(sent.message.id)
+        self.assertEqual([event.kind for event in events if event.data.get("dsn")], [failed.kind])
+        self.assertEqual(
+            [one.reason[:26] for one in self.listed(2)], ["delivery failure from DSN "]
+        )
+
+    async def test_report_that_is_not_believed(self) -> None:
+        """A DSN that is known by its message alone suppresses nobody."""
+        sent = await self.entry(2)
+        data = {"recipient": "r@example.net", "dsn": True, "matched_by": "message", **REFUSED}
+        event = NewEvent(EventKind.FAILED, 300.0, sent.message.id, sent.id, 2, data)
+        arriving = evolve(self.incoming(await self.entry()), event=event)
+        self.assertTrue(await self.mailboxes.deliver(arriving))
+        self.assertEqual(self.listed(2), [])
+
+    def add_incoming_endpoint(self) -> None:
+        """Have account 1 called for incoming mail."""
+        with self.database.engine.begin() as connection:
+            connection.execute(
+                insert(tables.webhook_endpoint).values(
+                    account_id=1, kind="incoming", url=f"{URL}/in", authorization="", events="[]"
+                )
+            )
+
+    def incoming(self, entry: Entry) -> Incoming:
+        """The delivery of ``entry`` into account 1's inbox."""
+        return Incoming(
+            self.queue.new_id(),
+            1,
+            "Inbox",
+            entry.message.id,
+            entry.id,
+            None,
+            entry.recipient,
+            300.0,
+            10,
+            "",
+            b"",
+        )
+
+    async def test_sent_entries(self) -> None:
+        """What came back is found by FromID, ENVID or Message-ID, for its account alone."""
+        sent = DatabaseSentEntries(self.database)
+        entry = await self.entry(2)
+        found = SentEntry(entry.id, entry.message.id, "r@example.net")
+        self.assertEqual(await sent.by_from_id(2, "abc"), found)
+        self.assertIsNone(await sent.by_from_id(1, "abc"))
+        self.assertIsNone(await sent.by_from_id(2, "abd"))
+        recipients = ["r@example.net"]
+        self.assertEqual(await sent.by_message(2, "", "<1@x>", recipients), found)
+        self.assertIsNone(await sent.by_message(1, "", "<1@x>", recipients))
+        self.assertIsNone(await sent.by_message(2, "", "<1@x>", ["s@example.net"]))
+        self.assertIsNone(await sent.by_message(2, "", "", recipients))
 
     async def test_operator_fails(self) -> None:
         """The history of an entry has what was recorded of it, marks and all."""

@@ -1,0 +1,178 @@
+"""What an application is told of a message that is put in a mailbox.
+
+What comes back to a FromID's address, and a DSN that names a message by its ENVID or Message-ID,
+tells of that message: an event of its entry.  Everything else is an incoming message, and its
+body is made here.
+
+Invariant: only the FromID, which nobody guesses, is believed so far that a failure suppresses its
+recipient (threat 14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.directory.model import Account, Directory
+from mailrelay.message.fields import is_automated
+from mailrelay.message.report import DeliveryReport, code_of, read_report
+from mailrelay.net.threads import Executor
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.policy.from_id import from_id_in
+from mailrelay.queue.entry import Content, Entry
+from mailrelay.webhooks.gojson import encode, go_time
+from mailrelay.webhooks.reading import name_addresses, read_message
+from mailrelay.webhooks.types import Incoming, IncomingMeta
+
+READ_BYTES = 16 * 1024 * 1024
+"""Of a larger message the rest is not looked at: an application gets it by MessageRawGet."""
+
+_OWN_DOORS = frozenset({"dsn", "import"})
+_ACTIONS = {
+    "failed": EventKind.FAILED,
+    "delayed": EventKind.DELAYED,
+    "delivered": EventKind.DELIVERED,
+    "relayed": EventKind.RELAYED,
+    "expanded": EventKind.EXPANDED,
+}
+
+
+@frozen
+class SentEntry:
+    """An entry that may be answered to."""
+
+    entry_id: int
+    message_id: int
+    recipient: str
+
+
+class SentEntries(Protocol):
+    """Entries of an account, living or retired.  Methods may fail with StoreUnavailable."""
+
+    def by_from_id(self, account_id: int, from_id: str) -> Deferred[SentEntry | None]:
+        """The entry that has the FromID."""
+
+    def by_message(
+        self, account_id: int, envid: str, message_id: str, recipients: list[str]
+    ) -> Deferred[SentEntry | None]:
+        """The entry of one of ``recipients`` of a message that has the ENVID or Message-ID."""
+
+
+@frozen
+class Arrival:
+    """What is stored with a delivery: an event of the entry it answers, or a call's body."""
+
+    event: NewEvent | None = None
+    payload: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class Placed:
+    """Where a message is put: its id there, the mailbox and when."""
+
+    id: int
+    mailbox: str
+    at: float
+
+
+@frozen
+class Arrivals:
+    """Reads what arrives, where somebody is to be told of it."""
+
+    sent: SentEntries
+    directory: Callable[[], Directory]
+    content: Callable[[int], Deferred[Content]]
+    read_spool: Callable[[str, int, int], Deferred[bytes]]
+    executor: Executor
+
+    async def of(self, entry: Entry, owner: Account, placed: Placed) -> Arrival:
+        """What is to be told of ``entry``'s message in ``owner``'s mailbox."""
+        message = entry.message
+        if message.door in _OWN_DOORS:
+            return Arrival()
+        from_id = from_id_in(self.directory(), entry.recipient)
+        sent = await self.sent.by_from_id(owner.id, from_id) if from_id else None
+        is_bounce = entry.reverse_path is None
+        if sent is None and not is_bounce and not owner.is_called_for_incoming:
+            return Arrival()
+        content = await self._bytes(await self.content(message.id))
+        report = None
+        if sent is not None or is_bounce:
+            report = await self.executor.run(read_report, content)
+        if sent is not None:
+            return Arrival(event_of(report, sent, owner, placed.at, matched_by="from_id"))
+        if isinstance(report, DeliveryReport):
+            sent = await self._reported(owner, report)
+            if sent is not None:
+                return Arrival(event_of(report, sent, owner, placed.at, matched_by="message"))
+        if not owner.is_called_for_incoming:
+            return Arrival()
+        return Arrival(payload=await self.executor.run(incoming_payload, content, entry, placed))
+
+    async def _reported(self, owner: Account, report: DeliveryReport) -> SentEntry | None:
+        named = {str(a) for one in report.recipients for a in (one.original, one.final) if a}
+        if len(report.recipients) != 1 or not named:
+            return None
+        return await self.sent.by_message(
+            owner.id, report.envid, report.original_message_id, sorted(named)
+        )
+
+    async def _bytes(self, content: Content) -> bytes:
+        if content.body is not None:
+            return (content.prefix + content.body)[:READ_BYTES]
+        assert content.spool_name is not None
+        return content.prefix + await self.read_spool(content.spool_name, 0, READ_BYTES)
+
+
+def event_of(
+    report: object, sent: SentEntry, owner: Account, at: float, *, matched_by: str
+) -> NewEvent:
+    """The event of an entry that ``report``, which may be none, tells of."""
+    data: dict[str, object] = {"recipient": sent.recipient, "matched_by": matched_by}
+    kind = EventKind.UNRECOGNIZED
+    if isinstance(report, DeliveryReport):
+        data["dsn"] = True
+        if len(report.recipients) == 1:
+            [told] = report.recipients
+            kind = _ACTIONS.get(told.action, kind)
+            code, status = code_of(told)
+            data |= {"code": code, "status": status, "reply": told.diagnostic[:500]}
+            data |= {"answered": True} if code else {}
+    return NewEvent(kind, at, sent.message_id, sent.entry_id, owner.id, data)
+
+
+def incoming_payload(content: bytes, entry: Entry, placed: Placed) -> bytes:
+    """The body of the call for an incoming message.  Called off the reactor thread."""
+    read = read_message(content)
+    fields, message = read.fields, entry.message
+    reverse_path = entry.reverse_path
+    told = Incoming(
+        from_=name_addresses(fields.from_),
+        to=name_addresses(fields.to),
+        cc=name_addresses(fields.cc),
+        bcc=name_addresses(fields.bcc),
+        reply_to=name_addresses(fields.reply_to),
+        subject=fields.subject,
+        message_id=fields.message_id,
+        in_reply_to=fields.in_reply_to,
+        references=list(fields.references),
+        date=read.date,
+        text=read.text,
+        html=read.html,
+        structure=read.structure,
+        meta=IncomingMeta(
+            msg_id=placed.id,
+            mail_from=str(reverse_path) if reverse_path else "",
+            rcpt_to=str(entry.recipient),
+            remote_ip=message.remote_ip or "",
+            received=go_time(placed.at),
+            mailbox_name=placed.mailbox,
+            automated=is_automated(
+                read.header, read.part.content_type, reverse_path_is_null=reverse_path is None
+            ),
+        ),
+    )
+    return encode(told, escape_html=True)

@@ -1,0 +1,180 @@
+"""What is told of a message that arrives: an event of what it answers, or itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.net.threads import AtOnce
+from mailrelay.observe.events import EventKind
+from mailrelay.queue.entry import Content, Entry, Message
+from mailrelay.smtp.address import Address
+from mailrelay.webhooks.arrival import Arrival, Arrivals, Placed, SentEntry
+
+OWNER = Account(1, "alice", is_called_for_incoming=True)
+DIRECTORY = Directory(
+    {"example.org": Domain(1, "example.org")}, {1: OWNER}, {("alice", "example.org"): 1}
+)
+SENT = SentEntry(66, 65, "joe@example.net")
+PLACED = Placed(3, "Inbox", 1795251994.18515)
+MAIL = b"From: Joe <joe@example.net>\r\nSubject: re\r\n\r\nhi\r\n"
+
+
+def dsn(
+    action: str = "failed", status: str = "5.1.1", diagnostic: str = "", more: str = ""
+) -> bytes:
+    """A DSN about joe@example.net."""
+    block = f"Final-Recipient: rfc822; joe@example.net\r\nAction: {action}\r\nStatus: {status}\r\n"
+    if diagnostic:
+        block += f"Diagnostic-Code: smtp; {diagnostic}\r\n"
+    return (
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+        "--b\r\n\r\ntext\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+        f"Reporting-MTA: dns; mx.example.net\r\nOriginal-Envelope-Id: env1\r\n\r\n{block}{more}"
+        "--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <sent@example.org>\r\n\r\n--b--\r\n"
+    ).encode()
+
+
+@define
+class KeptEntries:
+    """A SentEntries that knows one entry, by its FromID or its message."""
+
+    asked: list[object] = field(factory=list)
+
+    def by_from_id(self, account_id: int, from_id: str) -> Deferred[SentEntry | None]:
+        """See SentEntries."""
+        self.asked.append((account_id, from_id))
+        return succeed(SENT if (account_id, from_id) == (1, "known") else None)
+
+    def by_message(
+        self, account_id: int, envid: str, message_id: str, recipients: list[str]
+    ) -> Deferred[SentEntry | None]:
+        """See SentEntries."""
+        self.asked.append((account_id, envid, message_id, recipients))
+        ours = recipients == [SENT.recipient] and account_id == 1
+        return succeed(SENT if ours and "sent@example.org" in message_id else None)
+
+
+class ArrivalTests(SynchronousTestCase):
+    """Arrivals."""
+
+    def setUp(self) -> None:
+        """Nothing asked yet."""
+        self.sent = KeptEntries()
+
+    def arrive(
+        self,
+        content: bytes,
+        recipient: str = "alice@example.org",
+        *,
+        owner: Account = OWNER,
+        reverse_path: str | None = "joe@example.net",
+        door: str = "mx",
+    ) -> Arrival:
+        """What is told of ``content``."""
+        sender = Address.parse(reverse_path) if reverse_path else None
+        message = Message(68, None, sender, 0.0, len(content), door, remote_ip="192.0.2.9")
+        kept = Content(b"Received: by mx\r\n", content, None, len(content))
+        arrivals = Arrivals(
+            self.sent,
+            lambda: DIRECTORY,
+            lambda id_: succeed(kept),
+            lambda name, offset, size: self.fail("it is not in the spool"),
+            AtOnce(),
+        )
+        entry = Entry(69, message, Address.parse(recipient), 0.0, 0.0)
+        return self.successResultOf(Deferred.fromCoroutine(arrivals.of(entry, owner, PLACED)))
+
+    def bounce(self, content: bytes, recipient: str = "alice+known@example.org") -> Any:
+        """The event of a bounce, which is there and has no payload."""
+        arrival = self.arrive(content, recipient, reverse_path=None)
+        self.assertIsNone(arrival.payload)
+        assert arrival.event is not None
+        return arrival.event
+
+    def test_incoming(self) -> None:
+        """A message is told as mox tells it."""
+        payload = self.arrive(MAIL, "alice+shop@example.org").payload
+        assert payload is not None
+        said = json.loads(payload)
+        self.assertEqual(said["From"], [{"Name": "Joe", "Address": "joe@example.net"}])
+        self.assertEqual((said["Subject"], said["Text"], said["Date"]), ("re", "hi\n", None))
+        self.assertEqual(
+            said["Meta"],
+            {
+                "MsgID": 3,
+                "MailFrom": "joe@example.net",
+                "MailFromValidated": False,
+                "MsgFromValidated": False,
+                "RcptTo": "alice+shop@example.org",
+                "DKIMVerifiedDomains": [],
+                "RemoteIP": "192.0.2.9",
+                "Received": "2026-11-21T09:06:34.18515Z",
+                "MailboxName": "Inbox",
+                "Automated": False,
+            },
+        )
+
+    def test_nobody_to_tell(self) -> None:
+        """Without an endpoint nothing is read; our own DSNs and imports are told to nobody."""
+        silent = evolve(OWNER, is_called_for_incoming=False)
+        self.assertEqual(self.arrive(MAIL, owner=silent), Arrival())
+        for door in ("dsn", "import"):
+            self.assertEqual(self.arrive(MAIL, "alice+known@example.org", door=door), Arrival())
+        self.assertEqual(self.sent.asked, [])
+
+    def test_dsn_to_a_from_id(self) -> None:
+        """The code is the diagnostic's, of several lines too, else the status's."""
+        for content, kind, code, status in (
+            (dsn(diagnostic="550-5.1.1 no\r\n 550 5.1.1 user"), EventKind.FAILED, 550, "5.1.1"),
+            (dsn("delayed", "4.2.2"), EventKind.DELAYED, 400, "4.2.2"),
+            (dsn("delivered", "2.0.0"), EventKind.DELIVERED, 0, ""),
+            (dsn("relayed", "2.0.0"), EventKind.RELAYED, 0, ""),
+            (dsn("expanded", "2.0.0"), EventKind.EXPANDED, 0, ""),
+            (dsn("invented", "2.0.0"), EventKind.UNRECOGNIZED, 0, ""),
+        ):
+            event = self.bounce(content)
+            found = (event.kind, event.data["code"], event.data["status"], event.data["dsn"])
+            self.assertEqual(found, (kind, code, status, True))
+            self.assertEqual((event.entry_id, event.message_id, event.account_id), (66, 65, 1))
+            self.assertEqual(event.data["recipient"], "joe@example.net")
+            self.assertEqual(bool(event.data.get("answered")), code != 0)
+
+    def test_unrecognized(self) -> None:
+        """No DSN, and one of several recipients, is told as something that came back."""
+        event = self.bounce(MAIL)
+        self.assertEqual((event.kind, event.data.get("dsn")), (EventKind.UNRECOGNIZED, None))
+        second = "\r\nFinal-Recipient: rfc822; x@example.net\r\nAction: failed\r\nStatus: 5.0.0\r\n"
+        event = self.bounce(dsn(more=second))
+        self.assertEqual((event.kind, event.data["dsn"]), (EventKind.UNRECOGNIZED, True))
+
+    def test_answer_of_a_person(self) -> None:
+        """What a person writes to the FromID's address is unrecognized, too: mox has it so."""
+        arrival = self.arrive(MAIL, "alice+known@example.org")
+        assert arrival.event is not None
+        self.assertEqual(arrival.event.kind, EventKind.UNRECOGNIZED)
+
+    def test_by_message(self) -> None:
+        """Without a FromID a DSN is known by its message, and not believed as far."""
+        event = self.bounce(dsn(), "alice@example.org")
+        self.assertEqual((event.kind, event.data["matched_by"]), (EventKind.FAILED, "message"))
+        expected = (1, "env1", "<sent@example.org>", ["joe@example.net"])
+        self.assertEqual(self.sent.asked, [expected])
+        self.assertEqual(self.bounce(dsn()).data["matched_by"], "from_id")
+
+    def test_strangers_dsn(self) -> None:
+        """A DSN of somebody else's message is an incoming message; so is another account's."""
+        other = evolve(OWNER, id=2)
+        content = dsn()
+        for arrival in (
+            self.arrive(content.replace(b"sent@", b"else@"), reverse_path=None),
+            self.arrive(content, "alice+known@example.org", owner=other, reverse_path=None),
+        ):
+            self.assertIsNone(arrival.event)
+            assert arrival.payload is not None
+            self.assertTrue(json.loads(arrival.payload)["Meta"]["Automated"])
