@@ -43,7 +43,8 @@ def _answered(pieces: list[bytes]) -> bytes:
     wire = Wire([HELLO, ECHO])
     for piece in pieces:
         wire.connection.dataReceived(piece)
-    return wire.transport.value()
+    answered: bytes = wire.transport.value()
+    return answered
 
 
 def url(random: Random) -> None:
