@@ -41,10 +41,12 @@ from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.policy.daily import DailyCount
+from mailrelay.policy.holds import HoldRule, is_held
 from mailrelay.policy.limits import ConnectionCount
 from mailrelay.policy.networks import TrustedNetworks
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.content_cache import ContentCache
+from mailrelay.queue.entry import Entry
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
 from mailrelay.queue.transport import Job, Result
@@ -56,6 +58,7 @@ from mailrelay.service.sites import Sites
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
 from mailrelay.storage.directory import load
+from mailrelay.storage.holds import load as load_hold_rules
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, open_stores
@@ -152,6 +155,7 @@ class Server(MultiService):
         self._daily = DailyCount(s.now)
         self._daily.load(stores.sent_before)
         self._suppressed = Suppressed(stores.suppressed)
+        self._hold_rules: Sequence[HoldRule] = stores.hold_rules
         self._cache = ContentCache(stores.queue.content)
         self._mail_log = MailLog(
             settings.log.mail_log, settings.log.format, s.clock, s.workers, self._append
@@ -179,6 +183,7 @@ class Server(MultiService):
                 reporter=reporter,
                 epoch=lambda: stores.node.epoch,
                 attempted=self._attempted,
+                is_held=self._is_held,
                 account_kept_for=self._account_kept_for,
             ),
             queue_settings(settings.queue),
@@ -340,6 +345,10 @@ class Server(MultiService):
                 count = event.data.get("recipient_count", 1)
                 self._daily.sent(event.account_id, int(str(count)))
 
+    def _is_held(self, entry: Entry) -> bool:
+        path = entry.message.reverse_path
+        return is_held(self._hold_rules, entry.account_id, path, entry.recipient)
+
     def _arrived(self, events: Sequence[NewEvent]) -> None:
         self._committed(events)
         self.calls.wake()
@@ -355,6 +364,10 @@ class Server(MultiService):
             loading.addCallback(partial(setattr, self, "directory"))
             loading.addErrback(lambda f: _log.failure("the directory cannot be read", f))
             self._loading = loading
+        if "holds" in kinds:
+            rules = self.stores.database.read(load_hold_rules)
+            rules.addCallback(partial(setattr, self, "_hold_rules"))
+            rules.addErrback(lambda f: _log.failure("the hold rules cannot be read", f))
         if "suppression" in kinds:
             listed = self.stores.database.read(everybody)
             listed.addCallback(self._suppressed.replace)

@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IDelayedCall
 
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import Executor
-from mailrelay.storage import tables
+from mailrelay.policy.holds import HoldRule
+from mailrelay.storage import holds, tables
 from mailrelay.storage.calls import DatabaseCallStore
 from mailrelay.storage.database import READ_CAP, Database, migrate, open_engine
 from mailrelay.storage.directory import load, read_setting, write_setting
@@ -57,6 +58,7 @@ class Stores:
     secret: bytes
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
     suppressed: list[tuple[int, str]]  # account and base address
+    hold_rules: list[HoldRule]
 
 
 def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
@@ -89,6 +91,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         secret = _secret(connection, threads.token)
         sent = _sent_since(connection, now - 86400.0)
         suppressed = everybody(connection)
+        hold_rules = holds.load(connection)
         first = take_ids(connection, BLOCK)
     spool = make_spool(database, data_dir, threads, node)
     ids = IdBlocks(database)
@@ -106,6 +109,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         secret,
         sent,
         suppressed,
+        hold_rules,
     )
 
 
