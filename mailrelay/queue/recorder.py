@@ -71,6 +71,8 @@ class Recorder:
             else:
                 if settlement.next_attempt_at is not None:
                     self.wake_after(settlement.next_attempt_at - self.now())
+                if not any(unrecorded):
+                    return
                 job, result = without_lost(job, result, unrecorded)
 
     async def _record(self, job: Job, settlement: Settlement) -> Sequence[bool]:
