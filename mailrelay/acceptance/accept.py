@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.extra import TWICE, TwiceTheSame, extra_in
 from mailrelay.directory.model import Directory
 from mailrelay.message.header import (
     Header,
@@ -26,7 +27,9 @@ from mailrelay.message.header import (
 from mailrelay.message.trace import Hop, date_field, message_id_field, received_field
 from mailrelay.message.words import decoded_words
 from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.policy.daily import OVER_NEW_RECIPIENTS
 from mailrelay.policy.from_id import (
+    NOT_UNIQUE,
     ONE_RECIPIENT,
     from_id_in,
     gets_from_ids,
@@ -35,14 +38,21 @@ from mailrelay.policy.from_id import (
 )
 from mailrelay.policy.limits import LOOPING
 from mailrelay.policy.relay import NO_FROM, refuse_from
-from mailrelay.queue.entry import Content, Entry, EntryState, Message, NewMessage
-from mailrelay.queue.store import StoreUnavailable
+from mailrelay.queue.entry import Conditions, Content, Entry, EntryState, Message, NewMessage
+from mailrelay.queue.store import (
+    FromIDTaken,
+    NotStored,
+    StoreUnavailable,
+    TooManyNewRecipients,
+)
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply, printable, reply
 
 STORE_FULL = reply(452, "4.3.1", "cannot store mail right now, try again later")
 LOCAL_ERROR = reply(451, "4.3.0", "local error in processing")
 NO_HEADER = Header((), 0)
+
+_NOT_STORED = {FromIDTaken: NOT_UNIQUE, TooManyNewRecipients: OVER_NEW_RECIPIENTS}
 
 
 class Refused(Exception):
@@ -103,6 +113,8 @@ class Acceptance:
             incoming.abandon()
             if isinstance(failure.value, StoreUnavailable | OSError):
                 raise Refused(STORE_FULL) from failure.value
+            if isinstance(failure.value, NotStored):
+                raise Refused(_NOT_STORED[type(failure.value)]) from failure.value
             return failure
 
         return accepting.addErrback(failed)
@@ -157,7 +169,7 @@ class Acceptance:
             is_automatic=header.is_automatic,
             ret=mail.ret,
             envid=mail.envid,
-            extra=envelope.extra or None,
+            extra=self._extra(source, envelope, header) or None,
             remote_ip=None if source.hide_peer else source.peer_ip,
         )
         due = self._due_at(envelope, now)
@@ -180,7 +192,22 @@ class Acceptance:
             )
         ]
         events = [self._event(source, message, entries), *_held(message, entries)]
-        return NewMessage(message, content, entries, events)
+        return NewMessage(message, content, entries, events, self._conditions(source, entries))
+
+    def _extra(self, source: Source, envelope: Envelope, header: Header) -> dict[str, str]:
+        """What the application wants to hear again.  Raises: Refused."""
+        if not source.keeps_from_id:
+            return envelope.extra
+        try:
+            return {**envelope.extra, **extra_in(header)}
+        except TwiceTheSame:
+            raise Refused(TWICE) from None
+
+    def _conditions(self, source: Source, entries: Sequence[Entry]) -> Conditions | None:
+        account = source.submitter.account
+        limit = account.new_recipients_per_day if account is not None else None
+        chosen = next((e.from_id for e in entries if e.own_reverse_path is None), None)
+        return Conditions(chosen or None, limit) if chosen or limit is not None else None
 
     def _own_paths(
         self, source: Source, envelope: Envelope

@@ -20,7 +20,8 @@ class Source:
     helo: str | None = None
     tls: str | None = None
     hide_peer: bool = False  # the trace must not tell where the submitter sits
-    keeps_from_id: bool = False  # a suffix of the reverse-path is the submitter's own FromID
+    # By SMTP: a suffix of the reverse-path is the submitter's own FromID, extra data are fields.
+    keeps_from_id: bool = False
     needs_from: bool = False  # From is checked against the account, Date and Message-ID are added
 
 

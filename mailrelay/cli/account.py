@@ -33,6 +33,11 @@ quota_option = click.option("--quota", type=int, help="Bytes in its mailboxes; 0
 daily_option = click.option(
     "--messages-per-day", type=int, help="Recipients in 24 hours; 0 for no limit."
 )
+new_recipients_option = click.option(
+    "--new-recipients-per-day",
+    type=int,
+    help="Recipients in 24 hours that it never sent to before; 0 for no limit.",
+)
 scram_option = click.option(
     "--scram/--no-scram", default=True, help="Keep a SCRAM verifier beside the password's hash."
 )
@@ -45,6 +50,7 @@ scram_option = click.option(
 @password_option
 @quota_option
 @daily_option
+@new_recipients_option
 @scram_option
 def add_account(
     settings: Settings,
@@ -53,11 +59,19 @@ def add_account(
     password_file: Path | None,
     quota: int | None,
     messages_per_day: int | None,
+    new_recipients_per_day: int | None,
     scram: bool,
 ) -> None:
     """Make an account; the password is asked for."""
     password = read_password(password_file, f"Password for {name}")
-    details = AccountDetails(full_name, password, scram, quota, messages_per_day)
+    details = AccountDetails(
+        full_name,
+        password,
+        scram,
+        quota,
+        messages_per_day,
+        new_recipients_per_day=new_recipients_per_day,
+    )
     with opened(settings) as control:
         settled(control.directory.add_account(name, details))
     click.echo(f"Account {name} is made. Give it an address: mailrelay address add A@D {name}.")
@@ -112,6 +126,7 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @password_option
 @quota_option
 @daily_option
+@new_recipients_option
 @scram_option
 @click.option("--login-disabled/--login-enabled", default=None, help="Whether it may log in.")
 @settings_options
@@ -123,6 +138,7 @@ def set_account(
     password_file: Path | None,
     quota: int | None,
     messages_per_day: int | None,
+    new_recipients_per_day: int | None,
     scram: bool,
     login_disabled: bool | None,
     from_id_logins: Sequence[str],
@@ -152,6 +168,7 @@ def set_account(
         retired_kept_for,
         calls_kept_for,
         [change for kind in EndpointKind for change in _changes(kind, **webhooks)],
+        new_recipients_per_day,
     )
     with opened(settings) as control:
         settled(control.directory.set_account(name, details))
@@ -201,6 +218,7 @@ def account_object(view: AccountView) -> dict[str, object]:
         "scram": account.scram_verifier is not None,
         "quota": account.quota_bytes,
         "messages_per_day": account.messages_per_day,
+        "new_recipients_per_day": account.new_recipients_per_day,
         "from_id_logins": sorted(account.from_id_logins),
         "retired_kept_for": account.retired_kept_for,
         "calls_kept_for": account.calls_kept_for,

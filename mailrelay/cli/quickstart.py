@@ -28,6 +28,9 @@ from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
 CONFIG_NAME, DATA_NAME = "mailrelay.toml", "data"
 CERTIFICATE, PRIVATE_KEY = "tls.pem", "tls-key.pem"
 
+MESSAGES_PER_DAY, NEW_RECIPIENTS_PER_DAY = 1000, 200
+"""Of the account: what a thief of its password can do at the most."""
+
 TEMPLATE = """\
 # mailrelay for {domain}.  Look at it after a change: mailrelay check-config {file}
 # What is commented out shows the default.  Relative paths are below this file's directory.
@@ -349,7 +352,15 @@ def _write_config(plan: Plan) -> None:
 
 def _make_account(plan: Plan, password: str, admin: str) -> None:
     name = plan.address.localpart
-    first = FirstAccount(name, plan.address.domain, name, password, admin)
+    first = FirstAccount(
+        name,
+        plan.address.domain,
+        name,
+        password,
+        admin,
+        messages_per_day=MESSAGES_PER_DAY,
+        new_recipients_per_day=NEW_RECIPIENTS_PER_DAY,
+    )
     try:
         # Without the environment, which may be that of another server.
         settings = load_settings(plan.file, {})

@@ -26,6 +26,8 @@ class FirstAccount:
     admin_password: str = field(repr=False)
     everything: bool = False  # mail for all unknown recipients is this account's (localserve)
     kept_for: float | None = None  # its retired messages and calls, in seconds
+    messages_per_day: int | None = None
+    new_recipients_per_day: int | None = None
 
 
 async def bootstrap(
@@ -51,7 +53,11 @@ async def _make(control: DirectoryControl, first: FirstAccount) -> None:
         await control.add_domain(first.domain)
     kept_for = first.kept_for
     details = AccountDetails(
-        password=first.password, retired_kept_for=kept_for, calls_kept_for=kept_for
+        password=first.password,
+        messages_per_day=first.messages_per_day,
+        retired_kept_for=kept_for,
+        calls_kept_for=kept_for,
+        new_recipients_per_day=first.new_recipients_per_day,
     )
     await control.add_account(first.name, details)
     await control.add_address(f"{first.localpart}@{first.domain}", first.name)

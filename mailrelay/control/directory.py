@@ -40,6 +40,7 @@ class AccountDetails:
     retired_kept_for: float | Unset | None = None  # seconds
     calls_kept_for: float | Unset | None = None
     endpoints: Sequence[EndpointChange] = ()
+    new_recipients_per_day: int | None = None  # 0 for no limit
 
 
 class DirectoryRecords(Protocol):
@@ -199,7 +200,7 @@ class DirectoryControl:
             given = getattr(details, name)
             if given is not None:
                 values[name] = given
-        for name in ("quota_bytes", "messages_per_day"):
+        for name in ("quota_bytes", "messages_per_day", "new_recipients_per_day"):
             given = getattr(details, name)
             if given is not None:
                 values[name] = given or None

@@ -42,6 +42,7 @@ class Account:
     calls_kept_for: float | None = None
     is_called_for_outgoing: bool = False  # it has an endpoint for what became of its messages
     is_called_for_incoming: bool = False  # ... for messages put in its mailbox
+    new_recipients_per_day: int | None = None  # to whom it never sent before
 
 
 @frozen

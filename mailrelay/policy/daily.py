@@ -10,6 +10,9 @@ from mailrelay.directory.model import Account
 from mailrelay.smtp.reply import Reply, reply
 
 OVER_DAILY_LIMIT = reply(451, "4.7.1", "the account's messages for the last 24 hours are used up")
+OVER_NEW_RECIPIENTS = reply(
+    451, "4.7.1", "the account's new recipients for the last 24 hours are used up"
+)
 HOUR = 3600.0
 
 

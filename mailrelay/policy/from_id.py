@@ -12,6 +12,7 @@ from mailrelay.smtp.address import MAX_LOCALPART_BYTES, Address
 from mailrelay.smtp.reply import reply
 
 ONE_RECIPIENT = reply(554, "5.5.3", "a FromID of your own is for one recipient")
+NOT_UNIQUE = reply(554, "5.1.7", "the FromID was used before: choose another")
 MAX_FROM_ID_BYTES = 40
 """Of an id that a submitter chose."""
 

@@ -105,6 +105,14 @@ class Content:
 
 
 @frozen
+class Conditions:
+    """What must hold when a message is stored."""
+
+    unique_from_id: str | None = None  # no other entry has it, retired or not
+    new_recipients: int | None = None  # of the account in 24 hours, with these
+
+
+@frozen
 class NewMessage:
     """A message to be stored whole in one transaction: content, entries, events."""
 
@@ -112,6 +120,7 @@ class NewMessage:
     content: Content
     entries: Sequence[Entry]
     events: Sequence[NewEvent]
+    conditions: Conditions | None = None
 
 
 @frozen

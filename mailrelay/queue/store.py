@@ -14,6 +14,18 @@ class StoreUnavailable(Exception):
     """The store cannot do this now (full, I/O error, no connection): nothing was changed."""
 
 
+class NotStored(Exception):
+    """A condition of the message does not hold: nothing was changed."""
+
+
+class FromIDTaken(NotStored):
+    """An entry has the FromID that must be the message's alone."""
+
+
+class TooManyNewRecipients(NotStored):
+    """The account would have sent to more new recipients in 24 hours than it may."""
+
+
 class QueueStore(Protocol):
     """Durable record of every entry we answered for and have not retired.
 
@@ -27,7 +39,10 @@ class QueueStore(Protocol):
         """An id never given before, below 2^53.  Raises: StoreUnavailable."""
 
     def add(self, message: NewMessage) -> Deferred[None]:
-        """Store ``message`` whole.  Entries with an epoch are claimed by this node."""
+        """Store ``message`` whole.  Entries with an epoch are claimed by this node.
+
+        Fails with NotStored when its conditions do not hold.
+        """
 
     def claim_due(
         self, now: float, limit: int, full_lanes: Sequence[int]

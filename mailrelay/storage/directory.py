@@ -45,6 +45,7 @@ def load(connection: Connection) -> Directory:
             row.calls_kept_for,
             (row.id, EndpointKind.OUTGOING.value) in called,
             (row.id, EndpointKind.INCOMING.value) in called,
+            row.new_recipients_per_day,
         )
         for row in connection.execute(select(_account))
     }
@@ -192,6 +193,7 @@ def remove_account(connection: Connection, name: str) -> None:
             raise InUse(f"account {name} has {owned} {what}: remove them first")
     for own in (tables.mailbox, _endpoint, tables.suppression, tables.hold_rule):
         connection.execute(delete(own).where(own.c.account_id == id_))
+    connection.execute(delete(tables.sent_to).where(tables.sent_to.c.account_id == id_))
     connection.execute(delete(_account).where(_account.c.id == id_))
 
 

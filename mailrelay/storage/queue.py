@@ -27,9 +27,11 @@ from mailrelay.queue.entry import (
     Message,
     NewMessage,
 )
+from mailrelay.queue.store import NotStored
 from mailrelay.storage import tables
 from mailrelay.storage.calls import insert_calls
 from mailrelay.storage.clock_steps import move_batch, record_step
+from mailrelay.storage.conditions import refusal_of
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
@@ -137,16 +139,28 @@ class DatabaseQueueStore:
 
     def add(self, message: NewMessage) -> Deferred[None]:
         """See QueueStore."""
-        return self._database.merge(self._add, message).addCallback(self._announce, message.events)
+        added = self._database.merge(self._add, message).addCallback(_unless_refused)
+        return added.addCallback(self._announce, message.events)
 
     def _announce(self, result: T, events: Sequence[NewEvent]) -> T:
         """Tell log and metrics of events that are committed now."""
         self.committed(events)
         return result
 
-    def _apply_add(self, connection: Connection, items: Sequence[NewMessage]) -> Sequence[None]:
-        insert_messages(connection, items, self._node)
-        return [None] * len(items)
+    def _apply_add(
+        self, connection: Connection, items: Sequence[NewMessage]
+    ) -> Sequence[NotStored | None]:
+        free = [item for item in items if item.conditions is None]
+        insert_messages(connection, free, self._node)
+        return [self._add_if_allowed(connection, item) for item in items]
+
+    def _add_if_allowed(self, connection: Connection, item: NewMessage) -> NotStored | None:
+        if item.conditions is None:
+            return None
+        refusal = refusal_of(connection, item)
+        if refusal is None:
+            insert_messages(connection, [item], self._node)
+        return refusal
 
     def claim_due(
         self, now: float, limit: int, full_lanes: Sequence[int]
@@ -295,6 +309,11 @@ class DatabaseQueueStore:
     def move_times(self, now: float, longest_wait: float) -> Deferred[bool]:
         """See QueueStore."""
         return self._database.write(lambda c: move_batch(c, self._node, now, longest_wait))
+
+
+def _unless_refused(refusal: NotStored | None) -> None:
+    if refusal is not None:
+        raise refusal
 
 
 @frozen

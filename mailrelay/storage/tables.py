@@ -92,6 +92,7 @@ account = Table(
     Column("from_id_logins", Text),  # JSON: the login addresses whose mail gets a FromID
     Column("retired_kept_for", Double),  # seconds; the server's when null
     Column("calls_kept_for", Double),
+    Column("new_recipients_per_day", Integer),
 )
 
 address = Table(
@@ -278,6 +279,15 @@ suppression = Table(
     Column("manual", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
     UniqueConstraint("account_id", "base_address"),
+)
+
+sent_to = Table(
+    "sent_to",
+    metadata,
+    Column("account_id", ID, primary_key=True, autoincrement=False),
+    Column("recipient", Text, primary_key=True),  # in lower case
+    Column("first_at", Double, nullable=False),
+    Index("sent_to_first", "account_id", "first_at"),
 )
 
 failure_streak = Table(

@@ -15,6 +15,7 @@ from mailrelay.directory.model import Account, Directory
 from mailrelay.message.compose import compose
 from mailrelay.message.draft import Draft, Unwritable
 from mailrelay.net.threads import AtOnce, Executor
+from mailrelay.policy.daily import OVER_NEW_RECIPIENTS
 from mailrelay.policy.from_id import new_from_id
 from mailrelay.policy.relay import Submitter
 from mailrelay.smtp.command import Mail, Rcpt
@@ -139,6 +140,8 @@ class Sender:
         try:
             return await self.acceptance.accept(source, envelope, content)
         except Refused as refused:
+            if refused.reply == OVER_NEW_RECIPIENTS:
+                raise APIError("recipientLimitReached", refused.reply.text) from None
             code = "server" if refused.reply.is_transient else "user"
             raise APIError(code, refused.reply.text) from None
 

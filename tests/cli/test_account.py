@@ -55,6 +55,7 @@ class SettingsTests(TestCase):
                 "scram": True,
                 "quota": None,
                 "messages_per_day": None,
+                "new_recipients_per_day": None,
                 "from_id_logins": ["user+api@example.org", "user@example.org"],
                 "retired_kept_for": 259200.0,
                 "calls_kept_for": 5400.0,
@@ -126,7 +127,7 @@ class SettingsTests(TestCase):
         prepare(local_settings(data_dir.absolute(), ["127.0.0.1"], Ports()), None, None)
         shown = run(self, "account", "show", "mailrelay", "--dir", str(data_dir)).stdout
         self.assertEqual(KEPT_FOR, 259200.0)
-        self.assertIn("retired_kept_for: 3d\ncalls_kept_for:   3d\n", shown)
+        self.assertRegex(shown, r"retired_kept_for: +3d\ncalls_kept_for: +3d\n")
 
 
 class DurationTests(SynchronousTestCase):
