@@ -42,6 +42,7 @@ class Orphans:
     database: Database
     spool: Spool
     seconds: Callable[[], float]
+    left_alone_for: float = LEFT_ALONE_FOR
     _since: dict[str, float] = field(factory=dict, init=False)
     _log = Logger()
 
@@ -53,7 +54,7 @@ class Orphans:
         now = self.seconds()
         suspected = (name for name in there if not wanted(name.removesuffix(UNFINISHED)))
         self._since = {name: self._since.get(name, now) for name in suspected}
-        orphans = [name for name, at in self._since.items() if now - at >= LEFT_ALONE_FOR]
+        orphans = [name for name, at in self._since.items() if now - at >= self.left_alone_for]
         if orphans:
             self._log.info("removing {count} bodies that a crash left", count=len(orphans))
             await self.spool.remove(orphans)

@@ -153,11 +153,20 @@ ADDRESSES = {domain: f"10.1.0.{i + 1}" for i, domain in enumerate(CHARACTERS)} |
 
 
 class SimulatedServer(Server):
-    """The server itself; only its transport is watched, and its upkeep is less frequent."""
+    """The server itself; its transport is watched, and its upkeep fits the length of a run.
 
-    intervals = Intervals(checkpoint=120.0, sweep=90.0, changes=15.0, heartbeat=60.0, space=120.0)
+    Most of it is less frequent, but what a crash left in the spool goes within a life.
+    """
+
+    intervals = Intervals(
+        checkpoint=120.0, sweep=90.0, changes=15.0, heartbeat=60.0, space=120.0, orphans=10.0
+    )
     watched: Callable[[Transport], Transport]
     heard: Callable[[Sequence[NewEvent]], None]
+
+    def _open(self) -> None:
+        super()._open()
+        self.stores.orphans.left_alone_for = 20.0
 
     def _make_transport(self) -> Any:
         return self.watched(super()._make_transport())
