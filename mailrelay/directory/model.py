@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.smtp.address import Address, MalformedAddress
 
 ALWAYS_ACCEPTED = frozenset({"postmaster", "abuse"})  # RFC 5321 section 4.5.1, RFC 2142 section 4
@@ -35,6 +36,7 @@ class Account:
     login_disabled: bool = False
     password_hash: str | None = field(default=None, repr=False)
     scram_verifier: str | None = field(default=None, repr=False)
+    key: APIKey | None = field(default=None, eq=False, repr=False, kw_only=True)  # it came with
     quota_bytes: int | None = None
     messages_per_day: int | None = None
     from_id_logins: frozenset[str] = frozenset()  # logins whose mail gets FromIDs
@@ -43,6 +45,11 @@ class Account:
     is_called_for_outgoing: bool = False  # it has an endpoint for what became of its messages
     is_called_for_incoming: bool = False  # ... for messages put in its mailbox
     new_recipients_per_day: int | None = None  # to whom it never sent before
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What whoever logged in may do."""
+        return frozenset(Scope) if self.key is None else self.key.scopes
 
 
 @frozen
@@ -129,9 +136,15 @@ class Directory:
         return f"{matched_localpart(address.localpart, domain)}@{domain.name}"
 
     def owns(self, account: Account, address: Address) -> bool:
-        """Whether ``account`` may send as ``address``: it is its own, or in its catch-all."""
+        """Whether ``account`` may send as ``address``: it is its own, or in its catch-all.
+
+        With the key that it came with, only what that is for.
+        """
         domain = self.domains.get(address.domain)
         if domain is None or domain.disabled:
+            return False
+        localpart = matched_localpart(address.localpart, domain)
+        if account.key is not None and not account.key.may_send_as(localpart, domain.name):
             return False
         return self._account(address, domain) == account
 

@@ -27,6 +27,9 @@ from mailrelay.webapi.messages import Messages
 from mailrelay.webapi.methods import methods
 from mailrelay.webapi.send import Sender
 from mailrelay.webapi.suppressions import Suppressions
+from mailrelay.webapi.v1.account import AccountOperations
+from mailrelay.webapi.v1.api import API
+from mailrelay.webapi.v1.login import Door
 
 UPLOADS_FOLDER = "uploads"
 SENT_FLAGS = ("$notjunk", "\\seen")
@@ -53,6 +56,12 @@ def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -
     intake = Intake(folder, s.workers, token, settings.http)
     intake.prepare()
     return intake
+
+
+def make_api(doors: Doors, intake: Intake, metrics: Metrics) -> API:
+    """Our own API."""
+    operations = [*AccountOperations(doors.directory).operations()]
+    return API(operations, Door(doors.authenticator), intake, metrics.called)
 
 
 def make_webapi(

@@ -52,7 +52,7 @@ from mailrelay.queue.scheduler import Outside, Scheduler
 from mailrelay.queue.transport import Job, Result
 from mailrelay.routing.route import Router
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
-from mailrelay.service.application import Doors, make_intake, make_webapi
+from mailrelay.service.application import Doors, make_api, make_intake, make_webapi
 from mailrelay.service.calls import make_calls, make_reading
 from mailrelay.service.sites import Sites
 from mailrelay.smtp.reply import Reply
@@ -65,7 +65,7 @@ from mailrelay.storage.stores import Stores, Threads, open_stores
 from mailrelay.storage.suppression import everybody
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
 from mailrelay.web.monitor import Health, Monitor
-from mailrelay.webapi.http import WebAPI
+from mailrelay.web.request import Route
 
 _log = Logger()
 
@@ -202,7 +202,6 @@ class Server(MultiService):
         self._authenticator = Authenticator(
             lambda: self.directory, s.workers, settings.login, s.clock.seconds, stores.secret
         )
-        self._webapi = self._make_webapi()
         self.calls, self._http_client = make_calls(
             s, settings, stores, lambda: self.directory, self.metrics
         )
@@ -213,7 +212,7 @@ class Server(MultiService):
             self._sessions,
             self.metrics.answered,
             Monitor(self.health, self._scrape),
-            self._webapi,
+            self._application_routes(),
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
@@ -230,7 +229,7 @@ class Server(MultiService):
             service.setServiceParent(self)
         self._add_gauges()
 
-    def _make_webapi(self) -> WebAPI:
+    def _application_routes(self) -> Sequence[Route]:
         doors = Doors(
             self._acceptance,
             self._authenticator,
@@ -240,7 +239,8 @@ class Server(MultiService):
             self._token,
         )
         intake = make_intake(self._s, self._settings, self._token)
-        return make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
+        webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
+        return [*webapi.routes(), *make_api(doors, intake, self.metrics).routes()]
 
     def _account_kept_for(self, account_id: int | None) -> float | None:
         return self.directory.retired_kept_for(account_id)

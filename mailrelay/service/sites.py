@@ -14,11 +14,13 @@ from mailrelay.net.tls import ServerCertificate
 from mailrelay.web.monitor import INDEX, Monitor
 from mailrelay.web.request import Route
 from mailrelay.web.site import HTTPContext, Site
-from mailrelay.webapi.http import WebAPI
 
 
 class Sites:
-    """Makes the site of a listener.  ``answered`` counts requests."""
+    """Makes the site of a listener.
+
+    ``answered`` counts requests; ``applications`` are the routes of the APIs.
+    """
 
     def __init__(
         self,
@@ -27,10 +29,10 @@ class Sites:
         sessions: set[Any],
         answered: Callable[[str, int], object],
         monitor: Monitor,
-        webapi: WebAPI,
+        applications: Sequence[Route],
     ) -> None:
         s = surroundings
-        self._monitor, self._webapi = monitor, webapi
+        self._monitor, self._applications = monitor, applications
         self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
 
     @property
@@ -58,5 +60,5 @@ class Sites:
         return [
             INDEX,
             *(self._monitor.routes() if section.monitoring else ()),
-            *(self._webapi.routes() if section.webapi else ()),
+            *(self._applications if section.webapi else ()),
         ]

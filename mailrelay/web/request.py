@@ -125,7 +125,8 @@ class Route:
 
     ``{name}`` in ``path`` stands for one segment and is in ``params``; a final ``/*`` for any
     rest, in ``params["*"]``.  ``headers`` are of each answer, refusals and failures included.
-    ``is_secret`` keeps the path out of the access log: there is a token in it.
+    ``is_secret`` keeps the path out of the access log: there is a token in it.  ``problem`` makes
+    refusals that no handler made look like those of its routes.
     """
 
     methods: Sequence[str]
@@ -133,6 +134,7 @@ class Route:
     handle: Handler
     headers: Mapping[str, str] = STRICT_HEADERS
     is_secret: bool = False
+    problem: Callable[[Response], Response] = lambda response: response
 
 
 @frozen

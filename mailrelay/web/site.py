@@ -128,10 +128,11 @@ class Site(Factory):
         route = found.route
         response = self._too_many(request) or _encoded_body(request)
         if response is not None:
-            return Answer(response, route.headers, route)
+            return Answer(route.problem(response), route.headers, route)
         if isinstance(found, WrongMethod):
             allowed = ", ".join(found.allowed)
             response = Response.text(405, "405 - method not allowed\n", Allow=allowed)
+            response = route.problem(response)
         else:
             request.params = found.params
             response = await _handled(route, request)

@@ -23,6 +23,7 @@ from mailrelay.web.form import (
 )
 from mailrelay.web.headers import PAGE_HEADERS, basic_credentials
 from mailrelay.web.intake import Intake
+from mailrelay.web.origin import is_of_foreign_page
 from mailrelay.web.request import Refused, Request, Response, Route, refused
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.draft import PIECE_BYTES, Upload
@@ -147,13 +148,8 @@ class WebAPI:
 
 
 def _refuse_foreign_page(request: Request) -> None:
-    """A browser that knows the login sends it with any site's forms.  Raises: Refused."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is None and origin is not None:
-        is_own = origin.partition("://")[2].lower() == (request.headers.get("host") or "").lower()
-        site = "same-origin" if is_own else "cross-site"
-    if site not in (None, "none", "same-origin"):
+    """Raises: Refused, for a form of another site's page."""
+    if is_of_foreign_page(request.headers):
         raise refused(403, "403 - a page of another site cannot call the webapi\n")
 
 

@@ -1,0 +1,1 @@
+"""Our own API: JSON in and out, one OpenAPI document made of its types and operations."""

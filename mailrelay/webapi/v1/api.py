@@ -1,0 +1,130 @@
+"""The API's routes: login, limits, scope, then body and work; what fails becomes a problem here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+from attrs import field, frozen
+from twisted.logger import Logger
+
+import mailrelay
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.web.body import BodyRefused, BodyTrouble
+from mailrelay.web.intake import Intake
+from mailrelay.web.request import Refused, Request, Response, Route
+from mailrelay.webapi.v1.decoding import path_id, problem_of_body, read_json, read_query
+from mailrelay.webapi.v1.login import Door
+from mailrelay.webapi.v1.openapi import document
+from mailrelay.webapi.v1.operations import Answer, Call, Operation
+from mailrelay.webapi.v1.problems import (
+    INTERNAL,
+    NO_SUCH,
+    STORE_UNAVAILABLE,
+    WRONG_METHOD,
+    Problem,
+    problem_of,
+    problem_response,
+)
+
+BASE = "/api/v1/"
+
+
+@frozen
+class API:
+    """Our API.  ``called`` is told of each call: operation and how it ended."""
+
+    operations: Sequence[Operation]
+    door: Door
+    intake: Intake
+    called: Callable[[str, str], None] = lambda operation, result: None
+    _document: bytes = field(init=False)
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        """The document is the same for everybody: it is made once."""
+        made = document(self.operations, BASE, mailrelay.__version__)
+        object.__setattr__(self, "_document", msgspec.json.encode(made) + b"\n")
+
+    def routes(self, base: str = BASE) -> list[Route]:
+        """Everything below ``base``."""
+        paths: dict[str, dict[str, Operation]] = {}
+        for operation in self.operations:
+            paths.setdefault(operation.path, {})[operation.method] = operation
+        route = partial(Route, (), problem=_as_problem)
+        return [
+            route(f"{base}openapi.json", self._openapi),
+            *(
+                route(base.rstrip("/") + path, partial(self._on_path, of_method))
+                for path, of_method in paths.items()
+            ),
+            route(f"{base}*", _not_found),
+        ]
+
+    async def _openapi(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            return _wrong_method(["GET"])
+        return Response.json(200, self._document)
+
+    async def _on_path(self, of_method: dict[str, Operation], request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        operation = of_method.get(method)
+        if operation is None:
+            return _wrong_method(list(of_method))
+        try:
+            answer = await self._done(operation, request)
+        except Problem as problem:
+            self.called(operation.name, problem.kind.code)
+            return problem_response(problem)
+        self.called(operation.name, "ok")
+        body = b"" if answer.body is None else msgspec.json.encode(answer.body) + b"\n"
+        return Response(
+            answer.status, body, answer.headers, content_type="application/json; charset=utf-8"
+        )
+
+    async def _done(self, operation: Operation, request: Request) -> Answer:
+        """The answer.  Raises: Problem; BodyTrouble, when nobody waits for it any more."""
+        try:
+            return await self._work(operation, request)
+        except (Problem, BodyTrouble) as trouble:
+            if isinstance(trouble, BodyRefused):
+                raise problem_of_body(trouble) from None
+            raise
+        except Refused as refused:
+            raise problem_of(refused.response) from None
+        except StoreUnavailable:
+            raise Problem(STORE_UNAVAILABLE, "try again later", headers=_LATER) from None
+        except Exception:
+            self._log.failure("the API's {operation} failed", operation=operation.name)
+            raise Problem(INTERNAL, "the server's log has more") from None
+
+    async def _work(self, operation: Operation, request: Request) -> Answer:
+        caller = await self.door.caller(request, operation.scope)
+        id_ = path_id(request.params["id"]) if "id" in request.params else 0
+        query = None if operation.query is None else read_query(request, operation.query)
+        if operation.body is None:
+            return await operation.work(Call(caller, request, query=query, id=id_))
+        body, done = await read_json(
+            request, operation.body, self.intake, operation.most_body_bytes
+        )
+        try:
+            return await operation.work(Call(caller, request, body, query, id_))
+        finally:
+            done()
+
+
+_LATER = {"Retry-After": "5"}
+
+
+def _as_problem(response: Response) -> Response:
+    return problem_response(problem_of(response))
+
+
+def _wrong_method(allowed: list[str]) -> Response:
+    told = ", ".join(sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])}))
+    return problem_response(Problem(WRONG_METHOD, f"use one of: {told}", headers={"Allow": told}))
+
+
+async def _not_found(request: Request) -> Response:
+    return problem_response(Problem(NO_SUCH, "there is nothing at this path; see openapi.json"))

@@ -1,0 +1,140 @@
+"""Bodies, queries and paths as typed values; what does not fit is a Problem with its field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from mailrelay.message.words import CONTROLS
+from mailrelay.web.body import BodyRefused, BodyTooLarge
+from mailrelay.web.intake import Intake
+from mailrelay.web.request import Request
+from mailrelay.webapi.v1.problems import (
+    INVALID_FIELD,
+    MALFORMED,
+    NO_SUCH,
+    OVERLOADED,
+    TOO_LARGE,
+    UNSUPPORTED_TYPE,
+    Problem,
+)
+
+T = TypeVar("T")
+
+MOST_ID_DIGITS = 16
+LARGEST_ID = 2**53 - 1
+
+
+async def read_json(
+    request: Request, type_: type[T], intake: Intake, limit: int
+) -> tuple[T, Callable[[], None]]:
+    """The body as a ``type_``, and what is to be called when it is needed no more.
+
+    A large one is decoded by a worker, and few are in memory at once.  Raises: Problem, Refused.
+    """
+    check_content_type(request, "application/json")
+    try:
+        collected = await intake.collect(request.body, limit)
+    except BodyRefused as error:
+        raise problem_of_body(error) from None
+    try:
+        if not collected.is_large:
+            return decode_json(await collected.bytes(), type_), _nothing
+        give_back = await intake.take_turn()
+        try:
+            value: T = await intake.executor.run(decode_json, await collected.bytes(), type_)
+        except BaseException:
+            give_back()
+            raise
+        return value, give_back
+    finally:
+        await collected.close()
+
+
+def _nothing() -> None:
+    """Nothing is held."""
+
+
+def problem_of_body(error: BodyRefused) -> Problem:
+    """A body that is not as it must be."""
+    if isinstance(error, BodyTooLarge):
+        return Problem(TOO_LARGE, str(error).strip())
+    kind = OVERLOADED if error.status == 503 else MALFORMED
+    return Problem(kind, str(error).strip())
+
+
+def check_content_type(request: Request, wanted: str) -> None:
+    """Raises: Problem, unless the body is said to be ``wanted``."""
+    given = request.headers.get("content-type") or ""
+    media_type, _, parameters = given.partition(";")
+    charset = re.fullmatch(r'\s*charset="?([^";]*)"?\s*', parameters, re.IGNORECASE)
+    if media_type.strip().lower() != wanted or (charset and charset[1].lower() != "utf-8"):
+        raise Problem(UNSUPPORTED_TYPE, f"the Content-Type must be {wanted}, in UTF-8")
+
+
+def decode_json(data: bytes, type_: type[T]) -> T:
+    """``data`` as a ``type_``.  Raises: Problem."""
+    try:
+        value = msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except msgspec.DecodeError as error:
+        raise Problem(MALFORMED, f"the body is no JSON: {error}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise Problem(MALFORMED, "the body is no JSON in UTF-8, or nested too deep") from None
+    return value
+
+
+def read_query(request: Request, type_: type[T]) -> T:
+    """The query string as a ``type_``, each field given once.  Raises: Problem, Refused."""
+    fields = request.query_fields()
+    struct: Any = type_
+    lists = {f.encode_name for f in msgspec.structs.fields(struct) if _is_list(f.type)}
+    values: dict[str, object] = {}
+    for name, given in fields.items():
+        if name in lists:
+            values[name] = list(given)
+            continue
+        if len(given) > 1:
+            raise Problem(INVALID_FIELD, "is given more than once", _shown(name))
+        values[name] = given[0]
+    try:
+        return msgspec.convert(values, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _is_list(type_: object) -> bool:
+    described = msgspec.inspect.type_info(type_)
+    return isinstance(described, msgspec.inspect.ListType)
+
+
+def path_id(text: str) -> int:
+    """An id of a path.  Raises: Problem."""
+    if text.isascii() and text.isdigit() and len(text) <= MOST_ID_DIGITS and text[0] != "0":
+        number = int(text)
+        if number <= LARGEST_ID:
+            return number
+    raise Problem(NO_SUCH, "there is nothing of that id")
+
+
+def _invalid(error: msgspec.ValidationError) -> Problem:
+    """msgspec's message, with its place as our clients write it."""
+    text, _, place = str(error).partition(" - at `")
+    text = text.removeprefix("Object ")
+    field = place.rstrip("`").removeprefix("key in ").removeprefix("$").lstrip(".")
+    named = _NAMED.fullmatch(text)
+    if named is not None:
+        field = f"{field}.{named[2]}" if field else named[2]
+        text = "is required" if named[1].startswith("missing") else "is not a field of this"
+    return Problem(INVALID_FIELD, text[:1].lower() + text[1:], _shown(field))
+
+
+_NAMED = re.compile(r"(missing required|contains unknown) field `(.*)`", re.DOTALL)
+
+
+def _shown(field: str) -> str:
+    return CONTROLS.sub("?", field)[:200]

@@ -1,0 +1,79 @@
+"""An operation: what it takes and answers.  The API does it, the document tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+from msgspec import Struct
+
+from mailrelay.directory.keys import Scope
+from mailrelay.web.request import Request
+from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.v1.problems import (
+    ALWAYS,
+    INVALID_FIELD,
+    MALFORMED,
+    NO_SUCH,
+    TOO_LARGE,
+    Kind,
+)
+
+SMALL_BODY_BYTES = 64 * 1024
+
+
+class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the API takes and answers: nothing but the fields that are named."""
+
+
+@frozen
+class Call:
+    """A request that was judged: who asks, and what for."""
+
+    caller: Caller
+    request: Request
+    body: Any = None
+    query: Any = None
+    id: int = 0
+
+
+@frozen
+class Answer:
+    """``body`` is what the operation says it answers; None for none."""
+
+    status: int
+    body: Struct | None = None
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Operation:
+    """``work`` answers one of ``answers``, or raises a Problem of one of ``problems``.
+
+    ``scope`` is what a key must be for; ``needs_login`` is False for what everybody may read.
+    """
+
+    name: str
+    method: str
+    path: str
+    about: str
+    work: Callable[[Call], Awaitable[Answer]]
+    answers: Mapping[int, type[Struct] | None]
+    scope: Scope | None = None
+    body: type[Struct] | None = None
+    query: type[Struct] | None = None
+    problems: Sequence[Kind] = ()
+    most_body_bytes: int = SMALL_BODY_BYTES
+
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """All that can go wrong."""
+        kinds = [*self.problems, *ALWAYS, MALFORMED]
+        if self.body or self.query:
+            kinds.append(INVALID_FIELD)
+        if self.body:
+            kinds.append(TOO_LARGE)
+        if "{id}" in self.path:
+            kinds.append(NO_SUCH)
+        return list(dict.fromkeys(kinds))

@@ -1,0 +1,12 @@
+"""All operations, as the document tells of them; none can be called."""
+
+from __future__ import annotations
+
+from mailrelay.directory.model import Directory
+from mailrelay.webapi.v1.account import AccountOperations
+from mailrelay.webapi.v1.operations import Operation
+
+
+def all_operations(directory: Directory) -> list[Operation]:
+    """Those that a server has."""
+    return [*AccountOperations(lambda: directory).operations()]
