@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from mailrelay.directory.login import Authenticator, LoginRefused, Overloaded, TooManyFailures
 from mailrelay.queue.store import StoreUnavailable
-from mailrelay.web.body import BodyTooLarge
+from mailrelay.web.body import BodyTooLarge, BodyTrouble
 from mailrelay.web.form import (
     FieldsTooLarge,
     Form,
@@ -118,7 +118,7 @@ class WebAPI:
                 result = await method.work(caller, value, _uploads(form))
         except StoreUnavailable:
             raise APIError("server", "the store does not answer, try again later") from None
-        except (APIError, Refused):
+        except (APIError, Refused, BodyTrouble):  # the last: the client is gone, or too slow
             raise
         except Exception:
             self._log.failure("the webapi's {method} failed", method=method.name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from urllib.parse import urlencode
 
 from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from mailrelay.config.settings import Settings
 from mailrelay.control.directory import AccountDetails
@@ -16,6 +19,7 @@ from mailrelay.policy.limits import Limits
 from mailrelay.testing.loopback import PASSWORD
 from mailrelay.web.settings import HTTPSettings
 from tests.integration.webapi.api import API, BASE, BOUNDARY, FORM, APICase, Part, basic, multipart
+from tests.integration.world import until
 
 METHODS = [
     "MessageDelete",
@@ -323,6 +327,26 @@ class BodyLimitTests(APICase):
         body = gzip.compress(b"request={}")
         answered = await api.post("SuppressionList", body, headers={"Content-Encoding": "gzip"})
         self.assertEqual(answered.status, 415)
+
+    async def test_client_that_goes(self) -> None:
+        """A client that leaves amid its form is no failure of ours: trial sees what is logged."""
+        api = await self.start()
+        login = api.login["Authorization"]
+        head = (
+            f"POST {BASE}Send HTTP/1.1\r\nHost: localhost\r\nAuthorization: {login}\r\n"
+            f"Content-Type: {FORM}\r\nContent-Length: 1000\r\n\r\nrequest="
+        )
+        port = api.server.port("http")
+
+        def leave() -> None:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.sendall(head.encode())
+                # The login is checked, and the form asked for, before we go.
+                connection.settimeout(0.2)
+                self.assertRaises(TimeoutError, connection.recv, 1)
+
+        await deferToThread(leave)
+        await until(reactor, lambda: not api.server.server._sites.connections)
 
     async def test_upload_too_large(self) -> None:
         """An upload that cannot fit into a message is refused while it comes."""
