@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -142,12 +144,28 @@ def _listeners(settings: Settings) -> Iterator[Remark]:
             other = seen[listener.endpoint]
             yield Remark(place, f"listener[{other}] has the same: keep one", is_problem=True)
         seen[listener.endpoint] = i
+        if listener.webapi and listener.role == "http" and is_reachable(listener.endpoint):
+            place = f"listener[{i}].webapi"
+            text = "passwords go over the network in clear: role https, or interface=127.0.0.1"
+            yield Remark(place, text)
         is_local = "interface=127." in listener.endpoint or "interface=\\:\\:1" in listener.endpoint
         if listener.auth_without_tls and listener.role in SMTP_ROLES and not is_local:
             place = f"listener[{i}].auth_without_tls"
             yield Remark(place, "passwords go over the network in clear: take it out")
     if settings.localserve:
         yield Remark("localserve", "takes every recipient and sends nothing out: not for servers")
+
+
+def is_reachable(endpoint: str) -> bool:
+    """Whether more than this machine and the private network it is in can connect."""
+    interface = re.search(r"interface=((?:\\.|[^:])+)", endpoint)
+    if interface is None:
+        return not endpoint.startswith("unix:")
+    try:
+        address = ip_address(interface[1].replace("\\", ""))
+    except ValueError:
+        return True
+    return not address.is_private or address.is_unspecified
 
 
 def first_free_port() -> int:

@@ -61,15 +61,18 @@ endpoint = "tcp:587"
 role = "submissions"
 endpoint = "tcp:465"
 
-# /healthz and /metrics, for this machine only.
+# /healthz, /metrics and the webapi in clear, for this machine only.
 [[listener]]
 role = "http"
 endpoint = "tcp:8080:interface=127.0.0.1"
 monitoring = true
+webapi = true
 
+# The webapi for your applications, who log in as people do.
 [[listener]]
 role = "https"
 endpoint = "tcp:443"
+webapi = true
 
 [tls]
 certificate = "{data}/{certificate}"     # self-signed: put one here that others believe
@@ -158,6 +161,7 @@ Next, in this order:
      twistd --pidfile= -n mailrelay --config {file}
 5. Log in to {hostname}, port 465 (TLS) or 587 (STARTTLS), as {address}; then
      mailrelay queue list --config {file}
+   Applications send by HTTP: https://{hostname}/webapi/
 """
 
 

@@ -54,6 +54,15 @@ class QuickstartTests(SynchronousTestCase):
                 ("https", "tcp:443"),
             ],
         )
+        with_webapi = [one.role for one in settings.listener if one.webapi]
+        self.assertEqual(with_webapi, ["http", "https"])
+        self.assertNotIn("webapi", checked)
+        [account] = json.loads(
+            run(self, "account", "list", "--json", "--config", str(config)).stdout
+        )
+        shown = run(self, "account", "show", "me", "--json", "--config", str(config)).stdout
+        limits = account["messages_per_day"], json.loads(shown)["new_recipients_per_day"]
+        self.assertEqual(limits, (1000, 200))
         self.assertEqual(settings.hostname, "mail.example.org")
         self.assertEqual((self.directory / "data").stat().st_mode & 0o777, 0o700)
         for step in ("MX 10", "check-config", "-n mailrelay --config"):
