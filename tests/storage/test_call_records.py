@@ -199,6 +199,9 @@ class CallRecordsContract(Base):
         self.assertEqual(attempt, CallAttempt(NOW, 0.0, False, 0, CANCELED, ""))
         self.assertEqual((await self.control.history(3)).attempts, [])
         self.assertEqual(list(await self.control.cancel(CallFilter(ids=[1]))), [])
+        # Retired between being found and being changed.
+        self.assertEqual(await self.control.records.cancel("op", [3], NOW + 5.0), [])
+        self.assertEqual(self.rows()[3], rows[3])
 
     async def test_canceled_in_flight(self) -> None:
         """What is under way is recorded when it ends, and the call is not made again."""

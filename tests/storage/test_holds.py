@@ -9,6 +9,7 @@ from sqlalchemy import select
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from mailrelay.control import holds
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.queue import EntryFilter
@@ -47,8 +48,8 @@ class HoldContract(Base):
         spool = RowSpool(self.database, lambda: "0" * 32)
         self.queue = DatabaseQueueStore(self.database, ids_of(self.database), node, spool)
         self.records = DatabaseQueueRecords(self.database, lambda: node, lambda names: None)
-        holds = DatabaseHoldRecords(self.database, lambda: 7.0)
-        self.control = HoldControl(holds, self.records, lambda: 300.0, "op")
+        rules = DatabaseHoldRecords(self.database, lambda: 7.0)
+        self.control = HoldControl(rules, self.records, lambda: 300.0, "op")
 
     async def add(
         self, recipient: str, sender: str | None = "s@client.test", **message: Any
@@ -100,17 +101,16 @@ class HoldContract(Base):
         )
 
     async def test_many(self) -> None:
-        """More entries than fit in one page and one transaction are all held."""
-        new = new_message(self.queue, 1100, recipient=Address("r", "a.test"))
+        """More entries than fit in one page are all held."""
+        self.patch(holds, "_PAGE", 100)
+        new = new_message(self.queue, 301)
         entries = [
-            Address(f"u{i}", "a.test" if i % 2 else "b.test") for i in range(len(new.entries))
+            evolve(entry, recipient=Address(f"u{at}", "a.test" if at % 7 else "b.test"))
+            for at, entry in enumerate(new.entries)
         ]
-        new = evolve(
-            new, entries=[evolve(e, recipient=a) for e, a in zip(new.entries, entries, strict=True)]
-        )
-        await self.queue.add(new)
-        _, held = await self.control.add(None, None, "b.test")
-        self.assertEqual(len(held), 550)
+        await self.queue.add(evolve(new, entries=entries))
+        _, held = await self.control.add(None, None, "a.test")
+        self.assertEqual(len(held), 258)
 
     async def test_rules(self) -> None:
         """Rules are loaded as stored, listed with their account, told of and audited."""
