@@ -145,6 +145,7 @@ class Authenticator:
         self._settings, self._seconds, self._secret = settings, seconds, secret
         self._limits = FailureLimits(settings, seconds)
         self._waiting = 0
+        self._asked: dict[tuple[str, bytes], list[Deferred[bool]]] = {}
         self._checked: OrderedDict[bytes, float] = OrderedDict()
 
     async def password(self, identity: str, password: str, ip: str) -> Account:
@@ -158,17 +159,38 @@ class Authenticator:
         password_hash = account.password_hash if account else None
         remembered = self._fingerprint(password_hash, password)
         if self._checked.get(remembered, -1.0) < self._seconds():
-            if self._waiting >= self._settings.waiting_checks:
-                raise Overloaded
-            self._waiting += 1
-            try:
-                right = await self._executor.run(check_password, password_hash, password)
-            finally:
-                self._waiting -= 1
-            if not right:
+            if not await self._is_right(login, remembered, password_hash, password):
                 self._refuse(ip, login)
             self._remember(remembered)
         return self._grant(ip, login, account)
+
+    async def _is_right(
+        self, login: str, fingerprint: bytes, password_hash: str | None, password: str
+    ) -> bool:
+        """Whether the password fits; many who ask the same of one login at once wait for one hash.
+
+        Not of several logins: who waits less would tell that neither exists.  Raises: Overloaded.
+        """
+        question = (login, fingerprint)
+        if question in self._asked:
+            waiting: Deferred[bool] = Deferred()
+            self._asked[question].append(waiting)
+            return await waiting
+        if self._waiting >= self._settings.waiting_checks:
+            raise Overloaded
+        self._asked[question] = []
+        self._waiting += 1
+        try:
+            right = await self._executor.run(check_password, password_hash, password)
+        except BaseException:
+            for other in self._asked.pop(question):
+                other.errback(Overloaded())
+            raise
+        finally:
+            self._waiting -= 1
+        for other in self._asked.pop(question):
+            other.callback(right)
+        return right
 
     def scram_verifier(self, identity: str) -> ScramVerifier:
         """What SCRAM compares with; for the unknown, something that looks the same."""

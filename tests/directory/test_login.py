@@ -123,12 +123,41 @@ class AuthenticatorTests(SynchronousTestCase):
 
     def test_bounded_queue(self) -> None:
         """Over the bound of waiting hashes a login is put off, not queued."""
-        under_way = [self.begin(ID, "pencil"), self.begin(ID, "pencil")]
-        self.assertIsInstance(self.failureResultOf(self.begin(ID, "pencil")).value, Overloaded)
+        under_way = [self.begin(ID, "pencil"), self.begin(ID, "pen")]
+        self.assertIsInstance(self.failureResultOf(self.begin(ID, "crayon")).value, Overloaded)
         self.executor.let_go()
-        for trying in under_way:
-            self.successResultOf(trying)
+        self.successResultOf(under_way[0])
+        self.failureResultOf(under_way[1], LoginRefused)
         self.successResultOf(self.begin(ID, "pencil"))
+
+    def test_many_at_once(self) -> None:
+        """Those who log in with the same at once wait for one hash; each has its own answer."""
+        right = [self.begin(ID, "pencil") for _ in range(50)]
+        wrong = [self.begin(ID, "pen", f"198.51.100.{n * 70}") for n in range(3)]
+        self.assertEqual(self.executor.started, 2)
+        self.executor.let_go()
+        for trying in right:
+            self.assertEqual(self.successResultOf(trying), ALICE)
+        for trying in wrong:
+            self.failureResultOf(trying, LoginRefused)
+
+    def test_two_unknown_logins(self) -> None:
+        """Two logins are hashed apart: that one waits less would tell that neither exists."""
+        trying = [self.begin(f"nobody{n}@example.org", "pencil") for n in range(2)]
+        self.assertEqual(self.executor.started, 2)
+        self.executor.let_go()
+        for one in trying:
+            self.failureResultOf(one, LoginRefused)
+
+    def test_hash_that_fails(self) -> None:
+        """When the hash cannot be made, who waits for it is put off."""
+        first, second = self.begin(ID, "pencil"), self.begin(ID, "pencil")
+        first.cancel()
+        self.failureResultOf(first)
+        self.failureResultOf(second, Overloaded)
+        third = self.begin(ID, "pencil")
+        self.executor.let_go()
+        self.assertEqual(self.successResultOf(third), ALICE)
 
     def test_scram(self) -> None:
         """A proven exchange logs in, another counts as a failure."""
