@@ -11,6 +11,8 @@ Metrics = dict[str, float]
 UNITS = {
     "per_second": "messages/s",
     "mb_per_second": "MB/s",
+    "p50_ms": "ms of a call, median",
+    "p99_ms": "ms of a call, p99",
     "seconds": "s",
     "cpu_per_1000": "CPU s per 1,000",
     "peak_mib": "peak memory MiB",

@@ -10,6 +10,7 @@ from bench.servers import SERVERS, Server
 from bench.special import DeadHost, IdleConnections, ManyRecipients
 from bench.surroundings import Surroundings
 from bench.throughput import Throughput
+from bench.webapi import Sends
 
 RETENTION_SECONDS = 3.0
 ALL = tuple(SERVERS)
@@ -55,6 +56,7 @@ LARGE = Load(sessions=5, message_bytes=10_000_000)
 
 SHOWN_S3 = ("mb_per_second", "cpu_per_1000", "peak_mib")
 SHOWN_S5 = ("kb_per_connection", "connects_per_second", "peak_mib")
+SHOWN_W1 = ("per_second", "cpu_per_1000", "p50_ms", "p99_ms", "peak_mib")
 SHOWN_DEAD = (
     "accept_empty",
     "accept_full",
@@ -110,6 +112,12 @@ _LIST = (
     _throughput("S2r/200", "S2r with 200 sessions", REUSED_200, OURS),
     _throughput("S1r/200+5ms", "S1r/200, each sync 5 ms slower", REUSED_200, OURS, 5),
     _throughput("S2r/200+5ms", "S2r/200, each sync 5 ms slower", REUSED_200, OURS, 5),
+    Scenario(
+        Sends("W1"),
+        "Send by the webapi, 50 connections, 5 kB of text and HTML",
+        servers=OURS,
+        shown=SHOWN_W1,
+    ),
     Scenario(
         DeadHost("dead", 100_000),
         "100,000 queued for a dead host, and a restart",
