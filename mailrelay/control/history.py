@@ -1,0 +1,87 @@
+"""What an account may hear of its own messages: lists, timelines, the log of events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.control.queue import EntryView
+from mailrelay.observe.events import Event
+from mailrelay.queue.entry import Message
+from mailrelay.webhooks.call import CallAttempt
+
+
+@frozen
+class MessageQuery:
+    """Which messages, newest first; None is any, and all that is given must fit.
+
+    ``recipient`` is an address or a domain; ``state`` is EntryState's word or an outcome;
+    ``extra`` a name and its value; times are seconds since the epoch.
+    """
+
+    recipient: str | None = None
+    state: str | None = None
+    message_id: str | None = None
+    extra: tuple[str, str] | None = None
+    since: float | None = None
+    until: float | None = None
+    before_id: int | None = None
+    limit: int = 50
+
+
+@frozen
+class SentMessage:
+    """A message with its entries, by id."""
+
+    message: Message
+    entries: Sequence[EntryView] = field(factory=list)
+
+
+@frozen
+class CallMade:
+    """A webhook call that tells of an entry, with its attempts."""
+
+    id: int
+    entry_id: int | None
+    event: str
+    url: str
+    queued_at: float
+    is_over: bool
+    is_success: bool | None
+    superseded_by: int | None
+    attempts: Sequence[CallAttempt] = field(factory=list)
+
+
+@frozen
+class Timeline:
+    """Everything that happened to a message, in order."""
+
+    events: Sequence[Event]
+    calls: Sequence[CallMade]
+
+
+class AccountHistory(Protocol):
+    """One account's messages and events.  Methods may fail with StoreUnavailable.
+
+    What another account has is not there (threat 28).
+    """
+
+    def messages(self, account_id: int, wanted: MessageQuery) -> Deferred[Sequence[SentMessage]]:
+        """Submitted messages, newest first."""
+
+    def message(self, account_id: int, id_: int) -> Deferred[SentMessage | None]:
+        """One message."""
+
+    def entry(self, account_id: int, id_: int) -> Deferred[EntryView | None]:
+        """One entry."""
+
+    def timeline(self, account_id: int, message_id: int) -> Deferred[Timeline | None]:
+        """What happened to a message."""
+
+    def events(
+        self, account_id: int, after: int, limit: int, kinds: Sequence[str]
+    ) -> Deferred[Sequence[Event]]:
+        """Events behind position ``after``, in commit order; of all kinds when none is named."""

@@ -1,0 +1,51 @@
+"""Who waits for an account's next event, and is told when it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+
+@define(eq=False)
+class Bell:
+    """Rung after a commit, in the reactor thread.  It tells that there is something, not what."""
+
+    clock: IReactorTime
+    _waiting: dict[int, list[Deferred[None]]] = field(factory=dict)
+
+    def ring(self, account_ids: Iterable[int]) -> None:
+        """Wake who waits for one of these accounts."""
+        for account_id in set(account_ids):
+            for waiting in self._waiting.pop(account_id, ()):
+                waiting.callback(None)
+
+    def wait(self, account_id: int, seconds: float) -> Deferred[None]:
+        """Fires when the account's bell rings, or after so many seconds."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.setdefault(account_id, []).append(waiting)
+        over = self.clock.callLater(seconds, self._over, account_id, waiting)
+
+        def ended(result: None) -> None:
+            if over.active():
+                over.cancel()
+
+        return waiting.addCallback(ended)
+
+    def _over(self, account_id: int, waiting: Deferred[None]) -> None:
+        others = self._waiting[account_id]
+        others.remove(waiting)
+        if not others:
+            del self._waiting[account_id]
+        waiting.callback(None)
+
+    def leave(self, account_id: int, waiting: Deferred[None]) -> None:
+        """Wait no longer."""
+        if waiting in self._waiting.get(account_id, ()):
+            self._over(account_id, waiting)
+
+    def give_up(self) -> None:
+        """The server stops: nobody is to wait any longer."""
+        self.ring(list(self._waiting))

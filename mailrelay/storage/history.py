@@ -1,0 +1,192 @@
+"""What an account hears of its own messages (control/history.py) over Core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from attrs import frozen
+from sqlalchemy import ColumnElement, Connection, exists, select
+from twisted.internet.defer import Deferred
+
+from mailrelay.control.history import CallMade, MessageQuery, SentMessage, Timeline
+from mailrelay.control.queue import EntryView
+from mailrelay.observe.events import Event
+from mailrelay.queue.entry import EntryState
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.rows import ENTRY_COLUMNS, entry_of, event_of, message_of
+from mailrelay.webhooks.call import CallAttempt
+
+_entry, _message, _event = tables.entry, tables.message, tables.event
+_call, _attempt, _account = tables.call, tables.call_attempt, tables.account
+
+_LIVING = {"ready": EntryState.READY, "held": EntryState.HELD}
+
+
+@frozen
+class DatabaseHistory:
+    """AccountHistory over one database."""
+
+    database: Database
+
+    def messages(self, account_id: int, wanted: MessageQuery) -> Deferred[Sequence[SentMessage]]:
+        """See AccountHistory."""
+        return self.database.read(lambda c: _messages(c, account_id, wanted))
+
+    def message(self, account_id: int, id_: int) -> Deferred[SentMessage | None]:
+        """See AccountHistory."""
+        return self.database.read(lambda c: _sent(c, account_id, id_))
+
+    def entry(self, account_id: int, id_: int) -> Deferred[EntryView | None]:
+        """See AccountHistory."""
+
+        def find(connection: Connection) -> EntryView | None:
+            own = _entry.c.account_id == account_id
+            return next(iter(_entries(connection, own, _entry.c.id == id_)), None)
+
+        return self.database.read(find)
+
+    def timeline(self, account_id: int, message_id: int) -> Deferred[Timeline | None]:
+        """See AccountHistory."""
+        return self.database.read(lambda c: _timeline(c, account_id, message_id))
+
+    def events(
+        self, account_id: int, after: int, limit: int, kinds: Sequence[str]
+    ) -> Deferred[Sequence[Event]]:
+        """See AccountHistory."""
+        wanted = (
+            select(_event)
+            .where(_event.c.account_id == account_id, _event.c.position > after)
+            .order_by(_event.c.position)
+            .limit(limit)
+        )
+        if kinds:
+            wanted = wanted.where(_event.c.kind.in_(kinds))
+        return self.database.read(lambda c: [event_of(tuple(row)) for row in c.execute(wanted)])
+
+
+def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> list[SentMessage]:
+    query = (
+        select(_message)
+        .where(_message.c.account_id == account_id, *_conditions(wanted))
+        .order_by(_message.c.id.desc())
+        .limit(wanted.limit)
+    )
+    messages = [message_of(tuple(row)) for row in connection.execute(query)]
+    ids = [message.id for message in messages]
+    by_message: dict[int, list[EntryView]] = {id_: [] for id_ in ids}
+    for view in _entries(connection, _entry.c.message_id.in_(ids)):
+        by_message[view.entry.message.id].append(view)
+    return [SentMessage(message, by_message[message.id]) for message in messages]
+
+
+def _sent(connection: Connection, account_id: int, id_: int) -> SentMessage | None:
+    query = select(_message).where(_message.c.id == id_, _message.c.account_id == account_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return SentMessage(message_of(tuple(row)), _entries(connection, _entry.c.message_id == id_))
+
+
+def _conditions(wanted: MessageQuery) -> list[ColumnElement[bool]]:
+    of_entry = [
+        condition
+        for condition in (_recipient_condition(wanted), _state_condition(wanted))
+        if condition is not None
+    ]
+    conditions = [
+        _message.c.id < wanted.before_id if wanted.before_id is not None else None,
+        _message.c.message_id == wanted.message_id if wanted.message_id is not None else None,
+        _message.c.extra.contains(_json_pair(*wanted.extra), autoescape=True)
+        if wanted.extra is not None
+        else None,
+        _message.c.received_at >= wanted.since if wanted.since is not None else None,
+        _message.c.received_at < wanted.until if wanted.until is not None else None,
+        exists().where(_entry.c.message_id == _message.c.id, *of_entry) if of_entry else None,
+    ]
+    return [condition for condition in conditions if condition is not None]
+
+
+def _recipient_condition(wanted: MessageQuery) -> ColumnElement[bool] | None:
+    if wanted.recipient is None:
+        return None
+    if "@" in wanted.recipient:
+        return _entry.c.recipient == wanted.recipient
+    return _entry.c.recipient.endswith(f"@{wanted.recipient}", autoescape=True)
+
+
+def _state_condition(wanted: MessageQuery) -> ColumnElement[bool] | None:
+    if wanted.state is None:
+        return None
+    state = _LIVING.get(wanted.state)
+    if state is not None:
+        return _entry.c.state == state.value
+    return _entry.c.outcome == wanted.state
+
+
+def _json_pair(name: str, value: str) -> str:
+    """As it stands in the column: quotes within are escaped, so that nothing else fits."""
+    return f"{msgspec.json.encode(name).decode()}:{msgspec.json.encode(value).decode()}"
+
+
+def _entries(connection: Connection, *conditions: ColumnElement[bool]) -> list[EntryView]:
+    query = (
+        select(
+            *ENTRY_COLUMNS,
+            *_message.c,
+            _account.c.name.label("account_name"),
+            _entry.c.outcome,
+            _entry.c.keep_until,
+            _entry.c.node_id,
+        )
+        .join(_message, _message.c.id == _entry.c.message_id)
+        .outerjoin(_account, _account.c.id == _entry.c.account_id)
+        .where(*conditions)
+        .order_by(_entry.c.id)
+    )
+    return [_entry_view(row) for row in connection.execute(query)]
+
+
+def _entry_view(row: Any) -> EntryView:
+    width = len(ENTRY_COLUMNS)
+    message = message_of(tuple(row[width : width + len(_message.c)]))
+    entry = entry_of(tuple(row), message)
+    return EntryView(entry, row.account_name, row.outcome, row.keep_until, row.node_id != 0)
+
+
+def _timeline(connection: Connection, account_id: int, message_id: int) -> Timeline | None:
+    if _sent(connection, account_id, message_id) is None:
+        return None
+    events = select(_event).where(_event.c.message_id == message_id).order_by(_event.c.position)
+    calls = (
+        select(_call)
+        .where(_call.c.message_id == message_id, _call.c.account_id == account_id)
+        .where(_call.c.entry_id.is_not(None))
+        .order_by(_call.c.id)
+    )
+    return Timeline(
+        [event_of(tuple(row)) for row in connection.execute(events)],
+        [_call_made(connection, row) for row in connection.execute(calls).all()],
+    )
+
+
+def _call_made(connection: Connection, row: Any) -> CallMade:
+    attempts = (
+        select(_attempt).where(_attempt.c.call_id == row.id).order_by(_attempt.c.id).limit(100)
+    )
+    return CallMade(
+        row.id,
+        row.entry_id,
+        row.event,
+        row.url,
+        row.queued_at,
+        row.state == EntryState.RETIRED.value,
+        row.is_success,
+        row.superseded_by,
+        [
+            CallAttempt(a.at, a.seconds, a.is_success, a.code, a.error, a.response)
+            for a in connection.execute(attempts)
+        ],
+    )

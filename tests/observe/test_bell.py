@@ -1,0 +1,40 @@
+"""Waiting for an account's next event."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailrelay.observe.bell import Bell
+
+
+class BellTests(SynchronousTestCase):
+    """Bell."""
+
+    def setUp(self) -> None:
+        """A bell that nobody waits for."""
+        self.clock = Clock()
+        self.bell = Bell(self.clock)
+
+    def test_rung(self) -> None:
+        """All who wait for the account are woken, and nobody else; no timer is left."""
+        mine = [self.bell.wait(1, 10) for _ in range(2)]
+        other = self.bell.wait(2, 10)
+        self.bell.ring([1, 3, 1])
+        for waiting in mine:
+            self.successResultOf(waiting)
+        self.assertNoResult(other)
+        self.bell.give_up()
+        self.successResultOf(other)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_over(self) -> None:
+        """Who waited long enough is woken alone."""
+        first, second = self.bell.wait(1, 10), self.bell.wait(1, 20)
+        self.clock.advance(10)
+        self.successResultOf(first)
+        self.assertNoResult(second)
+        self.bell.leave(1, second)
+        self.successResultOf(second)
+        self.bell.leave(1, second)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,0 +1,162 @@
+"""What an account hears of its own messages, on every database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert
+from twisted.trial.unittest import TestCase
+
+from mailrelay.control.history import MessageQuery
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.entry import Entry, EntryState, Finished, NewMessage
+from mailrelay.smtp.address import Address
+from mailrelay.storage import tables
+from mailrelay.storage.calls import DatabaseCallStore
+from mailrelay.storage.history import DatabaseHistory
+from mailrelay.storage.nodes import register
+from mailrelay.storage.queue import DatabaseQueueStore
+from mailrelay.storage.spool import RowSpool
+from mailrelay.webhooks.call import CallAttempt, FinishedCall
+from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of
+from tests.storage.values import new_message
+
+
+class HistoryContract(Base):
+    """What is promised of an account's history."""
+
+    def make_engine(self):
+        """See OnSQLite and OnPostgres."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """Two accounts, the first of which is called."""
+        database = database_on(self, self.make_engine())
+        with database.engine.begin() as connection:
+            node = register(connection, "main")
+            for id_ in (1, 2):
+                connection.execute(
+                    insert(tables.account).values(
+                        id=id_, name=f"a{id_}", full_name="", login_disabled=False, used_bytes=0
+                    )
+                )
+            connection.execute(
+                insert(tables.webhook_endpoint).values(
+                    account_id=1, kind="outgoing", url="http://x/", authorization="", events="[]"
+                )
+            )
+        spool = RowSpool(database, lambda: "0" * 32)
+        self.queue = DatabaseQueueStore(database, ids_of(database), node, spool)
+        self.calls = DatabaseCallStore(database, node)
+        self.history = DatabaseHistory(database)
+
+    async def sent(
+        self, account_id: int = 1, recipient: str = "r@example.net", **of: Any
+    ) -> NewMessage:
+        """A submitted message."""
+        new = new_message(
+            self.queue,
+            message={"account_id": account_id, **of},
+            recipient=Address.parse(recipient),
+            epoch=self.queue.epoch,
+        )
+        events = [
+            NewEvent(EventKind.ACCEPTED, 50.0, new.message.id, None, account_id, {"door": "webapi"})
+        ]
+        await self.queue.add(NewMessage(new.message, new.content, new.entries, events))
+        return new
+
+    async def delivered(self, entry: Entry) -> None:
+        """Record that ``entry`` was delivered."""
+        data: dict[str, object] = {"recipient": str(entry.recipient), "code": 250}
+        event = NewEvent(
+            EventKind.DELIVERED, 200.0, entry.message.id, entry.id, entry.account_id, data
+        )
+        finished = Finished(entry.id, entry.epoch, 200.0, event, 1000.0, unbegun=True)
+        await self.queue.finish_attempts([finished], [])
+
+    async def found(self, account_id: int = 1, **wanted: Any) -> list[int]:
+        """The ids of the messages that fit."""
+        messages = await self.history.messages(account_id, MessageQuery(**wanted))
+        return [one.message.id for one in messages]
+
+    async def test_search(self) -> None:
+        """Each condition leaves out what does not fit, and all are joined by AND."""
+        first = await self.sent(
+            message_id="<1@x>", extra={"user": "1", "k": 'a"b'}, received_at=10.0
+        )
+        second = await self.sent(recipient="s@example.org", received_at=20.0, extra={"user": "11"})
+        await self.delivered(second.entries[0])
+        one, two = first.message.id, second.message.id
+        for wanted, expected in (
+            ({}, [two, one]),
+            ({"limit": 1}, [two]),
+            ({"before_id": two}, [one]),
+            ({"recipient": "r@example.net"}, [one]),
+            ({"recipient": "example.org"}, [two]),
+            ({"recipient": "ample.org"}, []),
+            ({"state": "delivered"}, [two]),
+            ({"state": "ready"}, [one]),
+            ({"state": "held"}, []),
+            ({"message_id": "<1@x>"}, [one]),
+            ({"extra": ("user", "1")}, [one]),
+            ({"extra": ("k", 'a"b')}, [one]),
+            ({"extra": ("user", "%")}, []),
+            ({"since": 20.0}, [two]),
+            ({"until": 20.0}, [one]),
+            ({"state": "delivered", "recipient": "r@example.net"}, []),
+        ):
+            self.assertEqual(await self.found(**wanted), expected, wanted)
+        self.assertEqual(await self.found(2), [])
+
+    async def test_one(self) -> None:
+        """A message with its entries and an entry, for its account alone."""
+        new = await self.sent()
+        found = await self.history.message(1, new.message.id)
+        assert found is not None
+        [view] = found.entries
+        self.assertEqual((found.message, view.entry.state), (new.message, EntryState.READY))
+        self.assertEqual(await self.history.entry(1, view.entry.id), view)
+        self.assertIsNone(await self.history.message(2, new.message.id))
+        self.assertIsNone(await self.history.entry(2, view.entry.id))
+        self.assertIsNone(await self.history.timeline(2, new.message.id))
+
+    async def test_timeline(self) -> None:
+        """Events in order, and calls with their attempts."""
+        new = await self.sent()
+        await self.delivered(new.entries[0])
+        [call] = await self.calls.claim_due(500.0, 10, [])
+        await self.calls.begin(call, 900.0)
+        made = CallAttempt(500.0, 0.5, False, 503, "answered 503, not 200", "busy")
+        await self.calls.finish(FinishedCall(call, made, 900.0))
+        found = await self.history.timeline(1, new.message.id)
+        assert found is not None
+        kinds = [event.kind.value for event in found.events]
+        self.assertEqual(kinds, ["accepted", "delivered"])
+        [told] = found.calls
+        self.assertEqual((told.event, told.is_over, told.attempts), ("delivered", False, [made]))
+
+    async def test_events(self) -> None:
+        """Behind a cursor, in commit order, of one account, of the kinds that are asked for."""
+        first = await self.sent()
+        await self.sent(2)
+        await self.delivered(first.entries[0])
+        events = await self.history.events(1, 0, 10, [])
+        self.assertEqual([event.kind.value for event in events], ["accepted", "delivered"])
+        after = events[0].position
+        self.assertEqual(await self.history.events(1, after, 10, []), events[1:])
+        self.assertEqual(await self.history.events(1, 0, 1, []), events[:1])
+        self.assertEqual(await self.history.events(1, 0, 10, ["delivered"]), events[1:])
+        self.assertEqual(await self.history.events(1, events[1].position, 10, []), [])
+
+
+class SQLiteTests(HistoryContract, OnSQLite, TestCase):
+    """On SQLite."""
+
+    make_engine = OnSQLite.make_engine
+
+
+class PostgresTests(HistoryContract, OnPostgres, TestCase):
+    """On PostgreSQL."""
+
+    make_engine = OnPostgres.make_engine
