@@ -11,11 +11,19 @@ from typing import IO
 import click
 
 from mailrelay.cli.directory import json_option
-from mailrelay.cli.output import fail, moment, print_json, print_properties, print_rows
+from mailrelay.cli.output import (
+    fail,
+    moment,
+    print_json,
+    print_properties,
+    print_rows,
+    printable,
+)
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
 from mailrelay.control.suppression import (
+    MAX_REASON_CHARACTERS,
     ListedSuppression,
     NewSuppression,
     SuppressionFilter,
@@ -136,9 +144,11 @@ def export_suppressions(settings: Settings, file: IO[str], account: str) -> None
     writer.writerow(CSV_COLUMNS)
     for one in sorted(found, key=lambda one: one.suppression.base_address):
         row = _object(one.suppression)
+        # An application may have given one that is longer, or has lines.
+        reason = printable(one.suppression.reason)[:MAX_REASON_CHARACTERS]
         manual = "true" if row["manual"] else "false"
         writer.writerow(
-            (row["base_address"], row["original_address"], row["reason"], manual, row["added"])
+            (row["base_address"], row["original_address"], reason, manual, row["added"])
         )
 
 

@@ -109,6 +109,17 @@ def _checked_login(directory: Directory, name: str, text: str) -> str:
     return str(address)
 
 
+def check_separator_is_unneeded(directory: Directory, domain: str) -> None:
+    """Raises: Refusal when FromIDs stand behind the separator of ``domain``."""
+    for account in directory.accounts.values():
+        for login in account.from_id_logins:
+            if login.rpartition("@")[2] == domain:
+                raise Refusal(
+                    f"domain {domain} needs its separator for the FromIDs of {login}:"
+                    f" mailrelay account set {account.name} --no-from-id-logins"
+                )
+
+
 def checked_retention(what: str, given: float | Unset) -> float | None:
     """Seconds as they are stored, None for the server's own.  Raises: Refusal."""
     if isinstance(given, Unset):

@@ -12,6 +12,7 @@ from mailrelay.control.account import (
     AccountView,
     EndpointChange,
     Unset,
+    check_separator_is_unneeded,
     checked_endpoint,
     checked_logins,
     checked_retention,
@@ -112,14 +113,17 @@ class DirectoryControl:
         self, name: str, separator: str | None = None, *, disabled: bool | None = None
     ) -> None:
         """Change a domain.  Raises: Refusal."""
+        name = _domain(name)
         values: dict[str, object] = {}
         if separator is not None:
             values["separator"] = _separator(separator)
+            if not separator:
+                check_separator_is_unneeded(await self.records.load(), name)
         if disabled is not None:
             values["disabled"] = disabled
         if not values:
             raise Refusal("nothing to change: name a setting")
-        await self.records.set_domain(self.actor, _domain(name), values)
+        await self.records.set_domain(self.actor, name, values)
 
     async def remove_domain(self, name: str) -> None:
         """Take no more mail for a domain.  Raises: Refusal."""

@@ -61,8 +61,10 @@ class HoldControl:
     ) -> tuple[HoldRule, Sequence[int]]:
         """Hold what fits from now on, and what is ready; the rule, and the entries held.
 
-        None is any; a ``sender`` of NULL_SENDER is the null one.  The rule is stored first, so
-        that what is accepted meanwhile is held by it.  Raises: Refusal.
+        None is any; a ``sender`` of NULL_SENDER is the null one.  The rule is stored first: what
+        running servers accept once they have read it, within a second, is held by it.
+
+        Raises: Refusal.
         """
         sender = sender if sender in (None, NULL_SENDER) else _normal(sender)
         recipient = None if recipient is None else _normal(recipient)

@@ -101,6 +101,16 @@ class SettingsTests(TestCase):
         self.assertEqual(operated.json("account", "show", "user"), before)
         self.assertIn("no account", operated.run("account", "show", "nobody", code=1).stderr)
 
+    async def test_separator_that_is_needed(self) -> None:
+        """A domain keeps its separator while FromIDs stand behind it."""
+        operated = await self.stopped()
+        operated.run("account", "set", "user", "--from-id-login", "user@example.org")
+        change = ("domain", "set", "example.org", "--separator")
+        self.assertIn("--no-from-id-logins", operated.run(*change, "", code=1).stderr)
+        operated.run(*change, "-")
+        operated.run("account", "set", "user", "--no-from-id-logins")
+        operated.run(*change, "")
+
     async def test_running_server_keeps_as_long(self) -> None:
         """Retention that is set is the running server's, and that of what is dropped by command."""
         operated = await Operated.start(self, reactor)

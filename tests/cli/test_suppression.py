@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -75,6 +77,22 @@ class SuppressionTests(TestCase):
             (r["base_address"], r["original_address"], r["reason"], r["added"]) for r in rows
         )
         self.assertEqual(strip(after), strip(before))
+
+    async def test_reasons_of_applications(self) -> None:
+        """A reason that an application gave in lines, or too long, can be imported again."""
+        operated = await self.stopped()
+        for address in ("a@x.test", "b@x.test"):
+            operated.run("suppression", "add", address, *USER)
+        with closing(sqlite3.connect(operated.server.settings.data_dir / "mailrelay.db")) as store:
+            for id_, reason in ((1, "two\n\x1b[2Jlines"), (2, "x" * 1000)):
+                store.execute("UPDATE suppression SET reason = ? WHERE id = ?", (reason, id_))
+            store.commit()
+        exported = operated.run("suppression", "export", *USER).stdout
+        operated.run("suppression", "remove", "a@x.test", *USER)
+        operated.run("suppression", "remove", "b@x.test", *USER)
+        operated.run("suppression", "import", self.file(exported), *USER)
+        reasons = [row["reason"] for row in operated.json("suppression", "list")]
+        self.assertEqual(reasons, ["two??[2Jlines", "x" * 500])
 
     async def test_wrong_files(self) -> None:
         """File and line of what is wrong are named, and nothing is added."""
