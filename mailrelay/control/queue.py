@@ -40,6 +40,7 @@ class EntryFilter:
     newer_than: float | None = None
     held: bool | None = None
     retired: bool = False
+    outcome: str | None = None  # of retired ones, as delivered or failed
     limit: int = 1000
     after_id: int = 0
 
@@ -89,8 +90,10 @@ class QueueRecords(Protocol):
     def release(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
         """Let held entries be attempted again, now."""
 
-    def retry(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
-        """Attempt ready entries now."""
+    def reschedule(
+        self, actor: str, ids: Sequence[int], now: float, at: float
+    ) -> Deferred[Sequence[int]]:
+        """Attempt ready entries next at ``at``."""
 
     def drop(
         self, actor: str, ids: Sequence[int], now: float, keep_until: float
@@ -142,8 +145,12 @@ class QueueControl:
 
     async def retry(self, wanted: EntryFilter) -> Sequence[int]:
         """Have what fits attempted now; the ids."""
+        return await self.reschedule(wanted, self.now())
+
+    async def reschedule(self, wanted: EntryFilter, at: float) -> Sequence[int]:
+        """Have what fits attempted next at ``at``, seconds since the epoch; the ids."""
         ids = await self._ids(evolve(wanted, held=False))
-        return await self.records.retry(self.actor, ids, self.now())
+        return await self.records.reschedule(self.actor, ids, self.now(), at)
 
     async def drop(self, wanted: EntryFilter) -> Sequence[int]:
         """Retire what fits, and tell no sender; the ids."""

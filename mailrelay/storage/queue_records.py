@@ -59,9 +59,11 @@ class DatabaseQueueRecords:
         )
         return self._change(actor, EventKind.RELEASED, ids, now, change)
 
-    def retry(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+    def reschedule(
+        self, actor: str, ids: Sequence[int], now: float, at: float
+    ) -> Deferred[Sequence[int]]:
         """See QueueRecords."""
-        change = update(_entry).where(text("state = 0")).values(next_attempt_at=now)
+        change = update(_entry).where(text("state = 0")).values(next_attempt_at=at)
         return self._change(actor, EventKind.RESCHEDULED, ids, now, change)
 
     def drop(
@@ -213,6 +215,7 @@ def _conditions(wanted: EntryFilter, now: float) -> list[ColumnElement[bool] | T
         _entry.c.recipient.endswith(f"@{wanted.domain}", autoescape=True)
         if wanted.domain
         else None,
+        _entry.c.outcome == wanted.outcome if wanted.outcome is not None else None,
         _entry.c.queued_at <= now - wanted.older_than if wanted.older_than is not None else None,
         _entry.c.queued_at >= now - wanted.newer_than if wanted.newer_than is not None else None,
     ]

@@ -133,7 +133,7 @@ class StepContract(Base):
         await self.stored(queued_at=0.0, next_attempt_at=NOW + 100)
         records = DatabaseQueueRecords(self.database, lambda: self.node, lambda names: None)
         [view] = await self.database.read(lambda c: c.execute(select(tables.entry.c.id)).all())
-        await records.retry("op", [view.id], NOW + DAY)
+        await records.reschedule("op", [view.id], NOW + DAY, NOW + DAY)
         await self.moved(DAY, NOW + DAY)
         self.assertEqual(await self.times(), [(DAY, NOW + DAY)])
 

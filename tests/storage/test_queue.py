@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 from sqlalchemy import func, select, text
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
@@ -47,6 +48,10 @@ class QueueStoreContract(Base):
         tokens = (f"{n:032x}" for n in range(1000))
         spool = RowSpool(self.database, lambda: next(tokens))
         return DatabaseQueueStore(self.database, ids_of(self.database), node, spool)
+
+    def retry(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
+        """Have entries attempted now."""
+        return self.records.reschedule(actor, ids, now, now)
 
     async def claimed(self, count: int = 1) -> Sequence[Entry]:
         """``count`` entries, stored and claimed by the first node."""
@@ -371,7 +376,7 @@ class QueueStoreContract(Base):
         [entry] = await self.claimed()
         await self.store.finish_attempts([delivered(entry)], [])
         ids = [entry.id]
-        for change in (self.records.hold, self.records.release, self.records.retry):
+        for change in (self.records.hold, self.records.release, self.retry):
             self.assertEqual(list(await change("op", ids, 300.0)), [])
         self.assertEqual(list(await self.records.drop("op", ids, 300.0, 400.0)), [])
         self.assertEqual(await self.kinds(entry.message.id), ["accepted", "delivered"])
@@ -391,7 +396,7 @@ class QueueStoreContract(Base):
         """An entry that waits is due at once when an operator asks for it."""
         await self.store.add(new_message(self.store, next_attempt_at=9000.0))
         [view] = await self.records.find(EntryFilter(), 0.0)
-        await self.records.retry("op", [view.entry.id], 150.0)
+        await self.retry("op", [view.entry.id], 150.0)
         [entry] = await self.store.claim_due(150.0, 10, [])
         self.assertEqual(await self.kinds(entry.message.id), ["accepted", "rescheduled"])
 
