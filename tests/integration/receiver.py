@@ -49,8 +49,12 @@ class Request(BaseHTTPRequestHandler):
         """Keep it, then answer."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.keep(Received(self.path, dict(self.headers.items()), body))
-        with suppress(OSError):
-            self.server.answers.get(self.path, status(200))(self)
+        self.server.answering += 1
+        try:
+            with suppress(OSError):
+                self.server.answers.get(self.path, status(200))(self)
+        finally:
+            self.server.answering -= 1
 
     do_GET = do_POST
     """A redirect that is followed comes as one."""
@@ -69,6 +73,7 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Request)
         self.answers: dict[str, Answer] = {}
+        self.answering = 0
         self._lock = threading.Lock()
         self._received: list[Received] = []
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -76,6 +81,11 @@ class Receiver(ThreadingHTTPServer):
     def url(self, path: str) -> str:
         """Of a path here."""
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.answering == 0
 
     def keep(self, received: Received) -> None:
         """Remember a request."""
@@ -123,8 +133,8 @@ def waits_for(released: threading.Event, then: Answer) -> Answer:
     return answer
 
 
-def floods(size: int) -> Answer:
-    """200 and a body of ``size`` bytes, for as long as somebody reads."""
+def floods(size: int, sent: list[int]) -> Answer:
+    """200 and a body of ``size`` bytes, for as long as somebody reads; notes what it ``sent``."""
 
     def answer(request: Request) -> None:
         request.close_connection = True
@@ -134,5 +144,6 @@ def floods(size: int) -> Answer:
         piece = b"x" * (1 << 20)
         for _ in range(size // len(piece)):
             request.wfile.write(piece)
+            sent.append(len(piece))
 
     return answer

@@ -294,7 +294,10 @@ class EventTests(WorldCase):
         await self.until(lambda: world.json("queue", "list")[0]["attempts"] == 1)
         world.run("queue", "fail", str(sent["QueueMsgID"]))
         [failed] = await self.told(world)
-        self.assertEqual((failed.json["Event"], failed.json["Suppressing"]), ("failed", False))
+        said = failed.json
+        self.assertEqual((said["Event"], said["Suppressing"]), ("failed", False))
+        self.assertEqual((said["SMTPCode"], said["SMTPEnhancedCode"]), (0, ""))
+        self.assertIn("operator", said["Error"])
 
     async def test_held(self) -> None:
         """A hold rule holds what fits it; what is released is delivered."""
