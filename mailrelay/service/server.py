@@ -9,60 +9,43 @@ from typing import Any
 
 from attrs import evolve
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from typing_extensions import override
 
 from mailrelay.acceptance.accept import STORE_FULL, Acceptance
-from mailrelay.config.convert import (
-    listener_settings,
-    outbound_settings,
-    queue_settings,
-    routing_settings,
-)
+from mailrelay.config.convert import listener_settings, queue_settings, routing_settings
 from mailrelay.config.settings import HTTP_ROLES, ListenerSection, Settings
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Directory
 from mailrelay.inbound.auth import submission_portal
 from mailrelay.inbound.context import Context, Counters, LiveSession
 from mailrelay.inbound.factory import smtp_factory
-from mailrelay.mailbox.delivery import MailboxTransport
 from mailrelay.net.listening import CannotListen, Listener
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
-from mailrelay.net.tls import ServerCertificate, UnusableCertificate, client_tls
+from mailrelay.net.tls import ServerCertificate, UnusableCertificate
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.observe.maillog import MailLog, append_text
 from mailrelay.observe.metrics import Metrics
-from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport, RefrainTransport
-from mailrelay.outbound.hosts import HostFinder
-from mailrelay.outbound.pool import ConnectionPool
-from mailrelay.outbound.transport import SMTPTransport
-from mailrelay.policy.daily import DailyCount
-from mailrelay.policy.holds import HoldRule, is_held
 from mailrelay.policy.limits import ConnectionCount
 from mailrelay.policy.networks import TrustedNetworks
-from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.content_cache import ContentCache
-from mailrelay.queue.entry import Entry
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
-from mailrelay.queue.transport import Job, Result
+from mailrelay.queue.transport import Job, Result, Transport
 from mailrelay.routing.route import Router
-from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
 from mailrelay.service.application import Doors, make_api, make_intake, make_webapi
-from mailrelay.service.calls import make_calls, make_reading
+from mailrelay.service.calls import make_calls
 from mailrelay.service.sites import Sites
+from mailrelay.service.snapshots import Snapshots
+from mailrelay.service.ways_out import WaysOut
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
-from mailrelay.storage.directory import load
-from mailrelay.storage.holds import load as load_hold_rules
-from mailrelay.storage.rows import stored_address
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, open_stores
-from mailrelay.storage.suppression import everybody
 from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
 from mailrelay.web.monitor import Health, Monitor
 from mailrelay.web.request import Route
@@ -74,7 +57,7 @@ STARTUP_ERRORS = (UnusableDatabase, UnusableCertificate, CannotListen, CannotDro
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("run_as", "allow_root", "login", "http", "dns", "smtp_out"),
+    *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
 
@@ -104,11 +87,9 @@ class Server(MultiService):
             listener.setServiceParent(self)
         self._sessions: set[LiveSession] = set()
         self.metrics = Metrics()
-        self.directory = Directory()
         self._certificate = _certificate(settings)
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
-        self._loading: Deferred[Any] = succeed(None)  # the directory, when it was changed
 
     # Start
 
@@ -145,17 +126,18 @@ class Server(MultiService):
         self.stores: Stores = open_stores(
             settings.storage.url, settings.data_dir, settings.node, threads, s.now()
         )
-        self.directory = self.stores.directory
+        self._known = Snapshots(self.stores, s.now)
+
+    @property
+    def directory(self) -> Directory:
+        """Whom it serves, as of now."""
+        return self._known.directory
 
     def _token(self) -> str:
         return f"{self._s.random.getrandbits(128):032x}"
 
     def _wire(self) -> None:
-        s, settings, stores = self._s, self._settings, self.stores
-        self._daily = DailyCount(s.now)
-        self._daily.load(stores.sent_before)
-        self._suppressed = Suppressed(stores.suppressed)
-        self._hold_rules: Sequence[HoldRule] = stores.hold_rules
+        s, settings, stores, known = self._s, self._settings, self.stores, self._known
         self._cache = ContentCache(stores.queue.content)
         self._mail_log = MailLog(
             settings.log.mail_log, settings.log.format, s.clock, s.workers, self._append
@@ -170,7 +152,9 @@ class Server(MultiService):
         stores.queue.committed = self._committed
         stores.mailboxes.committed = self._arrived
         reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
-        self._pool = self._make_pool()
+        self._ways = WaysOut(
+            s, settings, stores, self._cache, self.listeners, lambda: self.directory, self._token
+        )
         self.scheduler = Scheduler(
             Outside(
                 clock=s.clock,
@@ -178,13 +162,13 @@ class Server(MultiService):
                 # Jitter needs no secrecy, and the system's source is a call into the kernel.
                 random=Random(s.random.getrandbits(64)),
                 store=stores.queue,
-                route=Router(lambda: self._routing, lambda: self.directory, self._suppressed),
-                transport=self._make_transport(),
+                route=Router(lambda: self._routing, lambda: self.directory, known.suppressed),
+                transport=self._transport(),
                 reporter=reporter,
                 epoch=lambda: stores.node.epoch,
                 attempted=self._attempted,
-                is_held=self._is_held,
-                account_kept_for=self._account_kept_for,
+                is_held=known.is_held,
+                account_kept_for=known.account_kept_for,
             ),
             queue_settings(settings.queue),
         )
@@ -234,62 +218,16 @@ class Server(MultiService):
             self._acceptance,
             self._authenticator,
             lambda: self.directory,
-            self._daily.refuse,
-            self._suppressed,
+            self._known.daily.refuse,
+            self._known.suppressed,
             self._token,
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
         return [*webapi.routes(), *make_api(doors, intake, self.metrics).routes()]
 
-    def _account_kept_for(self, account_id: int | None) -> float | None:
-        return self.directory.retired_kept_for(account_id)
-
-    def _make_pool(self) -> ConnectionPool:
-        s, outbound = self._s, outbound_settings(self._settings)
-        return ConnectionPool(
-            s.reactor, s.clock, outbound, outbound.ehlo_name, client_tls(), self._token
-        )
-
-    def _make_transport(self) -> Dispatch:
-        s, stores = self._s, self.stores
-        outbound = outbound_settings(self._settings)
-        hosts = HostFinder(
-            s.resolver,
-            outbound,
-            s.random,
-            frozenset({self._settings.hostname.lower()}),
-            frozenset(self._own_addresses(outbound.mx_port)),
-        )
-        smtp = SMTPTransport(
-            self._pool,
-            hosts,
-            outbound.mx_tls,
-            s.now,
-            self._cache.content,
-            stores.queue.read_spool,
-        )
-        self._failing = FailTransport(s.now, s.clock)
-        return Dispatch(
-            {
-                ByMX: smtp,
-                ByRelayHost: smtp,
-                ToMailbox: self._make_mailbox_transport(),
-                Discard: DiscardTransport(s.now),
-                Fail: self._failing,
-                Refrain: RefrainTransport(s.now),
-            }
-        )
-
-    def _make_mailbox_transport(self) -> MailboxTransport:
-        read = make_reading(self._s, self.stores, lambda: self.directory)
-        return MailboxTransport(self.stores.mailboxes, lambda: self.directory, self._s.now, read)
-
-    def _own_addresses(self, mx_port: int) -> Sequence[str]:
-        """Where we ourselves take mail on the port of MX hosts."""
-        hosts: list[Any] = [listener.port.getHost() for listener in self.listeners]
-        own = [h.host for h in hosts if getattr(h, "port", None) == mx_port]
-        return [*own, *(["127.0.0.1", "::1"] if {"0.0.0.0", "::"} & set(own) else [])]
+    def _transport(self) -> Transport:
+        return self._ways.transport
 
     # Serving
 
@@ -314,7 +252,7 @@ class Server(MultiService):
             directory=lambda: self.directory,
             is_trusted=self._trusted,
             store_trouble=self._store_trouble,
-            over_daily_limit=self._daily.refuse,
+            over_daily_limit=self._known.daily.refuse,
             connections=self._connections,
             counters=self._counters,
             portal=submission_portal(self._authenticator),
@@ -333,21 +271,13 @@ class Server(MultiService):
     def _committed(self, events: Sequence[NewEvent]) -> None:
         self._mail_log.record(events)
         self.metrics.count(events)
+        self._known.committed(events)
         for event in events:
-            if event.data.get("suppressing") and event.account_id is not None:
-                self._suppressed.add(event.account_id, stored_address(str(event.data["recipient"])))
             account = self.directory.accounts.get(event.account_id or 0)
             if account is not None and account.is_called_for_outgoing:
                 self.calls.wake()
             if event.kind in _CONTENT_NOT_NEEDED:
                 self._cache.forget(event.message_id)
-            if event.kind is EventKind.ACCEPTED and event.account_id is not None:
-                count = event.data.get("recipient_count", 1)
-                self._daily.sent(event.account_id, int(str(count)))
-
-    def _is_held(self, entry: Entry) -> bool:
-        path = entry.message.reverse_path
-        return is_held(self._hold_rules, entry.account_id, path, entry.recipient)
 
     def _arrived(self, events: Sequence[NewEvent]) -> None:
         self._committed(events)
@@ -359,19 +289,7 @@ class Server(MultiService):
 
     def _changed(self, kinds: set[str]) -> None:
         """Somebody changed the store: the CLI, or another process."""
-        if "directory" in kinds:
-            loading = self.stores.database.read(load)
-            loading.addCallback(partial(setattr, self, "directory"))
-            loading.addErrback(lambda f: _log.failure("the directory cannot be read", f))
-            self._loading = loading
-        if "holds" in kinds:
-            rules = self.stores.database.read(load_hold_rules)
-            rules.addCallback(partial(setattr, self, "_hold_rules"))
-            rules.addErrback(lambda f: _log.failure("the hold rules cannot be read", f))
-        if "suppression" in kinds:
-            listed = self.stores.database.read(everybody)
-            listed.addCallback(self._suppressed.replace)
-            listed.addErrback(lambda f: _log.failure("the suppression lists cannot be read", f))
+        self._known.changed(kinds)
         if "queue" in kinds:
             self.scheduler.wake()
         if kinds & {"queue", "calls"}:
@@ -390,7 +308,7 @@ class Server(MultiService):
         gauge("mailrelay_auth_failures", "Failed logins", lambda: self._counters.auth_failures)
 
     def _connections_out(self) -> float:
-        return self._pool.open_connections
+        return self._ways.pool.open_connections
 
     def _http_connections(self) -> float:
         return self._sites.connections
@@ -446,16 +364,16 @@ class Server(MultiService):
         for session in list(self._sessions):
             session.leave()
         stopping: Deferred[Any] = super().stopService()
-        self._failing.give_up()
+        self._ways.failing.give_up()
         stopping.addCallback(lambda _: self._sessions_gone())
 
         def stopped(result: object) -> object:
             if abort.active():
                 abort.cancel()
-            self._pool.close_idle()
-            gone = self._pool.gone()
+            self._ways.pool.close_idle()
+            gone = self._ways.pool.gone()
             gone.addCallback(lambda _: self.stores.database.writer.drained())
-            gone.addCallback(lambda _: self._loading)
+            gone.addCallback(lambda _: self._known.loaded())
             gone.addCallback(lambda _: self._http_client.close())
             return gone.addCallback(lambda _: self._closed())
 
@@ -478,7 +396,7 @@ class Server(MultiService):
         """The grace period is over."""
         for session in list(self._sessions):
             session.abort()
-        self._pool.abort_all()
+        self._ways.pool.abort_all()
 
     def _closed(self) -> None:
         self.stores.database.writer.close()

@@ -268,7 +268,7 @@ class EventTests(WorldCase):
         await world.send("joe@example.net")
         await self.told(world, event="delivered")
         world.run("suppression", "add", "joe@example.net", "--account", "user")
-        is_listed = world.api.server.server._suppressed
+        is_listed = world.api.server.server._known.suppressed
         await self.until(lambda: is_listed._known)
         await world.send("joe@example.net")
         await self.told(world, 2, event="suppressed")
@@ -303,7 +303,7 @@ class EventTests(WorldCase):
         """A hold rule holds what fits it; what is released is delivered."""
         world = await self.world()
         world.run("holdrule", "add", "--recipient", "example.net", "--account", "user")
-        await self.until(lambda: world.api.server.server._hold_rules)
+        await self.until(lambda: world.api.server.server._known.hold_rules)
         sent = await world.send("joe@example.net")
         other = await world.send("ann@example.com")
         [call] = await self.told(world)

@@ -168,8 +168,8 @@ class SimulatedServer(Server):
         super()._open()
         self.stores.orphans.left_alone_for = 20.0
 
-    def _make_transport(self) -> Any:
-        return self.watched(super()._make_transport())
+    def _transport(self) -> Transport:
+        return self.watched(super()._transport())
 
     def _committed(self, events: Sequence[NewEvent]) -> None:
         self.heard(events)

@@ -1,0 +1,70 @@
+"""The ways out, composed: SMTP to hosts, local mailboxes, and what is done in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mailrelay.config.convert import outbound_settings
+from mailrelay.config.settings import Settings
+from mailrelay.directory.model import Directory
+from mailrelay.mailbox.delivery import MailboxTransport
+from mailrelay.net.listening import Listener
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.net.tls import client_tls
+from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport, RefrainTransport
+from mailrelay.outbound.hosts import HostFinder
+from mailrelay.outbound.pool import ConnectionPool
+from mailrelay.outbound.transport import SMTPTransport
+from mailrelay.queue.content_cache import ContentCache
+from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
+from mailrelay.service.calls import make_reading
+from mailrelay.storage.stores import Stores
+
+
+class WaysOut:
+    """One transport for each way, and the connections that those of SMTP share."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        settings: Settings,
+        stores: Stores,
+        cache: ContentCache,
+        listeners: Iterable[Listener],
+        directory: Callable[[], Directory],
+        token: Callable[[], str],
+    ) -> None:
+        s, outbound = surroundings, outbound_settings(settings)
+        self.pool = ConnectionPool(
+            s.reactor, s.clock, outbound, outbound.ehlo_name, client_tls(), token
+        )
+        hosts = HostFinder(
+            s.resolver,
+            outbound,
+            s.random,
+            frozenset({settings.hostname.lower()}),
+            frozenset(_own_addresses(listeners, outbound.mx_port)),
+        )
+        smtp = SMTPTransport(
+            self.pool, hosts, outbound.mx_tls, s.now, cache.content, stores.queue.read_spool
+        )
+        self.failing = FailTransport(s.now, s.clock)
+        reading = make_reading(s, stores, directory)
+        self.transport = Dispatch(
+            {
+                ByMX: smtp,
+                ByRelayHost: smtp,
+                ToMailbox: MailboxTransport(stores.mailboxes, directory, s.now, reading),
+                Discard: DiscardTransport(s.now),
+                Fail: self.failing,
+                Refrain: RefrainTransport(s.now),
+            }
+        )
+
+
+def _own_addresses(listeners: Iterable[Listener], mx_port: int) -> list[str]:
+    """Where we ourselves take mail on the port of MX hosts."""
+    hosts: list[Any] = [listener.port.getHost() for listener in listeners]
+    own = [host.host for host in hosts if getattr(host, "port", None) == mx_port]
+    return [*own, *(["127.0.0.1", "::1"] if {"0.0.0.0", "::"} & set(own) else [])]
