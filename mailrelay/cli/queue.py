@@ -14,6 +14,7 @@ from mailrelay.config.settings import Settings
 from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
 
 COLUMNS = ("id", "state", "sender", "recipient", "attempts", "next_attempt", "queued", "size")
+OUTCOMES = ("delivered", "failed", "suppressed", "canceled")
 RETIRED_COLUMNS = ("id", "state", "sender", "recipient", "attempts", "queued", "kept_until")
 
 
@@ -113,6 +114,7 @@ def retired() -> None:
 @retired.command("list")
 @target_options
 @filter_options
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="What became of it.")
 @click.option("--limit", default=1000, show_default=True)
 @click.option("--after", "after_id", default=0, help="Only ids above this one: the next page.")
 @click.option("--json", "as_json", is_flag=True)

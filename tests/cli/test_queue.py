@@ -92,6 +92,8 @@ class StoppedTests(TestCase):
         [id_] = operated.json("queue", "fail", "--domain", "slow.test")["ids"]
         [row] = operated.json("retired", "list")
         self.assertEqual((row["id"], row["state"]), (id_, "failed"))
+        self.assertEqual(operated.json("retired", "list", "--outcome", "failed"), [row])
+        self.assertEqual(operated.json("retired", "list", "--outcome", "delivered"), [])
         [report] = operated.json("queue", "list", "--sender", "")
         self.assertEqual((report["sender"], report["recipient"]), ("<>", "sender@client.test"))
 
