@@ -18,6 +18,7 @@ _REFERENCE = re.compile(r"RFC (\d{3,5})(?: sections? (\d[\d.]*\d|\d)(?: and (\d[
 # Status: "yes", what concerns us is done; "partly", the remark says what is missing.
 STATUS: Mapping[int, tuple[str, str, str]] = {
     1870: ("SIZE", "yes", ""),
+    1928: ("SOCKS5", "partly", "as a client: CONNECT to addresses, without login"),
     2034: ("ENHANCEDSTATUSCODES", "yes", ""),
     2045: ("MIME", "partly", "content with NUL is refused; passed on as it came"),
     2046: ("MIME media types", "partly", "multiparts; no message/partial"),
