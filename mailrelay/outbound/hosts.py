@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailrelay.net.resolver import MXHost, NoSuchDomain, Resolver, as_ip
 from mailrelay.outbound.settings import OutboundSettings
@@ -40,6 +40,13 @@ class HostFinder:
     random: Random
     own_names: frozenset[str]
     own_addresses: frozenset[str]
+
+    def by_families(self, ipv4: bool, ipv6: bool) -> HostFinder:
+        """The same for these families of addresses only, of those that are switched on."""
+        s = self.settings
+        if ipv4 and ipv6:
+            return self
+        return evolve(self, settings=evolve(s, ipv4=s.ipv4 and ipv4, ipv6=s.ipv6 and ipv6))
 
     async def for_domain(self, domain: str) -> Sequence[Target]:
         """The addresses for mail to ``domain``, best first.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -33,6 +33,7 @@ from mailrelay.outbound.auth import ChallengeRefused, ClientMechanism, base64_te
 from mailrelay.outbound.settings import Timeouts
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.outcome import Postponed
+from mailrelay.routing.ways import MECHANISMS
 from mailrelay.smtp.extensions import NO_EXTENSIONS, Extensions
 from mailrelay.smtp.reply import (
     MAX_REPLY_LINE_BYTES,
@@ -92,6 +93,7 @@ class SessionPlan:
     password: str | None = None
     auth_without_tls: bool = False
     nonce: str = ""
+    mechanisms: Sequence[str] = MECHANISMS
 
 
 class SMTPConnection(LazyTimeout, ESMTPClient):
@@ -161,7 +163,7 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
 
     def abort(self) -> None:
         """Leave at once."""
-        self._fail(Postponed(reply(451, "4.4.2", "connection closed by us")))
+        self._fail(Postponed(CLOSED_BY_US))
 
     def _fail(self, error: BaseException) -> None:
         """The connection is of no more use; whoever waits learns why."""
@@ -313,11 +315,10 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         if not self._over_tls and not plan.auth_without_tls:
             self._fail(LoginFailed(reply(454, "4.7.0", "no TLS, so the password is not sent")))
             return
-        self._mechanism = choose_mechanism(
-            self.extensions.auth_mechanisms, plan.username, plan.password, plan.nonce
-        )
+        usable = self.extensions.auth_mechanisms.intersection(plan.mechanisms)
+        self._mechanism = choose_mechanism(usable, plan.username, plan.password, plan.nonce)
         if self._mechanism is None:
-            self._fail(LoginFailed(reply(454, "4.7.0", "the relay host offers no AUTH we know")))
+            self._fail(LoginFailed(NO_MECHANISM))
             return
         self._expected = [235, 334]
         self._okresponse = self._challenged
@@ -364,4 +365,6 @@ def _broken(error: BaseException) -> Postponed:
 CLOSING_SECONDS = 10.0
 """How long a peer may take to close its side after our QUIT."""
 
+NO_MECHANISM = reply(454, "4.7.0", "the relay host offers no AUTH that we may use")
+CLOSED_BY_US = reply(451, "4.4.2", "connection closed by us")
 UNASKED = reply(451, "4.5.0", "the server sent a reply that nobody asked for")

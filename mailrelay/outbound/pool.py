@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from mailrelay.net.socks import SocksEndpoint
 from mailrelay.net.tls import ClientTLS, TLSLevel
 from mailrelay.outbound.hosts import Target
-from mailrelay.outbound.opening import SessionPlan, Stage
+from mailrelay.outbound.opening import CLOSED_BY_US, SessionPlan, Stage
 from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.settings import OutboundSettings
 from mailrelay.outbound.transcript import Transcript
+from mailrelay.queue.outcome import Postponed
+from mailrelay.routing.ways import MECHANISMS, SocksProxy
 
 
 @frozen
@@ -29,6 +38,8 @@ class Access:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     auth_without_tls: bool = False
+    mechanisms: Sequence[str] = MECHANISMS
+    socks: SocksProxy | None = None
 
 
 @define
@@ -39,7 +50,7 @@ class _Idle:
 
 
 class ConnectionPool:
-    """Ready connections by destination key: credentials and TLS are part of it, never shared."""
+    """Ready connections, shared only between those who agree on destination key and Access."""
 
     def __init__(
         self,
@@ -53,8 +64,9 @@ class ConnectionPool:
         self._reactor, self._clock = reactor, clock
         self._settings, self._ehlo_name = settings, ehlo_name
         self._client_tls, self._nonce = client_tls, nonce
-        self._idle: dict[str, list[_Idle]] = {}
+        self._idle: dict[Hashable, list[_Idle]] = {}
         self._open: dict[SMTPClientProtocol, None] = {}  # a set in the order of opening
+        self._connecting: dict[SMTPClientProtocol, Deferred[Any]] = {}
         self._all_gone: list[Deferred[None]] = []
 
     @property
@@ -62,7 +74,7 @@ class ConnectionPool:
         """Connections, idle or in use."""
         return len(self._open)
 
-    def take_idle(self, key: str) -> tuple[SMTPClientProtocol, Target] | None:
+    def take_idle(self, key: Hashable) -> tuple[SMTPClientProtocol, Target] | None:
         """A ready connection to the destination, which is the caller's now."""
         idle = self._idle.get(key)
         while idle:
@@ -72,7 +84,7 @@ class ConnectionPool:
                 return kept.connection, kept.target
         return None
 
-    def give_back(self, key: str, connection: SMTPClientProtocol, target: Target) -> None:
+    def give_back(self, key: Hashable, connection: SMTPClientProtocol, target: Target) -> None:
         """Keep the connection for the next message, if it is still good."""
         if connection.stage is not Stage.READY:
             return
@@ -82,11 +94,11 @@ class ConnectionPool:
         timer = self._clock.callLater(self._settings.reuse_idle_for, self._expire, key, connection)
         self._idle.setdefault(key, []).append(_Idle(connection, target, timer))
 
-    def _expire(self, key: str, connection: SMTPClientProtocol) -> None:
+    def _expire(self, key: Hashable, connection: SMTPClientProtocol) -> None:
         self._drop(key, connection)
         connection.close()
 
-    def _drop(self, key: str, connection: SMTPClientProtocol) -> None:
+    def _drop(self, key: Hashable, connection: SMTPClientProtocol) -> None:
         kept = [idle for idle in self._idle.get(key, ()) if idle.connection is not connection]
         if kept:
             self._idle[key] = kept
@@ -94,9 +106,13 @@ class ConnectionPool:
             self._idle.pop(key, None)
 
     async def connect(
-        self, target: Target, access: Access, transcript: Transcript
+        self,
+        target: Target,
+        access: Access,
+        transcript: Transcript,
+        proxy: Target | None = None,
     ) -> SMTPClientProtocol:
-        """A new connection, greeted, in TLS and logged in as ``access`` asks.
+        """A new connection, greeted, in TLS and logged in as ``access`` asks, through ``proxy``.
 
         Raises: what kept it from getting ready.
         """
@@ -108,7 +124,7 @@ class ConnectionPool:
         )
         plan = SessionPlan(
             target.host,
-            self._ehlo_name,
+            access.socks.ehlo_name if access.socks else self._ehlo_name,
             access.level,
             access.implicit_tls,
             creator,
@@ -117,6 +133,7 @@ class ConnectionPool:
             access.password,
             access.auth_without_tls,
             self._nonce(),
+            access.mechanisms,
         )
         connection = SMTPClientProtocol(plan, self._clock, transcript)
         connection.on_closed = self._gone
@@ -124,15 +141,31 @@ class ConnectionPool:
         if access.implicit_tls:
             factory = TLSMemoryBIOFactory(creator, True, factory)
         self._open[connection] = None
-        try:
-            await self._endpoint(target).connect(factory)
-        except BaseException:
-            self._gone(connection)
-            raise
+        await self._connected(connection, self._endpoint(target, proxy).connect(factory))
         await connection.ready
         return connection
 
-    def _endpoint(self, target: Target) -> TCP4ClientEndpoint | TCP6ClientEndpoint:
+    async def _connected(self, connection: SMTPClientProtocol, connecting: Deferred[Any]) -> None:
+        self._connecting[connection] = connecting
+        try:
+            await connecting
+        except BaseException as error:
+            self._gone(connection)
+            if isinstance(error, CancelledError | ConnectingCancelledError):
+                raise Postponed(CLOSED_BY_US) from error
+            raise
+        finally:
+            del self._connecting[connection]
+
+    def _endpoint(self, target: Target, proxy: Target | None) -> IStreamClientEndpoint:
+        if proxy is None:
+            return self._tcp(target)
+        name = f"{proxy.host} [{proxy.ip}]:{proxy.port}"
+        timeout = self._settings.timeouts.connect
+        inner = self._tcp(proxy)
+        return SocksEndpoint(self._clock, inner, name, target.ip, target.port, timeout)
+
+    def _tcp(self, target: Target) -> IStreamClientEndpoint:
         timeout = int(self._settings.timeouts.connect)
         if ":" in target.ip:
             bind = (self._settings.source_ipv6, 0) if self._settings.source_ipv6 else None
@@ -168,7 +201,11 @@ class ConnectionPool:
         """Break off everything: the grace period is over."""
         self.close_idle()
         for connection in list(self._open):
-            connection.abort()
+            connecting = self._connecting.get(connection)
+            if connecting is not None:
+                connecting.cancel()
+            else:
+                connection.abort()
 
 
 class _One(Factory):

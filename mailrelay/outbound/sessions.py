@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -23,7 +23,7 @@ from mailrelay.queue.outcome import (
     outcome_of_error,
 )
 from mailrelay.queue.transport import Job
-from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost
+from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost, SocksProxy
 from mailrelay.smtp.reply import reply
 
 NO_HOST = reply(451, "4.4.1", "no host to connect to")
@@ -32,6 +32,12 @@ UNVALIDATED_MX = reply(
     "5.7.30",
     "REQUIRETLS needs MX hosts that DNSSEC or MTA-STS vouches for, and this server checks neither:"
     " send without it, or have the domain routed by a relay host with verified TLS",
+)
+UNVERIFIED_TRANSPORT = reply(
+    550,
+    "5.7.30",
+    "REQUIRETLS needs verified TLS, and the transport is not set to it:"
+    " send without it, or set the transport's tls to verify",
 )
 
 
@@ -65,16 +71,25 @@ class Sessions:
     job: Job
     transcript: Transcript
     _left: list[Target] | None = None
-    _access: Access = Access(TLSLevel.VERIFY)
+    _proxy: Target | None = None
     _asked: list[Target] = field(factory=list)
     _failures: list[tuple[Deferral | PermanentFailure, Target]] = field(factory=list)
     _log: Logger = field(factory=Logger, init=False)
 
     @property
-    def _key(self) -> str:
-        key = self.job.destination.key
+    def _access(self) -> Access:
+        require_tls, way = self.job.message.require_tls, self.job.destination.way
+        if isinstance(way, ByMX):
+            return Access(self.mx_tls, socks=way.socks)
+        assert isinstance(way, ByRelayHost)
+        access = _access_to(way.relay_host)
+        # RFC 8689 section 4.2.1, step 4, whatever level the relay host is set to
+        return evolve(access, level=TLSLevel.VERIFY) if require_tls else access
+
+    @property
+    def _key(self) -> Hashable:
         # REQUIRETLS: these connections are verified, the others may not be.
-        return f"{key}+requiretls" if self.job.message.require_tls else key
+        return self.job.destination.key, self.job.message.require_tls, self._access
 
     async def next(self) -> Session:
         """A kept connection, or a new one to the first host left that lets us begin.
@@ -128,30 +143,42 @@ class Sessions:
 
     async def _find(self) -> list[Target]:
         if self._left is None:
-            targets, self._access = await self._targets(self.job.destination.way)
-            self._left = list(targets)
+            self._left = list(await self._targets(self.job.destination.way))
         return self._left
 
-    async def _targets(self, way: Any) -> tuple[Sequence[Target], Access]:
+    async def _targets(self, way: Any) -> Sequence[Target]:
         require_tls = self.job.message.require_tls
         if isinstance(way, ByMX):
             if require_tls:  # RFC 8689 section 4.2.1, step 2
                 raise Undeliverable(UNVALIDATED_MX)
-            return await self.hosts.for_domain(way.domain), Access(self.mx_tls)
+            if way.socks is not None:
+                self._proxy = await self._proxy_at(way.socks)
+            return await self.hosts.by_families(way.ipv4, way.ipv6).for_domain(way.domain)
         assert isinstance(way, ByRelayHost)
         host = way.relay_host
+        if require_tls and way.tls_is_fixed and host.tls is not TLSLevel.VERIFY:
+            raise Undeliverable(UNVERIFIED_TRANSPORT)
         try:
-            targets = await self.hosts.for_host(host.host, host.port)
+            return await self.hosts.for_host(host.host, host.port)
         except NoSuchDomain as error:  # the operator's to mend: no reason to bounce all mail
             raise Postponed(reply(451, "4.4.4", f"no such relay host: {error}")) from error
-        access = _access(host)
-        # RFC 8689 section 4.2.1, step 4, whatever level the relay host is set to
-        return targets, evolve(access, level=TLSLevel.VERIFY) if require_tls else access
+
+    async def _proxy_at(self, socks: SocksProxy) -> Target:
+        try:
+            found = await self.hosts.for_host(socks.host, socks.port)
+        except NoSuchDomain as error:
+            found, reason = (), str(error)
+        else:
+            reason = "no address"
+        if not found:
+            raise Postponed(reply(451, "4.4.4", f"no such SOCKS proxy: {reason}"))
+        self.transcript.note(f"through SOCKS proxy {socks.host} [{found[0].ip}]:{socks.port}")
+        return found[0]
 
     async def _open(self, target: Target) -> SMTPClientProtocol:
         access = self._access
         try:
-            return await self.pool.connect(target, access, self.transcript)
+            return await self.pool.connect(target, access, self.transcript, self._proxy)
         except Exception as error:
             # A port that speaks TLS from the first byte has nothing to say in clear.
             falls_back = access.level is TLSLevel.MAY and not access.implicit_tls
@@ -160,7 +187,7 @@ class Sessions:
         # Opportunistic: what cannot do TLS gets the mail all the same (RFC 7435).
         self.transcript.note("TLS failed, going on without")
         plain = evolve(access, level=TLSLevel.NONE)
-        return await self.pool.connect(target, plain, self.transcript)
+        return await self.pool.connect(target, plain, self.transcript, self._proxy)
 
     def _opening_outcome(self, error: Exception, target: Target) -> Deferral | PermanentFailure:
         """Classify what kept a connection from getting ready."""
@@ -188,8 +215,15 @@ class Sessions:
         return Deferral(reply(454, "4.7.5", f"no TLS from the first byte on {where}: {error}"))
 
 
-def _access(host: RelayHost) -> Access:
-    return Access(host.tls, host.implicit_tls, host.username, host.password, host.auth_without_tls)
+def _access_to(host: RelayHost) -> Access:
+    return Access(
+        host.tls,
+        host.implicit_tls,
+        host.username,
+        host.password,
+        host.auth_without_tls,
+        tuple(host.mechanisms),
+    )
 
 
 def _is_tls_trouble(error: BaseException) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from attrs import field, frozen
 
 from mailrelay.net.tls import TLSLevel
 from mailrelay.smtp.reply import Reply
+
+MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
+"""SASL mechanisms that we know as a client, strongest first."""
 
 
 @frozen
@@ -21,6 +25,16 @@ class RelayHost:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     auth_without_tls: bool = False
+    mechanisms: Sequence[str] = MECHANISMS  # of SASL: no other is used
+
+
+@frozen
+class SocksProxy:
+    """A SOCKS5 proxy that connections go through; ``ehlo_name`` is how the world knows it."""
+
+    host: str
+    port: int
+    ehlo_name: str
 
 
 @frozen
@@ -30,16 +44,23 @@ class ToMailbox:
 
 @frozen
 class ByMX:
-    """The hosts that DNS names for ``domain``, which may be an address literal."""
+    """The hosts that DNS names for ``domain``, which may be an address literal.
+
+    ``ipv4`` and ``ipv6`` are the families connected to, of those that are switched on.
+    """
 
     domain: str
+    ipv4: bool = True
+    ipv6: bool = True
+    socks: SocksProxy | None = None
 
 
 @frozen
 class ByRelayHost:
-    """One relay host."""
+    """One relay host.  ``tls_is_fixed`` when REQUIRETLS does not raise its level to verified."""
 
     relay_host: RelayHost
+    tls_is_fixed: bool = False
 
 
 @frozen
