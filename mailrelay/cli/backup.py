@@ -16,7 +16,8 @@ from attrs import define, field
 
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import config_option, directory_option, find_settings
-from mailrelay.config.settings import RelayHostSection, Settings
+from mailrelay.config.settings import Settings
+from mailrelay.config.transports import login_sections
 from mailrelay.control.backup import BackupControl, CannotBackUp
 from mailrelay.net.privileges import give_away
 
@@ -154,9 +155,8 @@ def files_beside(settings: Settings, config_file: Path | None) -> list[Path]:
     found = [] if config_file is None else [config_file]
     base = config_file.parent if config_file else settings.data_dir
     found += [base / f for f in (settings.tls.certificate, settings.tls.private_key) if f]
-    hosts: list[RelayHostSection | None] = [settings.relay_host]
-    hosts += [route.relay_host for route in settings.route]
-    found += [base / host.password_file for host in hosts if host and host.password_file]
+    hosts = login_sections(settings.relay_host, settings.route, settings.transport)
+    found += [base / host.password_file for _, host in hosts if host.password_file]
     return found
 
 

@@ -22,6 +22,7 @@ from mailrelay.cli.target import EX_CONFIG, EX_USAGE
 from mailrelay.config.load import BadConfiguration, load_settings
 from mailrelay.config.read import Problem, line_of
 from mailrelay.config.settings import SMTP_ROLES, Settings
+from mailrelay.config.transports import login_sections
 from mailrelay.net.privileges import CannotDropPrivileges, refuse_root
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate
 
@@ -220,10 +221,9 @@ def _storage(settings: Settings) -> Iterator[Remark]:
 
 def _relay(settings: Settings) -> Iterator[Remark]:
     """Credentials are not sent in clear without being asked to."""
-    hosts = [("relay_host", settings.relay_host)]
-    hosts += [(f"route[{i}].relay_host", r.relay_host) for i, r in enumerate(settings.route, 1)]
+    hosts = login_sections(settings.relay_host, settings.route, settings.transport)
     for place, host in hosts:
-        if host is None or not host.username:
+        if not host.username:
             continue
         if not host.password:
             yield Remark(place, "a username without password: set password or password_file")

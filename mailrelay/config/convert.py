@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import evolve
 
-from mailrelay.config.settings import (
-    SMTP_ROLES,
-    ListenerSection,
-    QueueSection,
+from mailrelay.config.settings import SMTP_ROLES, ListenerSection, QueueSection, Settings
+from mailrelay.config.transport_checks import host_and_port, normal_route_domain
+from mailrelay.config.transports import (
+    DirectSection,
+    FailSection,
+    HostTransportSection,
     RelayHostSection,
-    Settings,
+    RouteSection,
+    SocksSection,
+    TransportSection,
 )
 from mailrelay.inbound.context import ListenerSettings
 from mailrelay.outbound.settings import OutboundSettings, Timeouts
 from mailrelay.queue.schedule import PROFILES
 from mailrelay.queue.scheduler import QueueSettings
 from mailrelay.routing.route import Route, RoutingSettings
-from mailrelay.routing.ways import RelayHost
+from mailrelay.routing.transports import Direct, NamedTransport
+from mailrelay.routing.ways import Fail, RelayHost, SocksProxy
 from mailrelay.smtp.address import normal_domain
+from mailrelay.smtp.reply import EnhancedStatus, Reply
 
 
 def listener_settings(section: ListenerSection, settings: Settings) -> ListenerSettings:
@@ -55,27 +63,79 @@ def queue_settings(section: QueueSection) -> QueueSettings:
 
 def routing_settings(settings: Settings) -> RoutingSettings:
     """The router's."""
-    routes = tuple(
-        Route(
-            normal_route_domain(route.domain),
-            relay_host(route.relay_host) if route.relay_host else None,
-            route.discard,
-            route.mx,
-        )
-        for route in settings.route
-    )
+    transports = {section.name: transport(section) for section in settings.transport}
+    routes = [route(i, section, transports) for i, section in enumerate(settings.route, 1)]
     host = relay_host(settings.relay_host) if settings.relay_host else None
     return RoutingSettings(
         routes, host, simulate=settings.localserve, local_only=settings.localserve
     )
 
 
-def normal_route_domain(text: str) -> str:
-    """A route's domain as recipients' are kept."""
-    if text == "*":
-        return text
-    dot = "." if text.startswith(".") else ""
-    return dot + normal_domain(text.removeprefix("."))
+def route(number: int, section: RouteSection, transports: Mapping[str, NamedTransport]) -> Route:
+    """A route's; ``number`` is its place in the file."""
+    return Route(
+        normal_route_domain(section.domain or "*"),
+        relay_host(section.relay_host) if section.relay_host else None,
+        section.discard,
+        section.mx,
+        transports[section.transport] if section.transport else None,
+        tuple(normal_route_domain(domain) for domain in section.to_domain),
+        tuple(normal_route_domain(domain) for domain in section.from_domain),
+        section.minimum_attempts,
+        section.account or None,
+        number,
+    )
+
+
+def transport(section: TransportSection) -> NamedTransport:
+    """A transport's, of the one kind that it is."""
+    [kind] = section.kinds
+    return NamedTransport(section.name, _KINDS[kind](getattr(section, kind)))
+
+
+def _host(section: HostTransportSection) -> RelayHost:
+    assert section.port is not None  # the file's, or its kind's
+    return RelayHost(
+        section.host,
+        section.port,
+        section.tls,
+        False,
+        section.username or None,
+        section.password or None,
+        section.auth_without_tls,
+        section.usable_mechanisms,
+    )
+
+
+def _implicit(section: HostTransportSection) -> RelayHost:
+    return evolve(_host(section), implicit_tls=True)
+
+
+def _direct(section: DirectSection) -> Direct:
+    return Direct(not section.disable_ipv4, not section.disable_ipv6)
+
+
+def _socks(section: SocksSection) -> Direct:
+    address = host_and_port(section.address)
+    assert address is not None
+    versions = {ip_address(text).version for text in section.remote_ips}
+    proxy = SocksProxy(*address, normal_domain(section.remote_hostname))
+    return Direct(4 in versions, 6 in versions, proxy)
+
+
+def _fail(section: FailSection) -> Fail:
+    status = EnhancedStatus(section.smtp_code // 100, 7, 0)
+    return Fail(Reply(section.smtp_code, section.smtp_message, status))
+
+
+_KINDS: Mapping[str, Callable[[Any], RelayHost | Direct | Fail]] = {
+    "submissions": _implicit,
+    "submission": _host,
+    "smtp": _host,
+    "direct": _direct,
+    "socks": _socks,
+    "fail": _fail,
+}
 
 
 def relay_host(section: RelayHostSection) -> RelayHost:

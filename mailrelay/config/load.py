@@ -12,16 +12,21 @@ from typing import Any
 from attrs import asdict, evolve
 from twisted.internet.endpoints import serverFromString
 
-from mailrelay.config.convert import normal_route_domain
 from mailrelay.config.read import Problem, Reader
 from mailrelay.config.settings import (
     HTTP_ROLES,
     SMTP_ROLES,
     ListenerSection,
     QueueSection,
-    RelayHostSection,
-    RouteSection,
     Settings,
+)
+from mailrelay.config.transport_checks import check_logins, check_routes, check_transports
+from mailrelay.config.transports import (
+    PORTS,
+    HostTransportSection,
+    RelayHostSection,
+    TransportSection,
+    relay_host_sections,
 )
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
@@ -118,6 +123,10 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
     relay_host = settings.relay_host
     if relay_host is not None:
         relay_host = _completed_host(relay_host, reader, base, "relay_host")
+    transports = tuple(
+        _completed_transport(transport, reader, base, f"transport[{i}]")
+        for i, transport in enumerate(settings.transport, 1)
+    )
     routes = tuple(
         evolve(r, relay_host=_completed_host(r.relay_host, reader, base, f"route[{i + 1}]"))
         if r.relay_host
@@ -134,7 +143,13 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
     log = settings.log
     log = evolve(log, file=_log_path(base, log.file), mail_log=_log_path(base, log.mail_log))
     return evolve(
-        settings, data_dir=data_dir, relay_host=relay_host, route=routes, tls=tls, log=log
+        settings,
+        data_dir=data_dir,
+        relay_host=relay_host,
+        transport=transports,
+        route=routes,
+        tls=tls,
+        log=log,
     )
 
 
@@ -149,18 +164,37 @@ def _completed_host(
         host = evolve(host, implicit_tls=True)
     if host.implicit_tls and host.tls in (TLSLevel.NONE, TLSLevel.MAY):
         host = evolve(host, tls=TLSLevel.ENCRYPT)
+    return evolve(host, password=_password(host, reader, base, place))
+
+
+def _completed_transport(
+    transport: TransportSection, reader: Reader, base: Path, place: str
+) -> TransportSection:
+    completed: dict[str, Any] = {}
+    for kind, port in PORTS.items():
+        host: HostTransportSection | None = getattr(transport, kind)
+        if host is not None:
+            password = _password(host, reader, base, f"{place}.{kind}")
+            given = port if host.port is None else host.port
+            completed[kind] = evolve(host, port=given, password=password)
+    return evolve(transport, **completed)
+
+
+def _password(
+    host: RelayHostSection | HostTransportSection, reader: Reader, base: Path, place: str
+) -> str:
+    """The password, read from its file if it has one."""
     if not host.password_file:
-        return host
+        return host.password
     if host.password:
         reader.problem(f"{place}.password_file", "password is set too: keep one of them")
-        return host
+        return host.password
     try:
-        first = (base / host.password_file).read_text(encoding="utf-8").split("\n", 1)[0]
+        return (base / host.password_file).read_text(encoding="utf-8").split("\n", 1)[0]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         reader.problem(f"{place}.password_file", f"cannot be read: {reason}")
-        return host
-    return evolve(host, password=first)
+        return ""
 
 
 def _check(settings: Settings, reader: Reader) -> None:
@@ -187,8 +221,9 @@ def _check(settings: Settings, reader: Reader) -> None:
     _check_queue(settings.queue, reader)
     _check_http(settings.http, reader)
     _check_ports(settings, reader)
-    for i, route in enumerate(settings.route):
-        _check_route(route, reader, f"route[{i + 1}]")
+    check_transports(settings.transport, reader.problem)
+    check_routes(settings.route, settings.transport, reader.problem)
+    check_logins(list(relay_host_sections(settings.relay_host, settings.route)), reader.problem)
     _check_log(settings, reader)
 
 
@@ -212,11 +247,8 @@ def _check_http(http: HTTPSettings, reader: Reader) -> None:
 
 def _check_ports(settings: Settings, reader: Reader) -> None:
     ports = {"smtp_out.mx_port": settings.smtp_out.mx_port}
-    if settings.relay_host is not None:
-        ports["relay_host.port"] = settings.relay_host.port
-    for i, route in enumerate(settings.route):
-        if route.relay_host is not None:
-            ports[f"route[{i + 1}].relay_host.port"] = route.relay_host.port
+    for where, relay_host in relay_host_sections(settings.relay_host, settings.route):
+        ports[f"{where}.port"] = relay_host.port
     for place, port in ports.items():
         if not 1 <= port <= 65535:
             reader.problem(place, f"must be a port from 1 to 65535, not {port}")
@@ -246,15 +278,6 @@ def _check_listener(
         serverFromString(None, listener.endpoint)
     except (ValueError, TypeError, LookupError) as error:
         reader.problem(f"{place}.endpoint", f"is no Twisted endpoint string: {error}")
-
-
-def _check_route(route: RouteSection, reader: Reader, place: str) -> None:
-    try:
-        normal_route_domain(route.domain)
-    except MalformedAddress:
-        reader.problem(f"{place}.domain", f"{route.domain!r} is no domain, .domain or *")
-    if sum((route.relay_host is not None, route.mx, route.discard)) != 1:
-        reader.problem(place, "needs exactly one of relay_host, mx and discard")
 
 
 def _check_log(settings: Settings, reader: Reader) -> None:

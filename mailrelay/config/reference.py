@@ -25,22 +25,22 @@ _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or fals
 
 def reference() -> str:
     """Every section with a table of its settings, as Markdown."""
-    return "\n".join(section for section in _sections(Settings, "", {Settings}))
+    return "\n".join(section for section in _sections(Settings, "", {}))
 
 
-def _sections(cls: type[Any], title: str, seen: set[type[Any]]) -> Iterator[str]:
-    """``cls`` as a section, then those that its fields are, each class once."""
+def _sections(cls: type[Any], title: str, seen: dict[type[Any], str]) -> Iterator[str]:
+    """``cls`` as a section, then those that its fields are, once a class: ``seen`` says where."""
     hints = typing.get_type_hints(cls)
     rows, inner = [], []
     for field in attrs.fields(cls):
         wanted, is_list = _inner(hints[field.name])
         if attrs.has(wanted):
             name = f"{title.strip('[]')}.{field.name}" if title else field.name
-            known = wanted in seen
-            inner += [] if known else [(wanted, name, is_list)]
-            seen.add(wanted)
+            if wanted not in seen:
+                inner.append((wanted, name, is_list))
+                seen[wanted] = name
             if title:
-                rows.append(_row(field, f"as `[{_title_of(wanted, name)}]`"))
+                rows.append(_row(field, f"as `[{seen[wanted]}]`"))
         else:
             rows.append(_row(field, _type(hints[field.name])))
     yield _section(title, rows)
@@ -58,13 +58,6 @@ def _row(field: Any, kind: str) -> str:
     meaning = field.metadata.get("doc", "")
     cells = (f"`{field.name}`", kind, _default(field), meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _title_of(cls: type[Any], name: str) -> str:
-    """The section that ``cls`` is at the top of the file, or ``name`` if it is none."""
-    hints = typing.get_type_hints(Settings)
-    found = (f.name for f in attrs.fields(Settings) if _inner(hints[f.name])[0] is cls)
-    return next(found, name)
 
 
 def _inner(wanted: Any) -> tuple[Any, bool]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailrelay.config.transports import RelayHostSection, RouteSection, TransportSection
 from mailrelay.directory.login import LoginSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
@@ -74,32 +75,6 @@ class TLSSection:
 
     certificate: str = field(default="", metadata=_doc("PEM file, chain included"))
     private_key: str = field(default="", metadata=_doc("PEM file, readable by its owner only"))
-
-
-@frozen
-class RelayHostSection:
-    """``[relay_host]``, and ``relay_host`` of a route."""
-
-    host: str = field(metadata=_doc("name or address of the next hop"))
-    port: int = field(default=25, metadata=_doc("465 implies TLS from the first byte"))
-    tls: TLSLevel = field(default=TLSLevel.MAY, metadata=_doc("none, may, encrypt or verify"))
-    implicit_tls: bool = field(default=False, metadata=_doc("TLS from the first byte"))
-    username: str = field(default="", metadata=_doc("log in as; no AUTH when empty"))
-    password: str = field(default="", repr=False, metadata=_doc("its password"))
-    password_file: str = field(default="", metadata=_doc("a file whose first line it is"))
-    auth_without_tls: bool = field(
-        default=False, metadata=_doc("send the password though the connection is not encrypted")
-    )
-
-
-@frozen
-class RouteSection:
-    """One ``[[route]]``: the first that fits a recipient's domain decides."""
-
-    domain: str = field(metadata=_doc("a domain, .domain for those below it, or *"))
-    relay_host: RelayHostSection | None = field(default=None, metadata=_doc("the next hop"))
-    mx: bool = field(default=False, metadata=_doc("by MX, though [relay_host] is set"))
-    discard: bool = field(default=False, metadata=_doc("accept and throw away"))
 
 
 @frozen
@@ -191,6 +166,7 @@ class Settings:
     storage: StorageSection = field(factory=StorageSection, metadata=_doc(""))
     tls: TLSSection = field(factory=TLSSection, metadata=_doc(""))
     relay_host: RelayHostSection | None = field(default=None, metadata=_doc(""))
+    transport: Sequence[TransportSection] = field(factory=tuple, metadata=_doc(""))
     route: Sequence[RouteSection] = field(factory=tuple, metadata=_doc(""))
     limits: Limits = field(factory=Limits, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))

@@ -1,98 +1,85 @@
-"""Routing an entry: the first rule that fits decides."""
+"""Routes: which mail they are for, and where it goes then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
-from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuchUser
-from mailrelay.policy.simulated import simulated_failure
-from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry
-from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, RelayHost, ToMailbox
-from mailrelay.smtp.address import Address
-from mailrelay.smtp.reply import reply
-
-NO_SUCH_USER = reply(550, "5.1.1", "no such user any more")
-DOMAIN_DISABLED = reply(451, "4.2.1", "domain is switched off for now")
-NEVER_OUT = reply(550, "5.7.1", "this server delivers to its own mailboxes only")
+from mailrelay.routing.transports import NamedTransport
+from mailrelay.routing.ways import RelayHost
 
 
 @frozen
 class Route:
-    """``[[route]]``: for recipients of ``domain`` (``*`` for all, ``.example.org`` for below)."""
+    """``[[route]]``: for mail that fits all that it names.
 
-    domain: str
+    ``domain`` is ``*`` for all, ``.example.org`` for what is below it.  In ``to_domain`` and
+    ``from_domain`` that is example.org and what is below it, as in mox.  ``number`` is its place
+    in the file, from 1.
+    """
+
+    domain: str = "*"
     relay_host: RelayHost | None = None
     discard: bool = False
     mx: bool = False  # by MX, though there is a relay host for the rest
+    transport: NamedTransport | None = None
+    to_domain: Sequence[str] = ()
+    from_domain: Sequence[str] = ()
+    minimum_attempts: int = 0
+    account: str | None = None
+    number: int = 0
 
-    def fits(self, recipient: Address) -> bool:
-        """Whether this route is the recipient's."""
-        if self.domain == "*":
-            return True
-        if self.domain.startswith("."):
-            return recipient.domain.endswith(self.domain)
-        return recipient.domain == self.domain
+    @property
+    def rank(self) -> int:
+        """Routes of lower rank are asked first: an account's, then a sender's domain's."""
+        if self.account is not None:
+            return 0
+        return 1 if self.from_domain else 2
+
+    def mismatch(self, entry: Entry, account: str | None) -> str | None:
+        """Why ``entry`` of ``account`` is not this route's; None when it is."""
+        if self.account is not None and self.account != account:
+            return f"it is for account {self.account}"
+        if entry.attempts < self.minimum_attempts:
+            return f"it is for what was attempted {self.minimum_attempts} times before"
+        sender, recipient = entry.reverse_path, entry.recipient.domain
+        if not names_domain(self.from_domain, sender.domain if sender else ""):
+            return "the sender's domain is not in from_domain"
+        if not names_domain(self.to_domain, recipient):
+            return "the recipient's domain is not in to_domain"
+        if not _is_for(self.domain, recipient):
+            return "the recipient's domain is another"
+        return None
+
+
+def _is_for(wanted: str, domain: str) -> bool:
+    if wanted == "*":
+        return True
+    return domain.endswith(wanted) if wanted.startswith(".") else domain == wanted
+
+
+def names_domain(wanted: Sequence[str], domain: str) -> bool:
+    """Whether a list that is empty for any names ``domain``; ``.`` is for where there is none."""
+    if not wanted or domain in wanted:
+        return True
+    if "." in wanted and (not domain or domain.startswith("[")):
+        return True
+    dotted = f".{domain}"
+    return any(each.startswith(".") and each != "." and dotted.endswith(each) for each in wanted)
+
+
+def by_rank(routes: Sequence[Route]) -> Sequence[Route]:
+    """``routes`` as they are asked: by rank, then in the order of the file."""
+    return sorted(routes, key=lambda route: route.rank)
 
 
 @frozen
 class RoutingSettings:
-    """``[relay_host]`` and ``[[route]]`` of the configuration."""
+    """``[relay_host]``, ``[[transport]]`` and ``[[route]]`` of the configuration."""
 
-    routes: Sequence[Route] = ()
+    routes: Sequence[Route] = field(default=(), converter=by_rank)
     relay_host: RelayHost | None = None
     simulate: bool = False  # localserve: special localparts fail
     local_only: bool = False  # localserve: nothing leaves
-
-
-@frozen
-class Router:
-    """Called for each entry when it enters memory; a plain function on snapshots."""
-
-    current: Callable[[], RoutingSettings]
-    directory: Callable[[], Directory]
-    is_suppressed: Callable[[int | None, Address], bool] = lambda account_id, recipient: False
-
-    def __call__(self, entry: Entry) -> Destination:
-        """Where ``entry`` goes now."""
-        recipient, settings = entry.recipient, self.current()
-        if self.is_suppressed(entry.message.account_id, recipient):
-            return Destination("suppressed", Refrain(), is_local=True)
-        if settings.simulate:
-            simulated = simulated_failure(recipient)
-            # A report about a simulated failure goes to its sender, whatever that is called.
-            if simulated is not None and entry.message.door != "dsn":
-                return Destination(
-                    f"simulated:{recipient.localpart}", Fail(simulated.reply, simulated.after)
-                )
-        local = self.directory().resolve(recipient)
-        if isinstance(local, Account):
-            return Destination("mailbox", ToMailbox(), is_local=True)
-        if isinstance(local, NoSuchUser):
-            return Destination("mailbox:unknown", Fail(NO_SUCH_USER))
-        if isinstance(local, DomainDisabled):
-            return Destination("mailbox:disabled", Fail(DOMAIN_DISABLED))
-        return _outward(recipient, settings)
-
-
-def _outward(recipient: Address, settings: RoutingSettings) -> Destination:
-    if settings.local_only:
-        return Destination("none", Fail(NEVER_OUT))
-    route = next((r for r in settings.routes if r.fits(recipient)), None)
-    if route is not None and route.discard:
-        return Destination("discard", Discard(), is_local=True)
-    host = settings.relay_host
-    if route is not None:
-        host = None if route.mx else route.relay_host
-    if host is None:
-        return Destination(f"mx:{recipient.domain}", ByMX(recipient.domain))
-    return Destination(relay_key(host), ByRelayHost(host))
-
-
-def relay_key(host: RelayHost) -> str:
-    """Host, credentials and TLS level: connections are shared within it, never across."""
-    user = f"{host.username}@" if host.username else ""
-    implicit = "+implicit" if host.implicit_tls else ""
-    return f"relay:{user}{host.host}:{host.port}:{host.tls.value}{implicit}"

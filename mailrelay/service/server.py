@@ -36,7 +36,7 @@ from mailrelay.queue.content_cache import ContentCache
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
 from mailrelay.queue.transport import Job, Result, Transport
-from mailrelay.routing.route import Router
+from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, make_api, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
 from mailrelay.service.sites import Sites

@@ -17,11 +17,10 @@ from mailrelay.config.convert import (
 from mailrelay.config.settings import (
     ListenerSection,
     QueueSection,
-    RelayHostSection,
-    RouteSection,
     Settings,
     SMTPOutSection,
 )
+from mailrelay.config.transports import RelayHostSection, RouteSection
 from mailrelay.inbound.context import Role
 from mailrelay.policy.limits import Limits, ListenerLimits
 from mailrelay.queue.schedule import MOX

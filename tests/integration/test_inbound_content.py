@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from mailrelay.acceptance.content import BLOCK_BYTES
-from mailrelay.config.settings import RelayHostSection
+from mailrelay.config.transports import RelayHostSection
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.entry import LARGE_BYTES
 from mailrelay.testing.loopback import Loopback, RawClient

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mailrelay.config.settings import RelayHostSection
+from mailrelay.config.transports import RelayHostSection
 from mailrelay.net.tls import TLSLevel
 from mailrelay.testing.loopback import PASSWORD, USER
 from mailrelay.testing.scripted_server import Manners, ScriptedServer, polite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailrelay.config.settings import RelayHostSection
+from mailrelay.config.transports import RelayHostSection
 from mailrelay.net.tls import TLSLevel
 from mailrelay.testing.loopback import USER
 from mailrelay.testing.ports import free_port

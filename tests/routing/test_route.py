@@ -7,7 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.directory.model import Directory
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.entry import Entry, Message
-from mailrelay.routing.route import Route, Router, RoutingSettings, relay_key
+from mailrelay.routing.route import Route, RoutingSettings
+from mailrelay.routing.router import Router
+from mailrelay.routing.transports import relay_key
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, RelayHost, Way
 from mailrelay.smtp.address import Address
 

@@ -1,0 +1,135 @@
+"""Routing an entry: the first rule that fits decides, again at each attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from attrs import frozen
+
+from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuchUser
+from mailrelay.policy.simulated import simulated_failure
+from mailrelay.queue.destination import Destination
+from mailrelay.queue.entry import Entry
+from mailrelay.routing.route import Route, RoutingSettings
+from mailrelay.routing.transports import relay_key
+from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
+from mailrelay.smtp.address import Address
+from mailrelay.smtp.reply import reply
+
+NO_SUCH_USER = reply(550, "5.1.1", "no such user any more")
+DOMAIN_DISABLED = reply(451, "4.2.1", "domain is switched off for now")
+NEVER_OUT = reply(550, "5.7.1", "this server delivers to its own mailboxes only")
+
+
+class Because(Enum):
+    """Why an entry goes where it goes."""
+
+    SUPPRESSED = "the recipient is on the account's suppression list"
+    SIMULATED = "localserve fails such recipients on purpose"
+    MAILBOX = "the recipient has a mailbox here"
+    NO_SUCH_USER = "the domain is ours, and has no such address"
+    DOMAIN_DISABLED = "the domain is ours, and switched off"
+    LOCAL_ONLY = "localserve sends nothing to other servers"
+    ROUTE = "the route is the first that fits"
+    RELAY_HOST = "no route fits, and [relay_host] takes the rest"
+    MX = "no route fits, and there is no [relay_host]"
+
+
+@frozen
+class Decision:
+    """Where an entry goes, why, and by which route."""
+
+    destination: Destination
+    because: Because
+    route: Route | None = None
+
+
+_SUPPRESSED = Decision(Destination("suppressed", Refrain(), is_local=True), Because.SUPPRESSED)
+_TO_MAILBOX = Decision(Destination("mailbox", ToMailbox(), is_local=True), Because.MAILBOX)
+
+
+@frozen
+class Router:
+    """Called for each entry when it enters memory; a plain function on snapshots."""
+
+    current: Callable[[], RoutingSettings]
+    directory: Callable[[], Directory]
+    is_suppressed: Callable[[int | None, Address], bool] = lambda account_id, recipient: False
+
+    def __call__(self, entry: Entry) -> Destination:
+        """Where ``entry`` goes now."""
+        return self.decide(entry).destination
+
+    def decide(self, entry: Entry) -> Decision:
+        """Where ``entry`` goes now, and why."""
+        recipient, settings = entry.recipient, self.current()
+        if self.is_suppressed(entry.account_id, recipient):
+            return _SUPPRESSED
+        # A report about a failure on purpose goes to its sender, whatever that is called.
+        if entry.message.door != "dsn":
+            on_purpose = self._failed_on_purpose(entry, settings)
+            if on_purpose is not None:
+                return on_purpose
+        local = self.directory().resolve(recipient)
+        if isinstance(local, Account):
+            return _TO_MAILBOX
+        if isinstance(local, NoSuchUser):
+            destination = Destination("mailbox:unknown", Fail(NO_SUCH_USER))
+            return Decision(destination, Because.NO_SUCH_USER)
+        if isinstance(local, DomainDisabled):
+            destination = Destination("mailbox:disabled", Fail(DOMAIN_DISABLED))
+            return Decision(destination, Because.DOMAIN_DISABLED)
+        return self._outward(entry, settings)
+
+    def account_name(self, entry: Entry) -> str | None:
+        """The name of the account that submitted ``entry``."""
+        account = self.directory().accounts.get(entry.account_id or 0)
+        return account.name if account is not None else None
+
+    def _failed_on_purpose(self, entry: Entry, settings: RoutingSettings) -> Decision | None:
+        """In localserve, what a route or a localpart fails though all mail is its own."""
+        if settings.local_only:
+            route = self._route(entry, settings)
+            transport = route.transport if route is not None else None
+            if transport is not None and isinstance(transport.kind, Fail):
+                return Decision(transport.destination(""), Because.ROUTE, route)
+        simulated = simulated_failure(entry.recipient) if settings.simulate else None
+        if simulated is None:
+            return None
+        way = Fail(simulated.reply, simulated.after)
+        return Decision(
+            Destination(f"simulated:{entry.recipient.localpart}", way), Because.SIMULATED
+        )
+
+    def _route(self, entry: Entry, settings: RoutingSettings) -> Route | None:
+        if not settings.routes:
+            return None
+        account = self.account_name(entry)
+        return next((r for r in settings.routes if r.mismatch(entry, account) is None), None)
+
+    def _outward(self, entry: Entry, settings: RoutingSettings) -> Decision:
+        if settings.local_only:
+            return Decision(Destination("none", Fail(NEVER_OUT)), Because.LOCAL_ONLY)
+        route, domain = self._route(entry, settings), entry.recipient.domain
+        if route is not None:
+            return Decision(_by_route(route, domain), Because.ROUTE, route)
+        host = settings.relay_host
+        if host is not None:
+            return Decision(Destination(relay_key(host), ByRelayHost(host)), Because.RELAY_HOST)
+        return Decision(_by_mx(domain), Because.MX)
+
+
+def _by_route(route: Route, domain: str) -> Destination:
+    if route.transport is not None:
+        return route.transport.destination(domain)
+    if route.discard:
+        return Destination("discard", Discard(), is_local=True)
+    host = route.relay_host
+    if host is None or route.mx:
+        return _by_mx(domain)
+    return Destination(relay_key(host), ByRelayHost(host))
+
+
+def _by_mx(domain: str) -> Destination:
+    return Destination(f"mx:{domain}", ByMX(domain))
