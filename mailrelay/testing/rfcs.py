@@ -61,6 +61,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     9110: ("HTTP", "partly", "no ranges, conditions or codings"),
     9112: ("HTTP/1.1", "partly", "stricter than it asks: see web/framing"),
     9266: ("tls-exporter channel binding", "yes", ""),
+    9457: ("Problem details", "yes", "of our own API"),
     9422: ("LIMITS", "partly", "RCPTMAX"),
 }
 
