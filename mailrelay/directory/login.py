@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from attrs import define, field, frozen
@@ -117,6 +118,7 @@ def own_network(ip: str) -> str:
     return ip if ":" not in ip else networks(ip)[0].removesuffix("/32")
 
 
+@lru_cache(maxsize=4096)
 def networks(ip: str) -> tuple[str, str, str]:
     """The address, and the two wider networks it is counted in (IPv6: /64, /48, /32)."""
     try:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import re
+from binascii import a2b_qp
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs
 
 from attrs import define, field, frozen
 from multipart import (
@@ -153,12 +154,30 @@ async def _decoded(
 
 
 def _parse_urlencoded(data: bytes, most: int) -> Mapping[str, Sequence[str]]:
+    pairs = data.split(b"&", most)
+    if len(pairs) > most:
+        raise MalformedForm(400, f"the form has more than {most} fields\n")
+    fields: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair:
+            name, _, value = pair.partition(b"=")
+            fields.setdefault(_unescaped(name), []).append(_unescaped(value))
+    return fields
+
+
+def _unescaped(text: bytes) -> str:
+    """What ``text`` stands for.  Raises: MalformedForm."""
+    if _NO_ESCAPE.search(text):
+        raise MalformedForm(400, "the form has % without two hexadecimal digits\n")
+    # Quoted-printable but for the sign: C reads it in a fraction of the time of urllib.
+    text = text.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"=")
     try:
-        return parse_qs(
-            data.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=most
-        )
-    except ValueError as error:
-        raise MalformedForm(400, "the form is not UTF-8, or has too many fields\n") from error
+        return a2b_qp(text).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedForm(400, "the form is not UTF-8\n") from error
+
+
+_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 @frozen

@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 STRICT_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -38,15 +38,20 @@ class Headers:
     """Names in lower case, values without white space around them, in the order they came."""
 
     fields: Sequence[tuple[str, str]] = ()
+    _by_name: dict[str, list[str]] = field(factory=dict, init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in self.fields:
+            self._by_name.setdefault(name, []).append(value)
 
     def get(self, name: str) -> str | None:
         """The field's value; of several, joined by commas as RFC 9110 section 5.3 has it."""
-        values = self.all(name)
+        values = self._by_name.get(name)
         return ", ".join(values) if values else None
 
     def all(self, name: str) -> Sequence[str]:
         """The values of every field of that name, which is in lower case."""
-        return [value for key, value in self.fields if key == name]
+        return self._by_name.get(name, ())
 
     def tokens(self, name: str) -> Sequence[str]:
         """The elements of a comma-separated list, in lower case."""

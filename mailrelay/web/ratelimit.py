@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 
 from attrs import define, field
 
@@ -12,8 +11,6 @@ from mailrelay.directory.login import networks
 from mailrelay.web.settings import HTTPSettings
 
 _MOST_COUNTS = 50_000
-
-_networks = lru_cache(maxsize=4096)(networks)
 
 
 @define
@@ -40,7 +37,7 @@ class RequestLimits:
         ]
         wait = 0.0
         counted: dict[tuple[str, float, int], None] = {}  # the three may be one: a Unix socket
-        for factor, network in zip((1, 3, 9), _networks(ip), strict=True):
+        for factor, network in zip((1, 3, 9), networks(ip), strict=True):
             for window, most in windows:
                 key = (network, window, int(now // window))
                 if self._counts.get(key, 0) >= most * factor:

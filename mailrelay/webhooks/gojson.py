@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec.inspect import DictType, ListType, StructType, Type, UnionType, type_info
@@ -31,7 +33,9 @@ def go_name(name: str) -> str:
     return "".join(_INITIALISMS.get(word, word.capitalize()) for word in name.split("_"))
 
 
-class GoStruct(msgspec.Struct, frozen=True, kw_only=True, rename=go_name):
+class GoStruct(
+    msgspec.Struct, frozen=True, kw_only=True, rename=go_name, forbid_unknown_fields=True
+):
     """A value whose fields are named as in Go.  Every field has its zero value as default."""
 
 
@@ -66,11 +70,28 @@ def decode(text: str, type_: type[T]) -> T:
 
     Raises: MalformedJSON.
     """
+    if not _LARGE_NUMBER.search(text):
+        # What most programs write can be read at once, in a tenth of the time.
+        with suppress(msgspec.MsgspecError, RecursionError):
+            plain: T = _plain_decoder(cast("Any", type_)).decode(text)
+            return plain
     try:
         found, _ = _DECODER.raw_decode(text.lstrip(" \t\r\n"))
-        return msgspec.convert(_named({} if found is None else found, type_info(type_)), type_)
+        return msgspec.convert(
+            _named({} if found is None else found, _shape(cast("Any", type_))), type_
+        )
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise MalformedJSON(str(error) or "nested too deeply") from None
+
+
+@cache
+def _plain_decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type_)
+
+
+@cache
+def _shape(type_: Any) -> Type:
+    return type_info(type_)
 
 
 def _refuse_constant(name: str) -> float:
@@ -116,4 +137,5 @@ def _checked(value: Any) -> Any:
     return value
 
 
+_LARGE_NUMBER = re.compile(r"[0-9]{19}")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import parse_qs, urlencode
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -31,6 +32,8 @@ from tests.web.wire import NO_LIMITS
 P = ParamSpec("P")
 T = TypeVar("T")
 URLENCODED = "application/x-www-form-urlencoded"
+MEANT = "ab=&%+; \n\r\t_é☺\0."
+"""Characters that mean something to one reader or another."""
 LIMITS = FormLimits(files=1000, urlencoded=200_000, fields=200_000, parts=10)
 
 
@@ -125,6 +128,24 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(form.fields, {"a": ["1", "2"], "b": ["é c"], "d": [""]})
         self.assertEqual((form.get("a"), form.get("x"), form.files), ("1", None, []))
         self.assertEqual(self.executor.names, [])
+
+    @given(
+        st.lists(
+            st.tuples(st.text(MEANT, max_size=5), st.text(MEANT, max_size=90)),
+            max_size=9,
+        )
+    )
+    def test_escapes(self, pairs: list[tuple[str, str]]) -> None:
+        """What urllib writes is read as urllib reads it, also where it is less escaped."""
+        text = urlencode(pairs)
+        for given_text in (text, text.replace("%0A", "\n").replace("%3D", "=")):
+            form = self.read(URLENCODED, given_text.encode())
+            self.assertEqual(form.fields, parse_qs(given_text, keep_blank_values=True))
+
+    def test_wrong_escapes(self) -> None:
+        """A percent sign without two hexadecimal digits is refused, as Go refuses it."""
+        for text in (b"a=%", b"a=%4", b"%zz=1", b"a=%\n4", b"a=%%41", b"a=%+1"):
+            self.refused(MalformedForm, URLENCODED, text)
 
     def test_multipart(self) -> None:
         """Fields and files, which are in the folder until the form is closed."""

@@ -128,12 +128,30 @@ class DecodeTests(SynchronousTestCase):
             '{"From":{}}',
             '{"Extra":{"a":1}}',
             '{"MsgID":NaN}',
+            '{"MsgID":1.0}',
+            '{"MsgID":1e3}',
+            '{"MsgID":true}',
+            '{"MsgID":9223372036854775808}',
             '{"MsgID":%s}' % ("9" * 5000),
             '{"Extra":{"a":"\\ud800"}}',
             "[" * 100_000,
             '{"From":[{"Name":"\\udfff"}]}',
         ):
             self.assertRaises(MalformedJSON, decode, text, Request)
+
+    @given(
+        st.builds(
+            Request,
+            from_=st.lists(st.builds(Inner, name=st.text()), max_size=2),
+            msg_id=st.integers(-(2**63), 2**63 - 1),
+            extra=st.dictionaries(st.text(), st.text(), max_size=2),
+            future_release=st.none() | st.text(),
+        )
+    )
+    def test_both_ways(self, request: Request) -> None:
+        """What is read at once is what is read with all of Go's leniency."""
+        text = encode(request).decode()
+        self.assertEqual(decode(text, Request), decode(f"{text} rest", Request))
 
     @given(st.text(max_size=40))
     def test_only_one_error(self, text: str) -> None:
