@@ -10,10 +10,12 @@ from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import address, domain
 from mailrelay.cli.holdrule import holdrule
+from mailrelay.cli.key import key
 from mailrelay.cli.localserve import localserve
 from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
+from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.suppression import suppression
 from mailrelay.cli.webhook import webhook
@@ -35,8 +37,10 @@ for command in (
     domain,
     account,
     address,
+    key,
     suppression,
     holdrule,
+    route,
     webhook,
     backup,
     restore,

@@ -146,9 +146,9 @@ class DirectoryControl:
 
     async def set_account(self, name: str, details: AccountDetails) -> None:
         """Change an account.  A limit of 0 takes it away.  Raises: Refusal."""
-        values = await self._values(details)
+        directory = await self.records.load()
+        values = await self._values(details, _salt_of(directory, name))
         if details.from_id_logins is not None:
-            directory = await self.records.load()
             values["from_id_logins"] = checked_logins(directory, name, details.from_id_logins)
         endpoints = [checked_endpoint(change) for change in details.endpoints]
         if not values and not endpoints:
@@ -198,7 +198,9 @@ class DirectoryControl:
             )
         return localpart, address.domain
 
-    async def _values(self, details: AccountDetails) -> dict[str, object]:
+    async def _values(
+        self, details: AccountDetails, salt: bytes | None = None
+    ) -> dict[str, object]:
         values: dict[str, object] = {}
         for name in ("full_name", "login_disabled"):
             given = getattr(details, name)
@@ -217,12 +219,21 @@ class DirectoryControl:
             values["password_hash"] = await self.executor.run(hash_password, details.password)
             values["scram_verifier"] = None
             if details.scram:
-                salt = self.salt()
-                made = await self.executor.run(ScramVerifier.of, details.password, salt)
+                made = await self.executor.run(
+                    ScramVerifier.of, details.password, salt or self.salt()
+                )
                 values["scram_verifier"] = str(made)
         elif not details.scram:
             values["scram_verifier"] = None
         return values
+
+
+def _salt_of(directory: Directory, name: str) -> bytes | None:
+    """The salt that the keys of an account have, which its password must share."""
+    for account in directory.accounts.values():
+        if account.name == name and account.id in directory.keys_of:
+            return directory.scram_salt(account)
+    return None
 
 
 def check_password_length(password: str) -> None:

@@ -43,6 +43,12 @@ class APIKey:
     requests_per_minute: int | None = None
     last_used_at: float | None = None
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether its scopes are not the only limits."""
+        others = (self.senders, self.networks, self.expires_at, self.requests_per_minute)
+        return any(others)
+
     def may_send_as(self, localpart: str, domain: str) -> bool:
         """Whether the key is for that sender; ``localpart`` without its suffix."""
         if not self.senders:

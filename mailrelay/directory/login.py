@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import NoReturn
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.directory.credentials import (
@@ -18,8 +19,11 @@ from mailrelay.directory.credentials import (
     hash_password,
     pretended_verifier,
 )
+from mailrelay.directory.keys import PREFIX, APIKey, Scope, hash_of
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.threads import Executor
+
+_MOST_LOGIN_CHARACTERS = 400
 
 
 class LoginRefused(Exception):
@@ -142,22 +146,31 @@ class Authenticator:
         settings: LoginSettings,
         seconds: Callable[[], float],
         secret: bytes,
+        now: Callable[[], float],
+        used: Callable[[APIKey], object] = lambda key: None,
     ) -> None:
         self._directory, self._executor = directory, executor
+        self._now, self._used = now, used
         self._settings, self._seconds, self._secret = settings, seconds, secret
         self._limits = FailureLimits(settings, seconds)
         self._waiting = 0
         self._asked: dict[tuple[str, bytes], list[Deferred[bool]]] = {}
         self._checked: OrderedDict[bytes, float] = OrderedDict()
 
-    async def password(self, identity: str, password: str, ip: str) -> Account:
-        """The account ``identity`` if ``password`` is its own.
+    async def password(
+        self, identity: str, password: str, ip: str, key_for: Scope | None = None
+    ) -> Account:
+        """The account ``identity`` if ``password`` is its own, or a key of its for ``key_for``.
 
         Raises: LoginRefused, TooManyFailures, Overloaded.
         """
         account = self._directory().login(identity)
         login = self._login(identity, account)
         self._check_limits(ip, login)
+        if key_for is not None and password.startswith(PREFIX):
+            key = self._key(hash_of(password), account, ip, key_for)
+            if key is not None:
+                return self._grant(ip, login, account, key)
         password_hash = account.password_hash if account else None
         remembered = self._fingerprint(password_hash, password)
         if self._checked.get(remembered, -1.0) < self._seconds():
@@ -194,15 +207,44 @@ class Authenticator:
             other.callback(right)
         return right
 
-    def scram_verifier(self, identity: str) -> ScramVerifier:
-        """What SCRAM compares with; for the unknown, something that looks the same."""
-        account = self._directory().login(identity)
-        if account is None or account.scram_verifier is None:
-            return pretended_verifier(self._secret, self._directory().login_key(identity))
-        return ScramVerifier.parse(account.scram_verifier)
+    def key(self, text: str, ip: str) -> Account:
+        """The account that the key ``text`` is of, restricted as that is.
 
-    def scram_finished(self, identity: str, ip: str, *, proven: bool) -> Account:
-        """The account after a SCRAM exchange.
+        A look-up by hash: the time that it takes tells nothing of other keys.
+        Raises: LoginRefused, TooManyFailures.
+        """
+        key_hash = hash_of(text)
+        known = self._directory().keys.get(key_hash)
+        account = self._directory().accounts.get(known.account_id) if known else None
+        login = self._login(text[:_MOST_LOGIN_CHARACTERS], account)
+        self._check_limits(ip, login)
+        key = self._key(key_hash, account, ip, None)
+        if key is None:
+            self._refuse(ip, login)
+        return self._grant(ip, login, account, key)
+
+    def _key(
+        self, key_hash: bytes, account: Account | None, ip: str, scope: Scope | None
+    ) -> APIKey | None:
+        """The key of that hash if it is the account's, for ``scope``, and taken from ``ip`` now."""
+        key = self._directory().keys.get(key_hash)
+        if key is None or account is None or key.account_id != account.id:
+            return None
+        is_for = scope is None or scope in key.scopes
+        is_same = hmac.compare_digest(key.key_hash, key_hash)
+        return key if is_same and is_for and key.works(ip, self._now()) else None
+
+    def scram_verifiers(self, identity: str) -> Sequence[ScramVerifier]:
+        """What SCRAM compares with, one at least; for the unknown, what looks the same."""
+        directory = self._directory()
+        account = directory.login(identity)
+        verifiers = directory.scram_verifiers(account) if account is not None else ()
+        return verifiers or [pretended_verifier(self._secret, directory.login_key(identity))]
+
+    def scram_finished(
+        self, identity: str, ip: str, *, proven: bool, verifier: str | None = None
+    ) -> Account:
+        """The account after a SCRAM exchange, which ``verifier`` proved; a key must be for sending.
 
         Raises: LoginRefused, TooManyFailures.
         """
@@ -211,7 +253,12 @@ class Authenticator:
         self._check_limits(ip, login)
         if not proven:
             self._refuse(ip, login)
-        return self._grant(ip, login, account)
+        if account is None or verifier in (None, account.scram_verifier):
+            return self._grant(ip, login, account)
+        for key in self._directory().keys_of.get(account.id, ()):
+            if key.scram_verifier == verifier and self._key(key.key_hash, account, ip, Scope.SEND):
+                return self._grant(ip, login, account, key)
+        return self._refuse(ip, login)
 
     def _login(self, identity: str, account: Account | None) -> str:
         """What failures are counted under, of bounded length whatever was presented."""
@@ -224,16 +271,20 @@ class Authenticator:
         if not self._limits.allows(ip, login):
             raise TooManyFailures
 
-    def _refuse(self, ip: str, login: str) -> None:
+    def _refuse(self, ip: str, login: str) -> NoReturn:
         self._limits.failed(ip, login)
         raise LoginRefused
 
-    def _grant(self, ip: str, login: str, account: Account | None) -> Account:
+    def _grant(
+        self, ip: str, login: str, account: Account | None, key: APIKey | None = None
+    ) -> Account:
         if account is None or account.login_disabled:
             self._refuse(ip, login)
-        assert account is not None
         self._limits.succeeded(ip, login)
-        return account
+        if key is None:
+            return account
+        self._used(key)
+        return evolve(account, key=key)
 
     def _fingerprint(self, password_hash: str | None, password: str) -> bytes:
         text = f"{password_hash}\0{password}".encode("utf-8", "surrogatepass")

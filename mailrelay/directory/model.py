@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from attrs import field, frozen
 
+from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.smtp.address import Address, MalformedAddress
 
@@ -79,6 +80,15 @@ class Directory:
     addresses: Mapping[tuple[str, str], int] = field(factory=dict)
     postmaster_id: int | None = None
     everything_to: int | None = None  # localserve: whose the mail of all other recipients is
+    keys: Mapping[bytes, APIKey] = field(factory=dict)  # by the hash
+    keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
+
+    @keys_of.default
+    def _keys_by_account(self) -> Mapping[int, Sequence[APIKey]]:
+        found: dict[int, list[APIKey]] = {}
+        for key in self.keys.values():
+            found.setdefault(key.account_id, []).append(key)
+        return found
 
     def resolve(self, recipient: Address) -> Resolution:
         """Whose mail for ``recipient`` is."""
@@ -123,6 +133,17 @@ class Directory:
         localpart = matched_localpart(address.localpart, domain)
         account_id = self.addresses.get((localpart, domain.name))
         return self.accounts.get(account_id) if account_id is not None else None
+
+    def scram_verifiers(self, account: Account) -> Sequence[ScramVerifier]:
+        """What SCRAM tries: password and keys have one salt, so that one exchange does for all."""
+        keys = self.keys_of.get(account.id, ())
+        texts = [account.scram_verifier, *(key.scram_verifier for key in keys)]
+        verifiers = [ScramVerifier.parse(text) for text in texts if text]
+        return [one for one in verifiers if one.salt == verifiers[0].salt]
+
+    def scram_salt(self, account: Account) -> bytes | None:
+        """The salt of the account's verifiers, None when it has none."""
+        return next((one.salt for one in self.scram_verifiers(account)), None)
 
     def login_key(self, identity: str) -> str:
         """The same for every way to write one login, existing or not."""

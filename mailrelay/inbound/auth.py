@@ -10,6 +10,7 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import Interface, implementer
 
+from mailrelay.directory.keys import Scope
 from mailrelay.directory.login import Authenticator, LoginRefused, TooManyFailures
 from mailrelay.directory.model import Account
 from mailrelay.inbound.sasl import ISASLCredentials, PasswordGiven, ScramFinished
@@ -35,8 +36,12 @@ class SubmissionChecker:
     async def _judge(self, given: PasswordGiven | ScramFinished) -> Account:
         try:
             if isinstance(given, PasswordGiven):
-                return await self._authenticator.password(given.identity, given.password, given.ip)
-            return self._authenticator.scram_finished(given.identity, given.ip, proven=given.proven)
+                return await self._authenticator.password(
+                    given.identity, given.password, given.ip, Scope.SEND
+                )
+            return self._authenticator.scram_finished(
+                given.identity, given.ip, proven=given.proven, verifier=given.verifier
+            )
         except LoginRefused as error:
             raise UnauthorizedLogin from error
         except TooManyFailures as error:

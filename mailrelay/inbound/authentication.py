@@ -98,11 +98,11 @@ class Authentication:
             return Plain(ip)
         if name == "LOGIN":
             return Login(ip)
-        verifier = self._context.authenticator.scram_verifier
+        verifiers = self._context.authenticator.scram_verifiers
         plus = name.endswith("-PLUS")
         return Scram(
             ip,
-            verifier,
+            verifiers,
             binding=channel_binding(self._session.transport) if plus else None,
             may_bind=self._session.tls,
             nonce=self._context.nonce(),

@@ -5,7 +5,7 @@ A mechanism is fed the client's responses and answers a challenge, or what is to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from attrs import field, frozen
@@ -46,6 +46,7 @@ class ScramFinished:
     identity: str
     ip: str
     proven: bool
+    verifier: str | None = field(default=None, repr=False)  # the one that proved it
 
 
 @frozen
@@ -120,14 +121,14 @@ class Scram:
     def __init__(
         self,
         ip: str,
-        verifier: Callable[[str], ScramVerifier],
+        verifiers: Callable[[str], Sequence[ScramVerifier]],
         *,
         binding: tuple[str, bytes] | None,
         may_bind: bool,
         nonce: str,
     ) -> None:
         self._ip = ip
-        self._server = ScramServer(verifier, nonce=nonce, binding=binding, may_bind=may_bind)
+        self._server = ScramServer(verifiers, nonce=nonce, binding=binding, may_bind=may_bind)
         self._begun = False
 
     def step(self, response: bytes | None) -> Step:
@@ -142,9 +143,14 @@ class Scram:
             last_word = self._server.final(text)
         except MalformedMessage as error:
             raise MalformedResponse(str(error)) from error
-        proven = last_word is not None
+        proven = self._server.proven_by
         return Verify(
-            ScramFinished(self._server.identity, self._ip, proven=proven),
+            ScramFinished(
+                self._server.identity,
+                self._ip,
+                proven is not None,
+                str(proven) if proven is not None else None,
+            ),
             last_word=last_word.encode() if last_word is not None else None,
         )
 

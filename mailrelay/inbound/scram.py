@@ -10,7 +10,7 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mailrelay.directory.credentials import ScramVerifier
 
@@ -24,18 +24,19 @@ class ScramServer:
 
     def __init__(
         self,
-        verifier: Callable[[str], ScramVerifier],
+        verifiers: Callable[[str], Sequence[ScramVerifier]],
         *,
         nonce: str,
         binding: tuple[str, bytes] | None,
         may_bind: bool,
     ) -> None:
-        self._verifier_of, self._nonce = verifier, nonce
+        self._verifiers_of, self._nonce = verifiers, nonce
         self._binding, self._may_bind = binding, may_bind
         self.identity = ""
         self._gs2 = ""
         self._messages: list[str] = []
-        self._verifier: ScramVerifier | None = None
+        self._verifiers: Sequence[ScramVerifier] = ()
+        self.proven_by: ScramVerifier | None = None
 
     def first(self, message: str) -> str:
         """The server's first message.  Raises: MalformedMessage."""
@@ -46,9 +47,9 @@ class ScramServer:
         self._check_flag(flag)
         self.identity = name.replace("=2C", ",").replace("=3D", "=")
         self._nonce = client_nonce + self._nonce
-        verifier = self._verifier = self._verifier_of(self.identity)
-        salt = b64encode(verifier.salt).decode()
-        answer = f"r={self._nonce},s={salt},i={verifier.rounds}"
+        self._verifiers = self._verifiers_of(self.identity)
+        salt = b64encode(self._verifiers[0].salt).decode()
+        answer = f"r={self._nonce},s={salt},i={self._verifiers[0].rounds}"
         self._messages = [bare, answer]
         return answer
 
@@ -69,7 +70,7 @@ class ScramServer:
         Raises: MalformedMessage.
         """
         match = _CLIENT_FINAL.fullmatch(message)
-        if match is None or self._verifier is None:
+        if match is None or not self._verifiers:
             raise MalformedMessage("malformed client-final-message")
         without_proof, channel, nonce = match.group(1, 2, 3)
         expected = self._gs2.encode() + (self._binding[1] if self._binding else b"")
@@ -77,13 +78,20 @@ class ScramServer:
         fits = hmac.compare_digest(_decoded(channel), expected)
         fits &= hmac.compare_digest(nonce.encode(), self._nonce.encode())
         signed = ",".join([*self._messages, without_proof]).encode()
-        signature = hmac.digest(self._verifier.stored_key, signed, hashlib.sha256)
-        key = bytes(a ^ b for a, b in zip(signature, proof, strict=False))
-        right = hmac.compare_digest(hashlib.sha256(key).digest(), self._verifier.stored_key)
-        if not (right and fits) or len(proof) != len(signature):
+        proving = [one for one in self._verifiers if _proves(proof, one, signed)]
+        if not proving or not fits:
             return None
-        server = hmac.digest(self._verifier.server_key, signed, hashlib.sha256)
+        self.proven_by = proving[0]
+        server = hmac.digest(proving[0].server_key, signed, hashlib.sha256)
         return f"v={b64encode(server).decode()}"
+
+
+def _proves(proof: bytes, verifier: ScramVerifier, signed: bytes) -> bool:
+    """Whether whoever made ``proof`` knows what ``verifier`` is of (RFC 5802 section 3)."""
+    signature = hmac.digest(verifier.stored_key, signed, hashlib.sha256)
+    key = bytes(a ^ b for a, b in zip(signature, proof, strict=False))
+    right = hmac.compare_digest(hashlib.sha256(key).digest(), verifier.stored_key)
+    return right and len(proof) == len(signature)
 
 
 def _decoded(text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 import mailrelay
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.config.settings import Settings
+from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import Imported
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
@@ -18,6 +20,7 @@ from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
+from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores
 from mailrelay.storage.suppression import DatabaseSuppressions
@@ -29,7 +32,8 @@ from mailrelay.webapi.send import Sender
 from mailrelay.webapi.suppressions import Suppressions
 from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.api import API
-from mailrelay.webapi.v1.login import Door
+from mailrelay.webapi.v1.keys import KeyOperations
+from mailrelay.webapi.v1.login import Door, KeyLimits
 
 UPLOADS_FOLDER = "uploads"
 SENT_FLAGS = ("$notjunk", "\\seen")
@@ -45,6 +49,7 @@ class Doors:
     over_daily_limit: Callable[[Account, int], Reply | None]
     suppressed: Suppressed
     token: Callable[[], str]
+    load_directory: Callable[[], Deferred[Any]]  # what was changed is seen when it fires
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
@@ -58,10 +63,22 @@ def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -
     return intake
 
 
-def make_api(doors: Doors, intake: Intake, metrics: Metrics) -> API:
+def make_api(
+    s: Surroundings, stores: Stores, doors: Doors, intake: Intake, metrics: Metrics
+) -> API:
     """Our own API."""
-    operations = [*AccountOperations(doors.directory).operations()]
-    return API(operations, Door(doors.authenticator), intake, metrics.called)
+
+    def random() -> bytes:
+        return bytes.fromhex(doors.token())
+
+    records = DatabaseKeyRecords(stores.database, s.now)
+    keys = KeyControl(records, s.workers, random, s.now, "api")
+    operations = [
+        *AccountOperations(doors.directory).operations(),
+        *KeyOperations(keys, doors.load_directory).operations(),
+    ]
+    door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
+    return API(operations, door, intake, metrics.called)
 
 
 def make_webapi(

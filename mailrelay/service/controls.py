@@ -8,16 +8,23 @@ from random import Random
 
 from attrs import frozen
 
+from mailrelay.config.convert import routing_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.holds import HoldControl
+from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
+from mailrelay.control.routes import RouteControl
 from mailrelay.control.suppression import SuppressionControl
+from mailrelay.directory.model import Directory
 from mailrelay.net.threads import AtOnce
+from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
+from mailrelay.routing.router import Router
+from mailrelay.smtp.address import Address
 from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import load
@@ -25,12 +32,14 @@ from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.findings import findings_on_server
 from mailrelay.storage.holds import DatabaseHoldRecords
 from mailrelay.storage.ids import IdBlocks, take_ids
+from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.stores import Threads, make_spool, open_database
+from mailrelay.storage.suppression import everybody
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 
 
@@ -44,6 +53,8 @@ class Control:
     suppression: SuppressionControl
     holds: HoldControl
     calls: CallControl
+    routes: RouteControl
+    keys: KeyControl
     database: Database
 
     def close(self) -> None:
@@ -63,6 +74,9 @@ def open_control(
     def token() -> str:
         return f"{random.getrandbits(128):032x}"
 
+    def random_bytes() -> bytes:
+        return bytes.fromhex(token())
+
     executor = AtOnce()
     # An operator who asks for a long list waits for it.
     threads = Threads(executor, executor, token, read_cap=60.0)
@@ -77,9 +91,7 @@ def open_control(
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)
     kept_after = settings.queue.retired_keep_after
     return Control(
-        DirectoryControl(
-            DatabaseDirectory(database, now), executor, lambda: bytes.fromhex(token()), actor
-        ),
+        DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
         QueueControl(
             records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
         ),
@@ -87,8 +99,25 @@ def open_control(
         SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
         HoldControl(DatabaseHoldRecords(database, now), records, now, actor),
         CallControl(DatabaseCallRecords(database), now, actor),
+        RouteControl(_router(settings, database)),
+        KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         database,
     )
+
+
+def _router(settings: Settings, database: Database) -> Router:
+    """As a server with these settings and this store routes."""
+
+    def directory() -> Directory:
+        with database.engine.connect().execution_options(read_only=True) as connection:
+            return load(connection)
+
+    def is_suppressed(account_id: int | None, recipient: Address) -> bool:
+        with database.engine.connect().execution_options(read_only=True) as connection:
+            return Suppressed(everybody(connection))(account_id, recipient)
+
+    routing = routing_settings(settings)
+    return Router(lambda: routing, directory, is_suppressed)
 
 
 def _kept_for(database: Database, account_id: int | None) -> float | None:

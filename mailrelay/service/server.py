@@ -44,9 +44,11 @@ from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.ways_out import WaysOut
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
+from mailrelay.storage.keys import KeyUses
 from mailrelay.storage.space import SpaceWatch
 from mailrelay.storage.stores import Stores, Threads, open_stores
-from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes
+from mailrelay.storage.upkeep import Intervals, Upkeep, queue_sizes, repeated
+from mailrelay.web.intake import Intake
 from mailrelay.web.monitor import Health, Monitor
 from mailrelay.web.request import Route
 
@@ -61,6 +63,9 @@ FIXED = (
 )
 """Settings of which a running server keeps what it was started with."""
 
+
+KEY_USES_EVERY = 60.0
+"""Seconds after which it is written when keys were used."""
 
 _CONTENT_NOT_NEEDED = (EventKind.DELIVERED, EventKind.FAILED, EventKind.SUPPRESSED)
 
@@ -183,8 +188,15 @@ class Server(MultiService):
             self._cache.remember,
             settings.limits.received_fields,
         )
+        key_uses = KeyUses(stores.database, s.now)
         self._authenticator = Authenticator(
-            lambda: self.directory, s.workers, settings.login, s.clock.seconds, stores.secret
+            lambda: self.directory,
+            s.workers,
+            settings.login,
+            s.clock.seconds,
+            stores.secret,
+            s.now,
+            key_uses.note,
         )
         self.calls, self._http_client = make_calls(
             s, settings, stores, lambda: self.directory, self.metrics
@@ -209,7 +221,8 @@ class Server(MultiService):
             self.intervals,
             stores.orphans,
         )
-        for service in (self._mail_log, self._space, self.scheduler, self.calls, upkeep):
+        uses = repeated(s.clock, KEY_USES_EVERY, key_uses.write, _log)
+        for service in (self._mail_log, self._space, self.scheduler, self.calls, upkeep, uses):
             service.setServiceParent(self)
         self._add_gauges()
 
@@ -221,10 +234,14 @@ class Server(MultiService):
             self._known.daily.refuse,
             self._known.suppressed,
             self._token,
+            self._known.load_directory,
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
-        return [*webapi.routes(), *make_api(doors, intake, self.metrics).routes()]
+        return [*webapi.routes(), *self._api(doors, intake)]
+
+    def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
+        return make_api(self._s, self.stores, doors, intake, self.metrics).routes()
 
     def _transport(self) -> Transport:
         return self._ways.transport

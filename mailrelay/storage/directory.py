@@ -13,6 +13,7 @@ from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.storage import tables
 from mailrelay.storage.calls import endpoint_of
+from mailrelay.storage.directory_keys import load_keys
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 
 _domain, _account, _address = tables.domain, tables.account, tables.address
@@ -58,6 +59,7 @@ def load(connection: Connection) -> Directory:
         addresses,
         _account_setting(connection, POSTMASTER, accounts),
         _account_setting(connection, EVERYTHING_TO, accounts),
+        keys={key.key_hash: key for key in load_keys(connection)},
     )
 
 
@@ -191,7 +193,8 @@ def remove_account(connection: Connection, name: str) -> None:
         ).scalar_one()
         if owned:
             raise InUse(f"account {name} has {owned} {what}: remove them first")
-    for own in (tables.mailbox, _endpoint, tables.suppression, tables.hold_rule):
+    application = (_endpoint, tables.suppression, tables.api_key, tables.idempotency_key)
+    for own in (*application, tables.mailbox, tables.hold_rule):
         connection.execute(delete(own).where(own.c.account_id == id_))
     connection.execute(delete(tables.sent_to).where(tables.sent_to.c.account_id == id_))
     connection.execute(delete(_account).where(_account.c.id == id_))

@@ -381,6 +381,37 @@ call_attempt = Table(
     Index("call_attempt_of", "call_id"),
 )
 
+api_key = Table(
+    "api_key",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256
+    Column("scram_verifier", Text, nullable=False),
+    Column("scopes", String(100), nullable=False),  # with commas
+    Column("senders", Text, nullable=False),  # JSON, empty for all
+    Column("networks", Text, nullable=False),  # JSON, empty for all
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("requests_per_minute", Integer),
+    Column("last_used_at", Double),
+    Index("api_key_of", "account_id"),
+    sqlite_autoincrement=True,
+)
+
+idempotency_key = Table(
+    "idempotency_key",
+    metadata,
+    Column("account_id", ID, primary_key=True, autoincrement=False),
+    Column("key", String(255), primary_key=True),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index("idempotency_key_expires", "expires_at"),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -50,6 +50,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     6531: ("SMTPUTF8", "yes", ""),
     6532: ("Internationalised headers", "yes", ""),
     6533: ("Internationalised DSNs", "yes", ""),
+    6750: ("Bearer tokens", "partly", "in the Authorization field alone"),
     7435: ("Opportunistic security", "yes", "the level `may`"),
     7505: ("Null MX", "yes", ""),
     7578: ("multipart/form-data", "yes", ""),

@@ -66,7 +66,12 @@ class AuthenticatorTests(SynchronousTestCase):
         self.clock.advance(1e6)
         settings = LoginSettings(failures_per_minute=3, waiting_checks=2)
         self.login: Authenticator = Authenticator(
-            lambda: DIRECTORY, self.executor, settings, self.clock.seconds, b"secret"
+            lambda: DIRECTORY,
+            self.executor,
+            settings,
+            self.clock.seconds,
+            b"secret",
+            self.clock.seconds,
         )
 
     def begin(self, identity: str, password: str, ip: str = IP) -> Deferred[Account]:
@@ -176,10 +181,15 @@ class AuthenticatorTests(SynchronousTestCase):
             DIRECTORY.domains, {1: Account(1, "a", scram_verifier=str(stored))}, DIRECTORY.addresses
         )
         login = Authenticator(
-            lambda: known, self.executor, LoginSettings(), self.clock.seconds, b"secret"
+            lambda: known,
+            self.executor,
+            LoginSettings(),
+            self.clock.seconds,
+            b"secret",
+            self.clock.seconds,
         )
-        self.assertEqual(login.scram_verifier(ID), stored)
-        self.assertEqual(self.login.scram_verifier(ID), self.login.scram_verifier(ID))
+        self.assertEqual(login.scram_verifiers(ID), [stored])
+        self.assertEqual(self.login.scram_verifiers(ID), self.login.scram_verifiers(ID))
 
     def test_new_password(self) -> None:
         """A new password is hashed on the executor."""

@@ -456,7 +456,7 @@ def sasl(random: Random) -> None:
             lambda: Login("192.0.2.1"),
             lambda: Scram(
                 "192.0.2.1",
-                _verifier,
+                lambda identity: [_verifier(identity)],
                 binding=binding,
                 may_bind=random.random() < 0.5,
                 nonce="server",

@@ -182,7 +182,12 @@ class Door:
             return f"{random.getrandbits(128):032x}"
 
         authenticator = Authenticator(
-            lambda: self.directory, self.hashing, login, self.clock.seconds, b"secret"
+            lambda: self.directory,
+            self.hashing,
+            login,
+            self.clock.seconds,
+            b"secret",
+            lambda: START + self.clock.seconds(),
         )
         self.context = Context(
             hostname="mx.example.org",

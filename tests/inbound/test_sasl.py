@@ -79,7 +79,7 @@ class ScramTests(SynchronousTestCase):
     def server(self, binding: tuple[str, bytes] | None = None) -> Scram:
         """The server's side; -PLUS where there is a binding."""
         return Scram(
-            IP, lambda _: VERIFIER, binding=binding, may_bind=binding is not None, nonce="server"
+            IP, lambda _: [VERIFIER], binding=binding, may_bind=binding is not None, nonce="server"
         )
 
     def exchange(
@@ -103,7 +103,8 @@ class ScramTests(SynchronousTestCase):
         """The right password is proven, and the server proves itself."""
         for binding in (None, ("tls-unique", b"x" * 12)):
             end = self.exchange("pencil", binding, binding)
-            self.assertEqual(end.credentials, ScramFinished("u", IP, proven=True))
+            proven = ScramFinished("u", IP, True, str(VERIFIER))
+            self.assertEqual(end.credentials, proven)
             self.assertIsNotNone(end.last_word)
 
     def test_wrong(self) -> None:

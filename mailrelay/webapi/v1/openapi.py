@@ -15,6 +15,7 @@ _REF = "#/components/schemas/{name}"
 
 SECURITY = {
     "login": {"type": "http", "scheme": "basic", "description": "An account's address, password."},
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key."},
 }
 
 

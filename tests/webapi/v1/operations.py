@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mailrelay.directory.model import Directory
 from mailrelay.webapi.v1.account import AccountOperations
+from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.operations import Operation
 
 
 def all_operations(directory: Directory) -> list[Operation]:
     """Those that a server has."""
-    return [*AccountOperations(lambda: directory).operations()]
+    nothing: Any = None
+    return [
+        *AccountOperations(lambda: directory).operations(),
+        *KeyOperations(nothing, nothing).operations(),
+    ]

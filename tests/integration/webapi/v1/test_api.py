@@ -37,9 +37,11 @@ class DoorTests(ClientCase):
     async def test_failures_are_limited(self) -> None:
         """Who fails too often is judged no more for a while."""
         client = (await self.client()).logged_in(USER, "wrong")
-        for _ in range(10):
-            await client.ask("GET", "/account")
-        self.assert_problem(await client.ask("GET", "/account"), 429, "too_many_failures")
+        for _ in range(40):  # a minute may end meanwhile
+            answered = await client.ask("GET", "/account")
+            if answered.status != 401:
+                break
+        self.assert_problem(answered, 429, "too_many_failures")
 
     async def test_foreign_page(self) -> None:
         """A browser's request for a page of another site is refused, whatever its login."""
