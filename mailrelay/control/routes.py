@@ -1,0 +1,128 @@
+"""Why mail goes where it goes, without sending any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.directory.model import Directory
+from mailrelay.queue.entry import Entry, Message
+from mailrelay.routing.route import Route
+from mailrelay.routing.router import Because, Decision, Router
+from mailrelay.routing.ways import (
+    ByMX,
+    ByRelayHost,
+    Discard,
+    Fail,
+    Refrain,
+    RelayHost,
+    SocksProxy,
+    ToMailbox,
+)
+from mailrelay.smtp.address import Address, MalformedAddress
+
+_BY_ROUTES = frozenset({Because.ROUTE, Because.RELAY_HOST, Because.MX})
+
+
+@frozen
+class Explanation:
+    """What is decided for an entry, and which routes were passed over before, each with why."""
+
+    entry: Entry
+    account: str | None
+    decision: Decision
+    passed_over: Sequence[tuple[Route, str]]
+
+
+@frozen
+class RouteControl:
+    """What may be asked of the routes."""
+
+    router: Router
+
+    async def explain(
+        self, recipient: str, sender: str, account: str | None, attempts: int
+    ) -> Explanation:
+        """Where mail for ``recipient`` goes; an empty ``sender`` is the null reverse-path.
+
+        Raises: Refusal.
+        """
+        reverse_path = _address(sender, "sender") if sender else None
+        message = Message(
+            id=1,
+            account_id=_account_id(self.router.directory(), account),
+            reverse_path=reverse_path,
+            received_at=0.0,
+            size_bytes=0,
+            door="submission",
+        )
+        to = _address(recipient, "recipient")
+        entry = Entry(1, message, to, queued_at=0.0, next_attempt_at=0.0, attempts=attempts)
+        decision = self.router.decide(entry)
+        passed_over = list(self._passed_over(entry, account, decision))
+        return Explanation(entry, account, decision, passed_over)
+
+    def _passed_over(
+        self, entry: Entry, account: str | None, decision: Decision
+    ) -> Iterator[tuple[Route, str]]:
+        if decision.because not in _BY_ROUTES:
+            return
+        for route in self.router.current().routes:
+            mismatch = route.mismatch(entry, account)
+            if mismatch is None:
+                return
+            yield route, mismatch
+
+
+def _address(text: str, what: str) -> Address:
+    try:
+        return Address.parse(text)
+    except MalformedAddress as error:
+        raise Refusal(f"the {what} {text!r} is no address: {error}") from error
+
+
+def _account_id(directory: Directory, name: str | None) -> int | None:
+    if name is None:
+        return None
+    for account in directory.accounts.values():
+        if account.name == name:
+            return account.id
+    raise NoSuch(f"no account {name}: mailrelay account list")
+
+
+def way_text(way: object) -> str:
+    """A way in words, without secrets."""
+    match way:
+        case ToMailbox():
+            return "into the mailbox"
+        case ByMX():
+            return f"by MX of {way.domain}{_families(way)}{_through(way.socks)}"
+        case ByRelayHost():
+            return f"by {_host_text(way.relay_host)}"
+        case Discard():
+            return "thrown away"
+        case Fail():
+            return f"answered {way.reply}, without a connection"
+        case Refrain():
+            return "not attempted"
+    raise AssertionError(f"a way without words: {way}")
+
+
+def _families(way: ByMX) -> str:
+    if way.ipv4 and way.ipv6:
+        return ""
+    return ", IPv4 only" if way.ipv4 else ", IPv6 only"
+
+
+def _through(socks: SocksProxy | None) -> str:
+    if socks is None:
+        return ""
+    return f", through SOCKS proxy {socks.host} port {socks.port}, as {socks.ehlo_name}"
+
+
+def _host_text(host: RelayHost) -> str:
+    start = "TLS from the first byte" if host.implicit_tls else "STARTTLS"
+    login = f", logging in as {host.username}" if host.username else ""
+    return f"{host.host} port {host.port}, {start}, level {host.tls.value}{login}"
