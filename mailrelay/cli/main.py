@@ -16,7 +16,6 @@ from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.route import route
-from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.suppression import suppression
 from mailrelay.cli.webhook import webhook
@@ -41,7 +40,6 @@ for command in (
     key,
     suppression,
     holdrule,
-    route,
     route,
     webhook,
     backup,

@@ -9,7 +9,6 @@ from random import Random
 from attrs import frozen
 
 from mailrelay.config.convert import routing_settings
-from mailrelay.config.convert import routing_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
@@ -19,16 +18,11 @@ from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
 from mailrelay.control.routes import RouteControl
-from mailrelay.control.routes import RouteControl
 from mailrelay.control.suppression import SuppressionControl
-from mailrelay.directory.model import Directory
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Suppressed
-from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
-from mailrelay.routing.router import Router
-from mailrelay.smtp.address import Address
 from mailrelay.routing.router import Router
 from mailrelay.smtp.address import Address
 from mailrelay.storage.call_records import DatabaseCallRecords
@@ -46,7 +40,6 @@ from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.stores import Threads, make_spool, open_database
 from mailrelay.storage.suppression import everybody
-from mailrelay.storage.suppression import everybody
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 
 
@@ -60,7 +53,6 @@ class Control:
     suppression: SuppressionControl
     holds: HoldControl
     calls: CallControl
-    routes: RouteControl
     routes: RouteControl
     keys: KeyControl
     database: Database
@@ -108,25 +100,9 @@ def open_control(
         HoldControl(DatabaseHoldRecords(database, now), records, now, actor),
         CallControl(DatabaseCallRecords(database), now, actor),
         RouteControl(_router(settings, database)),
-        RouteControl(_router(settings, database)),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         database,
     )
-
-
-def _router(settings: Settings, database: Database) -> Router:
-    """As a server with these settings and this store routes."""
-
-    def directory() -> Directory:
-        with database.engine.connect().execution_options(read_only=True) as connection:
-            return load(connection)
-
-    def is_suppressed(account_id: int | None, recipient: Address) -> bool:
-        with database.engine.connect().execution_options(read_only=True) as connection:
-            return Suppressed(everybody(connection))(account_id, recipient)
-
-    routing = routing_settings(settings)
-    return Router(lambda: routing, directory, is_suppressed)
 
 
 def _router(settings: Settings, database: Database) -> Router:
