@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 
@@ -14,16 +14,21 @@ class Bell:
     """Rung after a commit, in the reactor thread.  It tells that there is something, not what."""
 
     clock: IReactorTime
-    _waiting: dict[int, list[Deferred[None]]] = field(factory=dict)
+    _waiting: dict[int | None, list[Deferred[None]]] = field(factory=dict)
+    _is_closed: bool = False
 
-    def ring(self, account_ids: Iterable[int]) -> None:
+    def ring(self, account_ids: Iterable[int | None]) -> None:
         """Wake who waits for one of these accounts."""
+        if not self._waiting:
+            return
         for account_id in set(account_ids):
             for waiting in self._waiting.pop(account_id, ()):
                 waiting.callback(None)
 
     def wait(self, account_id: int, seconds: float) -> Deferred[None]:
         """Fires when the account's bell rings, or after so many seconds."""
+        if self._is_closed:
+            return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._waiting.setdefault(account_id, []).append(waiting)
         over = self.clock.callLater(seconds, self._over, account_id, waiting)
@@ -46,6 +51,11 @@ class Bell:
         if waiting in self._waiting.get(account_id, ()):
             self._over(account_id, waiting)
 
-    def give_up(self) -> None:
-        """The server stops: nobody is to wait any longer."""
+    def close(self) -> None:
+        """The server stops: nobody waits any longer, nor begins to."""
+        self._is_closed = True
+        self.ring_all()
+
+    def ring_all(self) -> None:
+        """Wake everybody: something changed, of whomever."""
         self.ring(list(self._waiting))

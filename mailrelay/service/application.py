@@ -16,8 +16,10 @@ from mailrelay.control.mailbox import Imported
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.observe.bell import Bell
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
+from mailrelay.service.history import history_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.keys import DatabaseKeyRecords
@@ -34,6 +36,7 @@ from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.api import API
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.login import Door, KeyLimits
+from mailrelay.webapi.v1.sending import SendingOperations
 
 UPLOADS_FOLDER = "uploads"
 SENT_FLAGS = ("$notjunk", "\\seen")
@@ -50,6 +53,7 @@ class Doors:
     suppressed: Suppressed
     token: Callable[[], str]
     load_directory: Callable[[], Deferred[Any]]  # what was changed is seen when it fires
+    bell: Bell
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
@@ -64,7 +68,12 @@ def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -
 
 
 def make_api(
-    s: Surroundings, stores: Stores, doors: Doors, intake: Intake, metrics: Metrics
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    intake: Intake,
+    metrics: Metrics,
 ) -> API:
     """Our own API."""
 
@@ -75,27 +84,22 @@ def make_api(
     keys = KeyControl(records, s.workers, random, s.now, "api")
     operations = [
         *AccountOperations(doors.directory).operations(),
+        *SendingOperations(make_sender(s, settings, stores, doors)).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
+        *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     return API(operations, door, intake, metrics.called)
 
 
-def make_webapi(
-    s: Surroundings,
-    settings: Settings,
-    stores: Stores,
-    doors: Doors,
-    intake: Intake,
-    metrics: Metrics,
-) -> WebAPI:
-    """mox's webapi."""
+def make_sender(s: Surroundings, settings: Settings, stores: Stores, doors: Doors) -> Sender:
+    """What both APIs send with."""
     mailboxes = DatabaseMailboxes(stores.database, stores.spool, stores.ids)
 
     def save_sent(account: Account, content: bytes) -> Deferred[int]:
         return mailboxes.add(Imported(account.name, "Sent", content, s.now(), SENT_FLAGS))
 
-    sender = Sender(
+    return Sender(
         hostname=settings.hostname,
         user_agent=f"mailrelay/{mailrelay.__version__}",
         directory=doors.directory,
@@ -109,6 +113,18 @@ def make_webapi(
         max_message_bytes=settings.limits.message_bytes,
         max_recipients=settings.limits.recipients,
     )
+
+
+def make_webapi(
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    intake: Intake,
+    metrics: Metrics,
+) -> WebAPI:
+    """mox's webapi."""
+    sender = make_sender(s, settings, stores, doors)
     lists = DatabaseSuppressions(stores.database, s.now)
     suppressions = Suppressions(lists, doors.suppressed, s.now)
     messages = Messages(DatabaseAccountMessages(stores.database, stores.spool), s.workers)

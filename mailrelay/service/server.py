@@ -27,6 +27,7 @@ from mailrelay.net.listening import CannotListen, Listener
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate
+from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.observe.maillog import MailLog, append_text
 from mailrelay.observe.metrics import Metrics
@@ -143,6 +144,7 @@ class Server(MultiService):
 
     def _wire(self) -> None:
         s, settings, stores, known = self._s, self._settings, self.stores, self._known
+        self._bell = Bell(s.clock)
         self._cache = ContentCache(stores.queue.content)
         self._mail_log = MailLog(
             settings.log.mail_log, settings.log.format, s.clock, s.workers, self._append
@@ -235,13 +237,15 @@ class Server(MultiService):
             self._known.suppressed,
             self._token,
             self._known.load_directory,
+            self._bell,
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
         return [*webapi.routes(), *self._api(doors, intake)]
 
     def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
-        return make_api(self._s, self.stores, doors, intake, self.metrics).routes()
+        s, settings = self._s, self._settings
+        return make_api(s, settings, self.stores, doors, intake, self.metrics).routes()
 
     def _transport(self) -> Transport:
         return self._ways.transport
@@ -288,6 +292,7 @@ class Server(MultiService):
     def _committed(self, events: Sequence[NewEvent]) -> None:
         self._mail_log.record(events)
         self.metrics.count(events)
+        self._bell.ring(event.account_id for event in events)
         self._known.committed(events)
         for event in events:
             account = self.directory.accounts.get(event.account_id or 0)
@@ -307,6 +312,7 @@ class Server(MultiService):
     def _changed(self, kinds: set[str]) -> None:
         """Somebody changed the store: the CLI, or another process."""
         self._known.changed(kinds)
+        self._bell.ring_all()
         if "queue" in kinds:
             self.scheduler.wake()
         if kinds & {"queue", "calls"}:
@@ -381,6 +387,7 @@ class Server(MultiService):
         for session in list(self._sessions):
             session.leave()
         stopping: Deferred[Any] = super().stopService()
+        self._bell.close()
         self._ways.failing.give_up()
         stopping.addCallback(lambda _: self._sessions_gone())
 

@@ -122,6 +122,13 @@ message = Table(
     Column("extra", Text),  # JSON: what the application wants to hear again
     Column("remote_ip", String(45)),
     Index(
+        "message_of_account",
+        "account_id",
+        "id",
+        sqlite_where=text("account_id IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL"),
+    ),
+    Index(
         "message_by_message_id",
         "message_id",
         sqlite_where=text("account_id IS NOT NULL AND message_id IS NOT NULL"),
@@ -233,6 +240,13 @@ event = Table(
     Column("account_id", ID),
     Column("data", LargeBinary, nullable=False),  # JSON
     Index("event_message", "message_id"),
+    Index(
+        "event_of_account",
+        "account_id",
+        "position",
+        sqlite_where=text("account_id IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -24,8 +24,12 @@ class BellTests(SynchronousTestCase):
         for waiting in mine:
             self.successResultOf(waiting)
         self.assertNoResult(other)
-        self.bell.give_up()
+        self.bell.ring_all()
         self.successResultOf(other)
+        waiting = self.bell.wait(1, 10)
+        self.bell.close()
+        for closed in (waiting, self.bell.wait(1, 10)):
+            self.successResultOf(closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_over(self) -> None:

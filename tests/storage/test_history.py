@@ -155,6 +155,17 @@ class SQLiteTests(HistoryContract, OnSQLite, TestCase):
 
     make_engine = OnSQLite.make_engine
 
+    async def test_nothing_of_others_is_looked_at(self) -> None:
+        """An account's pages cost what the account has, however much everybody else has."""
+        for query in (
+            "SELECT * FROM event WHERE account_id = 1 AND position > 5 ORDER BY position LIMIT 9",
+            "SELECT * FROM message WHERE account_id = 1 AND id < 9 ORDER BY id DESC LIMIT 9",
+        ):
+            with self.history.database.engine.connect() as connection:
+                plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+            self.assertIn("_of_account (account_id=? AND", plan)
+            self.assertNotIn("TEMP B-TREE", plan)
+
 
 class PostgresTests(HistoryContract, OnPostgres, TestCase):
     """On PostgreSQL."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -161,7 +161,6 @@ class HistoryOperations:
 
     history: AccountHistory
     bell: Bell
-    is_stopping: Callable[[], bool] = lambda: False
 
     def operations(self) -> Sequence[Operation]:
         """What can be asked."""
@@ -250,7 +249,7 @@ class HistoryOperations:
         rung = self.bell.wait(account_id, query.wait) if query.wait else None
         found = await self._events(account_id, query)
         if rung is not None:
-            if not found and not call.request.is_gone and not self.is_stopping():
+            if not found and not call.request.is_gone:
                 await rung
                 found = await self._events(account_id, query)
             else:
