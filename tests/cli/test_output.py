@@ -15,6 +15,8 @@ WITHOUT_JSON = {
     "localserve": "runs until it is stopped",
     "sendmail": "prints nothing",
     "message export": "prints an mbox",
+    "suppression export": "prints CSV",
+    "holdrule remove": "changes one thing, and says so",
     **{
         f"{noun} {verb}": "changes one thing, and says so"
         for noun in ("domain", "account", "address")
