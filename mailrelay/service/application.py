@@ -13,6 +13,7 @@ from mailrelay.acceptance.accept import Acceptance
 from mailrelay.config.settings import Settings
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import Imported
+from mailrelay.control.suppression import SuppressionControl
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.surroundings import Surroundings
@@ -26,6 +27,7 @@ from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores
 from mailrelay.storage.suppression import DatabaseSuppressions
+from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.web.intake import Intake
 from mailrelay.webapi.http import WebAPI
 from mailrelay.webapi.messages import Messages
@@ -37,6 +39,7 @@ from mailrelay.webapi.v1.api import API
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.login import Door, KeyLimits
 from mailrelay.webapi.v1.sending import SendingOperations
+from mailrelay.webapi.v1.suppressions import SuppressionOperations
 
 UPLOADS_FOLDER = "uploads"
 SENT_FLAGS = ("$notjunk", "\\seen")
@@ -82,11 +85,16 @@ def make_api(
 
     records = DatabaseKeyRecords(stores.database, s.now)
     keys = KeyControl(records, s.workers, random, s.now, "api")
+
+    def lists(actor: str) -> SuppressionControl:
+        return SuppressionControl(DatabaseSuppressionRecords(stores.database, s.now), s.now, actor)
+
     operations = [
         *AccountOperations(doors.directory).operations(),
         *SendingOperations(make_sender(s, settings, stores, doors)).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
+        *SuppressionOperations(lists, doors.suppressed).operations(),
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     return API(operations, door, intake, metrics.called)
