@@ -144,3 +144,17 @@ def negotiated(transport: object) -> Negotiated | None:
         return None
     cipher = handle.get_cipher_name()
     return Negotiated(handle.get_protocol_version_name(), cipher) if cipher else None
+
+
+def channel_binding(transport: object) -> tuple[str, bytes] | None:
+    """What ties a client to its TLS connection: tls-exporter (RFC 9266), tls-unique before 1.3.
+
+    As a client that resumes no session: its Finished is the first of a full handshake.
+    """
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if not isinstance(handle, SSL.Connection):
+        return None
+    if handle.get_protocol_version_name() == "TLSv1.3":
+        return "tls-exporter", handle.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+    finished = handle.get_finished()
+    return ("tls-unique", finished) if finished else None

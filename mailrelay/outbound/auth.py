@@ -1,16 +1,27 @@
-"""Logging in to a relay host (RFC 4954): SCRAM-SHA-256, then PLAIN, then LOGIN, as offered."""
+"""Logging in to a relay host (RFC 4954): SCRAM-SHA-256, then PLAIN, then LOGIN, as offered.
+
+SCRAM-SHA-256-PLUS comes before all, where it is allowed.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Collection
 from typing import Protocol
 
-from attrs import define, field
-from scramp import ScramClient, ScramException
+from attrs import define, field, frozen
+
+from mailrelay.outbound.scram import PLUS, SCRAM, ChallengeRefused, ScramClientMechanism
 
 
-class ChallengeRefused(Exception):
-    """The server's challenge does not prove that it knows the password, or is malformed."""
+@frozen
+class Login:
+    """Who logs in.  ``binding`` is what ties SCRAM to the connection, None when nothing does."""
+
+    username: str
+    password: str = field(repr=False)
+    nonce: str
+    binding: tuple[str, bytes] | None = field(default=None, repr=False)
 
 
 class ClientMechanism(Protocol):
@@ -74,46 +85,20 @@ class LoginClient:
         return (self.username if self._asked == 1 else self.password).encode()
 
 
-class ScramClientMechanism:
-    """SCRAM-SHA-256 (RFC 7677): the password is not sent, and the server proves itself."""
-
-    name = "SCRAM-SHA-256"
-
-    def __init__(self, username: str, password: str, nonce: str) -> None:
-        self._client = ScramClient([self.name], username, password, c_nonce=nonce)
-        self._stage = 0
-        self.initial: bytes | None = self._client.get_client_first().encode()
-
-    @property
-    def is_complete(self) -> bool:
-        """See ClientMechanism: not before the server's signature was right."""
-        return self._stage == 2
-
-    def respond(self, challenge: bytes) -> bytes:
-        """See ClientMechanism."""
-        if self._stage == 2:
-            raise ChallengeRefused("SCRAM goes on after its end")
-        self._stage += 1
-        try:
-            text = challenge.decode("utf-8")
-            if self._stage == 1:
-                self._client.set_server_first(text)
-                return str(self._client.get_client_final()).encode()
-            self._client.set_server_final(text)
-        except (ScramException, ValueError, KeyError, IndexError) as error:
-            raise ChallengeRefused("the server does not know the password") from error
-        return b""
-
-
 def choose_mechanism(
-    offered: frozenset[str], username: str, password: str, nonce: str
+    offered: Collection[str], allowed: Collection[str], login: Login
 ) -> ClientMechanism | None:
-    """The strongest mechanism that both sides know, None when there is none."""
-    if "SCRAM-SHA-256" in offered:
-        return ScramClientMechanism(username, password, nonce)
-    if "PLAIN" in offered:
+    """The strongest mechanism that is offered and allowed, None when there is none."""
+    usable = {name for name in allowed if name in offered}
+    username, password, nonce, binding = login.username, login.password, login.nonce, login.binding
+    if PLUS in usable and binding is not None:
+        return ScramClientMechanism(username, password, nonce, binding=binding)
+    if SCRAM in usable:
+        could_bind = binding is not None and PLUS in allowed and PLUS not in offered
+        return ScramClientMechanism(username, password, nonce, could_bind=could_bind)
+    if "PLAIN" in usable:
         return PlainClient(username, password)
-    return LoginClient(username, password) if "LOGIN" in offered else None
+    return LoginClient(username, password) if "LOGIN" in usable else None
 
 
 def base64_text(data: bytes) -> bytes:

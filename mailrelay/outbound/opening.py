@@ -27,9 +27,10 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from mailrelay.net.timeouts import LazyTimeout
-from mailrelay.net.tls import Negotiated, TLSLevel, negotiated
+from mailrelay.net.tls import Negotiated, TLSLevel, channel_binding, negotiated
 from mailrelay.net.writing import write_now
-from mailrelay.outbound.auth import ChallengeRefused, ClientMechanism, base64_text, choose_mechanism
+from mailrelay.outbound.auth import ClientMechanism, Login, base64_text, choose_mechanism
+from mailrelay.outbound.scram import ChallengeRefused
 from mailrelay.outbound.settings import Timeouts
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.outcome import Postponed
@@ -315,8 +316,10 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         if not self._over_tls and not plan.auth_without_tls:
             self._fail(LoginFailed(reply(454, "4.7.0", "no TLS, so the password is not sent")))
             return
-        usable = self.extensions.auth_mechanisms.intersection(plan.mechanisms)
-        self._mechanism = choose_mechanism(usable, plan.username, plan.password, plan.nonce)
+        binding = channel_binding(self.transport) if self._over_tls else None
+        login = Login(plan.username, plan.password, plan.nonce, binding)
+        offered = self.extensions.auth_mechanisms
+        self._mechanism = choose_mechanism(offered, plan.mechanisms, login)
         if self._mechanism is None:
             self._fail(LoginFailed(NO_MECHANISM))
             return

@@ -25,7 +25,7 @@ class RelayHost:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     auth_without_tls: bool = False
-    mechanisms: Sequence[str] = MECHANISMS  # of SASL: no other is used
+    mechanisms: Sequence[str] = MECHANISMS[1:]  # of SASL: no other is used
 
 
 @frozen

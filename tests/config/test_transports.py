@@ -45,9 +45,9 @@ class TransportTests(SynchronousTestCase):
         """Each has its port, and verifies unless told otherwise."""
         verify = TLSLevel.VERIFY
         expected = {
-            "submissions": RelayHost("h", 465, verify, implicit_tls=True),
-            "submission": RelayHost("h", 587, verify),
-            "smtp": RelayHost("h", 25, verify),
+            "submissions": RelayHost("h", 465, verify, True, mechanisms=MECHANISMS),
+            "submission": RelayHost("h", 587, verify, mechanisms=MECHANISMS),
+            "smtp": RelayHost("h", 25, verify, mechanisms=MECHANISMS),
         }
         for name, host in expected.items():
             self.assertEqual(self.kind(name, 'host = "h"'), host)
