@@ -68,10 +68,9 @@ class Sender:
         )
         envelope = self._envelope(request, people, draft)
         try:
-            content, kept = await self._composed(draft, keep=request.save_sent)
+            accepted, kept = await self.submit(caller, envelope, draft, keep=request.save_sent)
         except Unwritable as error:
             raise user_error(str(error)) from None
-        accepted = await self._accepted(caller, envelope, content)
         if request.save_sent:
             await self._save(caller.account, people, kept)
         return SendResult(
@@ -81,6 +80,16 @@ class Sender:
                 for (text, _), entry in zip(people.recipients, accepted.entries, strict=True)
             ],
         )
+
+    async def submit(
+        self, caller: Caller, envelope: Envelope, draft: Draft, *, keep: bool = False
+    ) -> tuple[Accepted, bytes]:
+        """Compose and accept; the content comes back if it is to be kept.
+
+        Raises: Unwritable, APIError.
+        """
+        content, kept = await self._composed(draft, keep=keep)
+        return await self._accepted(caller, envelope, content), kept
 
     def _envelope(self, request: SendRequest, people: People, draft: Draft) -> Envelope:
         mail = Mail(

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import frozen
+
 from mailrelay.directory.model import Directory
 from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.operations import Operation
+from mailrelay.webapi.v1.sending import SendingOperations
+
+
+@frozen
+class Limits:
+    """A Sender, as far as the document tells of it."""
+
+    max_message_bytes: int = 1
 
 
 def all_operations(directory: Directory) -> list[Operation]:
     """Those that a server has."""
     nothing: Any = None
+    sender: Any = Limits()
     return [
         *AccountOperations(lambda: directory).operations(),
         *KeyOperations(nothing, nothing).operations(),
+        *SendingOperations(sender).operations(),
     ]

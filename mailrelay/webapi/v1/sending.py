@@ -1,0 +1,179 @@
+"""``/messages``, to be sent: through the same acceptance as mail by any door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, NoReturn
+
+from attrs import evolve, frozen
+from msgspec import Meta
+
+from mailrelay.acceptance.accept import Accepted
+from mailrelay.acceptance.envelope import Envelope
+from mailrelay.directory.keys import Scope
+from mailrelay.message.draft import Unwritable
+from mailrelay.policy.from_id import new_from_id
+from mailrelay.smtp.address import Address
+from mailrelay.smtp.command import Mail, Rcpt
+from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.errors import APIError
+from mailrelay.webapi.send import Sender
+from mailrelay.webapi.v1.letter import (
+    Letter,
+    draft_of,
+    extra_of,
+    parties_of,
+    problem_of_draft,
+)
+from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
+from mailrelay.webapi.v1.problems import (
+    INVALID_FIELD,
+    LIMIT_REACHED,
+    NOT_ACCEPTED,
+    NOT_ALLOWED,
+    STORE_UNAVAILABLE,
+    TOO_LARGE,
+    Problem,
+)
+
+LONGEST_WAIT = 366 * 86400.0
+"""How far ahead ``send_at`` may be, in seconds."""
+
+LARGEST_ID = 2**53 - 1
+MOST_ENTRIES = 10_000
+
+
+class Queued(Strict, frozen=True):
+    """One recipient.  ``id`` is its entry's, by which events tell of it."""
+
+    id: Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+    recipient: Annotated[str, Meta(max_length=1000)]
+
+
+class Sent(Strict, frozen=True):
+    """A message that is ours now.  ``message_id`` is its header's."""
+
+    id: Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+    message_id: Annotated[str, Meta(max_length=1000)]
+    entries: Annotated[list[Queued], Meta(max_length=MOST_ENTRIES)]
+
+
+@frozen
+class SendingOperations:
+    """What sends."""
+
+    sender: Sender
+
+    def operations(self) -> Sequence[Operation]:
+        """What can be asked."""
+        return [
+            Operation(
+                name="message_send",
+                method="POST",
+                path="/messages",
+                about="Send a message. When it is answered, it is on stable storage.",
+                work=self.send,
+                scope=Scope.SEND,
+                body=Letter,
+                answers={202: Sent},
+                problems=(NOT_ACCEPTED, LIMIT_REACHED),
+                most_body_bytes=_json_bytes(self.sender.max_message_bytes),
+            ),
+        ]
+
+    async def send(self, call: Call) -> Answer:
+        """Send one message.  Raises: Problem."""
+        letter: Letter = call.body
+        sender, now = self.sender, self.sender.now()
+        parties = parties_of(letter)
+        from_ = parties.from_.address
+        caller = as_sender(call.caller, from_)
+        self._check(caller, letter, from_, parties.recipients)
+        message_id = f"<{new_from_id(sender.token())}@{sender.hostname}>"
+        draft = draft_of(
+            letter,
+            parties,
+            now=now,
+            message_id=message_id,
+            user_agent=sender.user_agent,
+            boundary=sender.token,
+        )
+        mail = Mail(
+            from_,
+            smtputf8=draft.smtputf8,
+            require_tls=letter.require_tls,
+            hold_until=_release_at(letter.send_at, now),
+        )
+        envelope = Envelope(mail, [Rcpt(one) for one in parties.recipients], extra_of(letter))
+        try:
+            accepted, _ = await sender.submit(caller, envelope, draft)
+        except Unwritable as error:
+            raise problem_of_draft(error, letter) from None
+        except APIError as error:
+            _raise_problem(error)
+        return Answer(202, _sent(accepted))
+
+    def _check(
+        self, caller: Caller, letter: Letter, from_: Address, recipients: Sequence[Address]
+    ) -> None:
+        """What can be said before anything is composed.  Raises: Problem."""
+        sender = self.sender
+        if not sender.directory().owns(caller.account, from_):
+            raise Problem(
+                NOT_ALLOWED, "is no address that this login or key may send from", "from.address"
+            )
+        if not letter.text and not letter.html:
+            raise Problem(INVALID_FIELD, "at least one of text and html must be there", "text")
+        if not recipients:
+            raise Problem(INVALID_FIELD, "there is no recipient: to, cc and bcc are empty", "to")
+        if len(recipients) > sender.max_recipients:
+            text = f"a message has at most {sender.max_recipients} recipients"
+            raise Problem(INVALID_FIELD, text, "to")
+        if sender.over_daily_limit(caller.account, len(recipients)) is not None:
+            text = "the account's messages for the last 24 hours are used up"
+            raise Problem(LIMIT_REACHED, text, headers={"Retry-After": "3600"})
+
+
+def as_sender(caller: Caller, from_: Address) -> Caller:
+    """A key logs in as whom it sends for."""
+    return caller if caller.login else evolve(caller, login=str(from_))
+
+
+def _json_bytes(message_bytes: int) -> int:
+    """How long JSON may be that says a message of that size: base64, and escapes."""
+    return message_bytes * 3 // 2 + 1024 * 1024
+
+
+def _release_at(send_at: datetime | None, now: float) -> float | None:
+    if send_at is None:
+        return None
+    try:
+        at = send_at.timestamp()
+    except (OverflowError, ValueError):
+        raise Problem(INVALID_FIELD, "is no time that can be kept", "send_at") from None
+    if at > now + LONGEST_WAIT:
+        raise Problem(INVALID_FIELD, "is more than a year ahead", "send_at")
+    return at
+
+
+def _sent(accepted: Accepted) -> Sent:
+    return Sent(
+        id=accepted.message.id,
+        message_id=accepted.message.message_id or "",
+        entries=[Queued(id=one.id, recipient=str(one.recipient)) for one in accepted.entries],
+    )
+
+
+_KINDS = {
+    "messageTooLarge": TOO_LARGE,
+    "recipientLimitReached": LIMIT_REACHED,
+    "server": STORE_UNAVAILABLE,
+}
+
+
+def _raise_problem(error: APIError) -> NoReturn:
+    """What acceptance says, as the API does."""
+    kind = _KINDS.get(error.code, NOT_ACCEPTED)
+    headers = {"Retry-After": "5"} if kind is STORE_UNAVAILABLE else {}
+    raise Problem(kind, error.message, headers=headers) from None
