@@ -41,7 +41,6 @@ from mailrelay.policy.relay import NO_FROM, refuse_from
 from mailrelay.queue.entry import Conditions, Content, Entry, EntryState, Message, NewMessage
 from mailrelay.queue.store import (
     FromIDTaken,
-    NotStored,
     StoreUnavailable,
     TooManyNewRecipients,
 )
@@ -102,7 +101,10 @@ class Acceptance:
     def accept(
         self, source: Source, envelope: Envelope, incoming: IncomingContent
     ) -> Deferred[Accepted]:
-        """Make the message ours.  Fails with Refused; the content is abandoned then."""
+        """Make the message ours.
+
+        Fails with Refused, and AnsweredBefore; the content is abandoned then.
+        """
         small = incoming.small_body()
         if small is not None:
             accepting = maybeDeferred(self._store, (small, None), source, envelope, incoming)
@@ -113,7 +115,7 @@ class Acceptance:
             incoming.abandon()
             if isinstance(failure.value, StoreUnavailable | OSError):
                 raise Refused(STORE_FULL) from failure.value
-            if isinstance(failure.value, NotStored):
+            if isinstance(failure.value, FromIDTaken | TooManyNewRecipients):
                 raise Refused(_NOT_STORED[type(failure.value)]) from failure.value
             return failure
 
@@ -192,7 +194,8 @@ class Acceptance:
             )
         ]
         events = [self._event(source, message, entries), *_held(message, entries)]
-        return NewMessage(message, content, entries, events, self._conditions(source, entries))
+        conditions = self._conditions(source, envelope, message, entries)
+        return NewMessage(message, content, entries, events, conditions)
 
     def _extra(self, source: Source, envelope: Envelope, header: Header) -> dict[str, str]:
         """What the application wants to hear again.  Raises: Refused."""
@@ -203,11 +206,15 @@ class Acceptance:
         except TwiceTheSame:
             raise Refused(TWICE) from None
 
-    def _conditions(self, source: Source, entries: Sequence[Entry]) -> Conditions | None:
+    def _conditions(
+        self, source: Source, envelope: Envelope, message: Message, entries: Sequence[Entry]
+    ) -> Conditions | None:
         account = source.submitter.account
         limit = account.new_recipients_per_day if account is not None else None
         chosen = next((e.from_id for e in entries if e.own_reverse_path is None), None)
-        return Conditions(chosen or None, limit) if chosen or limit is not None else None
+        answer = envelope.answer(message, entries) if envelope.answer is not None else None
+        conditions = Conditions(chosen or None, limit, answer)
+        return conditions if conditions != Conditions() else None
 
     def _own_paths(
         self, source: Source, envelope: Envelope

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from attrs import define, field, frozen
 
 from mailrelay.policy.relay import Submitter
+from mailrelay.queue.entry import Entry, Message, StoredAnswer
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Mail, Rcpt
 
@@ -32,6 +35,7 @@ class Envelope:
     mail: Mail
     recipients: list[Rcpt] = field(factory=list)
     extra: dict[str, str] = field(factory=dict)  # the application's own, told with each event
+    answer: Callable[[Message, Sequence[Entry]], StoredAnswer] | None = None  # kept with it
 
     @property
     def reverse_path(self) -> Address | None:

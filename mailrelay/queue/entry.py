@@ -105,11 +105,24 @@ class Content:
 
 
 @frozen
+class StoredAnswer:
+    """What is answered to whoever makes a request of that key again.  Time since the epoch."""
+
+    account_id: int
+    key: str
+    request_hash: bytes
+    status: int
+    answer: bytes
+    expires_at: float
+
+
+@frozen
 class Conditions:
     """What must hold when a message is stored."""
 
     unique_from_id: str | None = None  # no other entry has it, retired or not
     new_recipients: int | None = None  # of the account in 24 hours, with these
+    answer: StoredAnswer | None = None  # there is none of its key; it is kept with the message
 
 
 @frozen

@@ -26,6 +26,10 @@ class TooManyNewRecipients(NotStored):
     """The account would have sent to more new recipients in 24 hours than it may."""
 
 
+class AnsweredBefore(NotStored):
+    """The request was done before, and its answer is kept."""
+
+
 class QueueStore(Protocol):
     """Durable record of every entry we answered for and have not retired.
 

@@ -23,6 +23,7 @@ from mailrelay.policy.suppression import Suppressed
 from mailrelay.service.history import history_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
+from mailrelay.storage.idempotency import DatabaseAnswers
 from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores
@@ -36,6 +37,7 @@ from mailrelay.webapi.send import Sender
 from mailrelay.webapi.suppressions import Suppressions
 from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.api import API
+from mailrelay.webapi.v1.idempotency import Repeats
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.login import Door, KeyLimits
 from mailrelay.webapi.v1.sending import SendingOperations
@@ -97,7 +99,8 @@ def make_api(
         *SuppressionOperations(lists, doors.suppressed).operations(),
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
-    return API(operations, door, intake, metrics.called)
+    repeats = Repeats(DatabaseAnswers(stores.database, s.now), s.now)
+    return API(operations, door, intake, repeats, metrics.called)
 
 
 def make_sender(s: Surroundings, settings: Settings, stores: Stores, doors: Doors) -> Sender:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, select
 
 from mailrelay.queue.entry import NewMessage
-from mailrelay.queue.store import FromIDTaken, NotStored, TooManyNewRecipients
+from mailrelay.queue.store import AnsweredBefore, FromIDTaken, NotStored, TooManyNewRecipients
 from mailrelay.storage import tables
+from mailrelay.storage.idempotency import find_answer, keep_answer
 from mailrelay.storage.statements import Insert, chunked
 
 DAY = 86400.0
@@ -18,15 +19,24 @@ _insert = Insert(_sent_to)
 
 
 def refusal_of(connection: Connection, new: NewMessage) -> NotStored | None:
-    """Why ``new`` must not be stored; if it may be, whom it is for is noted."""
+    """Why ``new`` must not be stored; if it may be, whom it is for is noted, and its answer."""
     conditions = new.conditions
     if conditions is None:
         return None
     chosen = conditions.unique_from_id
     if chosen is not None and _is_taken(connection, chosen):
         return FromIDTaken(chosen)
+    answer = conditions.answer
+    if answer is not None:
+        now = new.message.received_at
+        if find_answer(connection, answer.account_id, answer.key, now) is not None:
+            return AnsweredBefore(answer.key)
     if conditions.new_recipients is not None:
-        return _note_recipients(connection, new, conditions.new_recipients)
+        refusal = _note_recipients(connection, new, conditions.new_recipients)
+        if refusal is not None:
+            return refusal
+    if answer is not None:
+        keep_answer(connection, answer)
     return None
 
 

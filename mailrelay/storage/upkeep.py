@@ -22,6 +22,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.call_records import sweep_calls
 from mailrelay.storage.database import Database, as_unavailable
 from mailrelay.storage.directory import changes_after, newest_change
+from mailrelay.storage.idempotency import sweep_answers
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.orphans import Orphans
 from mailrelay.storage.queue import drop_unneeded_content
@@ -249,8 +250,9 @@ _STILL_THERE = (
 def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str]]:
     """Remove up to ``limit`` retired entries whose time is over, and what only they needed.
 
-    How many went, and the spool names that are free now.
+    How many went, and the spool names that are free now.  As many kept answers go.
     """
+    sweep_answers(connection, now, limit)
     due = connection.execute(
         select(_entry.c.id, _entry.c.message_id)
         .where(text("state = 2"), _entry.c.keep_until <= now)

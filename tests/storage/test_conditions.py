@@ -7,11 +7,17 @@ from sqlalchemy import func, select
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from mailrelay.queue.entry import Conditions, NewMessage
-from mailrelay.queue.store import FromIDTaken, NotStored, TooManyNewRecipients
+from mailrelay.queue.entry import Conditions, NewMessage, StoredAnswer
+from mailrelay.queue.store import (
+    AnsweredBefore,
+    FromIDTaken,
+    NotStored,
+    TooManyNewRecipients,
+)
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.idempotency import find_answer, sweep_answers
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.spool import RowSpool
@@ -99,6 +105,43 @@ class ConditionsContract(Base):
         many = evolve(self.to(*addresses), conditions=Conditions(new_recipients=200))
         again = evolve(self.to(*addresses), conditions=Conditions(new_recipients=200))
         self.assertEqual(await self.add(many, again), [None, None])
+
+    def answered(self, key: str, at: float = 50.0, account: int = 1) -> NewMessage:
+        """A message whose answer is kept until 100."""
+        new = new_message(self.store, message={"account_id": account, "received_at": at})
+        answer = StoredAnswer(account, key, b"hash", 202, str(new.message.id).encode(), at + 50)
+        return evolve(new, conditions=Conditions(answer=answer))
+
+    async def test_answers(self) -> None:
+        """Of the messages of one key one is stored, with its answer, as long as that is kept."""
+        first, second = self.answered("a"), self.answered("a")
+        came = await self.add(first, second, self.answered("b"), self.answered("a", account=2))
+        self.assertEqual(came, [None, AnsweredBefore, None, None])
+        with self.database.engine.connect() as connection:
+            kept = find_answer(connection, 1, "a", 99.0)
+            self.assertIsNone(find_answer(connection, 1, "a", 100.0))
+        assert first.conditions is not None
+        self.assertEqual(kept, first.conditions.answer)
+        self.assertEqual(await self.add(self.answered("a", at=100.0)), [None])
+        self.assertEqual(self.messages(), 4)
+
+    async def test_refused_keeps_no_answer(self) -> None:
+        """What is refused for another reason may be tried again."""
+        answer = StoredAnswer(1, "a", b"hash", 202, b"", 100.0)
+        too_many = self.to(*(f"{n}@x.example" for n in range(4)))
+        new = evolve(too_many, conditions=Conditions(new_recipients=3, answer=answer))
+        self.assertEqual(await self.add(new), [TooManyNewRecipients])
+        with self.database.engine.connect() as connection:
+            self.assertIsNone(find_answer(connection, 1, "a", 50.0))
+
+    async def test_answers_are_swept(self) -> None:
+        """What has expired goes, so many at a time."""
+        await self.add(*(self.answered(f"{n}", at=float(n)) for n in range(5)))
+        with self.database.engine.begin() as connection:
+            sweep_answers(connection, 53.0, 3)
+            sweep_answers(connection, 53.0, 3)
+            count = select(func.count()).select_from(tables.idempotency_key)
+            self.assertEqual(connection.execute(count).scalar_one(), 1)
 
 
 class SQLiteTests(OnSQLite, ConditionsContract, TestCase):

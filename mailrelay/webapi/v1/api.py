@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 import mailrelay
@@ -15,6 +15,7 @@ from mailrelay.web.body import BodyRefused, BodyTrouble
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Refused, Request, Response, Route
 from mailrelay.webapi.v1.decoding import path_id, problem_of_body, read_json, read_query
+from mailrelay.webapi.v1.idempotency import Promise, Repeats, encoded, hash_of, key_of
 from mailrelay.webapi.v1.login import Door
 from mailrelay.webapi.v1.openapi import document
 from mailrelay.webapi.v1.operations import Answer, Call, Operation
@@ -38,6 +39,7 @@ class API:
     operations: Sequence[Operation]
     door: Door
     intake: Intake
+    repeats: Repeats
     called: Callable[[str, str], None] = lambda operation, result: None
     _document: bytes = field(init=False)
     _log = Logger()
@@ -78,7 +80,7 @@ class API:
             self.called(operation.name, problem.kind.code)
             return problem_response(problem)
         self.called(operation.name, "ok")
-        body = b"" if answer.body is None else msgspec.json.encode(answer.body) + b"\n"
+        body = encoded(answer.body) if answer.encoded is None else answer.encoded
         return Response(
             answer.status, body, answer.headers, content_type="application/json; charset=utf-8"
         )
@@ -103,15 +105,26 @@ class API:
         caller = await self.door.caller(request, operation.scope)
         id_ = path_id(request.params["id"]) if "id" in request.params else 0
         query = None if operation.query is None else read_query(request, operation.query)
+        call = Call(caller, request, query=query, id=id_)
         if operation.body is None:
-            return await operation.work(Call(caller, request, query=query, id=id_))
-        body, done = await read_json(
-            request, operation.body, self.intake, operation.most_body_bytes
-        )
+            return await self._once(operation, call, b"")
+        read = await read_json(request, operation.body, self.intake, operation.most_body_bytes)
         try:
-            return await operation.work(Call(caller, request, body, query, id_))
+            return await self._once(operation, evolve(call, body=read.value), read.digest)
         finally:
-            done()
+            read.done()
+
+    async def _once(self, operation: Operation, call: Call, digest: bytes) -> Answer:
+        """The work, unless it was done before.  Raises: Problem."""
+        key = key_of(call.request) if operation.is_write else None
+        if key is None:
+            return await operation.work(call)
+
+        async def work(promise: Promise) -> Answer:
+            return await operation.work(evolve(call, keep=promise.kept))
+
+        account_id = call.caller.account.id
+        return await self.repeats.answer(account_id, key, hash_of(call.request, digest), work)
 
 
 _LATER = {"Retry-After": "5"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
+from attrs import frozen
 
 from mailrelay.message.words import CONTROLS
 from mailrelay.web.body import BodyRefused, BodyTooLarge
@@ -28,10 +30,17 @@ MOST_ID_DIGITS = 16
 LARGEST_ID = 2**53 - 1
 
 
-async def read_json(
-    request: Request, type_: type[T], intake: Intake, limit: int
-) -> tuple[T, Callable[[], None]]:
-    """The body as a ``type_``, and what is to be called when it is needed no more.
+@frozen
+class Read(Generic[T]):
+    """A body as a value, and the SHA-256 of its bytes.  ``done`` when it is needed no more."""
+
+    value: T
+    digest: bytes
+    done: Callable[[], None]
+
+
+async def read_json(request: Request, type_: type[T], intake: Intake, limit: int) -> Read[T]:
+    """The body as a ``type_``.
 
     A large one is decoded by a worker, and few are in memory at once.  Raises: Problem, Refused.
     """
@@ -42,16 +51,20 @@ async def read_json(
         raise problem_of_body(error) from None
     try:
         if not collected.is_large:
-            return decode_json(await collected.bytes(), type_), _nothing
+            return Read(*_decoded(await collected.bytes(), type_), _nothing)
         give_back = await intake.take_turn()
         try:
-            value: T = await intake.executor.run(decode_json, await collected.bytes(), type_)
+            read = await intake.executor.run(_decoded, await collected.bytes(), type_)
         except BaseException:
             give_back()
             raise
-        return value, give_back
+        return Read(*read, give_back)
     finally:
         await collected.close()
+
+
+def _decoded(data: bytes, type_: type[T]) -> tuple[T, bytes]:
+    return decode_json(data, type_), hashlib.sha256(data).digest()
 
 
 def _nothing() -> None:

@@ -56,7 +56,7 @@ class KeyView(Strict, frozen=True):
 
 
 class KeyMade(KeyView, frozen=True):
-    """A key that was made; ``key`` is told this once."""
+    """A key that was made; ``key`` is told this once, and is empty when the request is repeated."""
 
     key: Annotated[str, Meta(max_length=100)]
 
@@ -132,9 +132,9 @@ class KeyOperations:
         except Refusal as error:
             raise Problem(CONFLICT, str(error)) from None
         await self.load_directory()
-        return Answer(
-            201, KeyMade(**_fields(key), key=text), {"Location": f"/api/v1/keys/{key.id}"}
-        )
+        told = _fields(key)
+        # A key is not stored: who repeats the request is told which it was.
+        return Answer(201, KeyMade(key=text, **told), kept=KeyMade(key="", **told))
 
     async def list(self, call: Call) -> Answer:
         """The keys."""

@@ -46,6 +46,14 @@ def document(operations: Sequence[Operation], base: str, version: str) -> dict[s
     }
 
 
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A repetition with the same key is answered the same, and does nothing.",
+    "schema": {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": 255},
+}
+
+
 def _types(operations: Sequence[Operation]) -> list[Any]:
     found: dict[Any, None] = {ProblemDetails: None}
     for operation in operations:
@@ -67,6 +75,8 @@ def _operation(
         },
     }
     parameters = [*_path_parameters(operation), *_query_parameters(operation, components)]
+    if operation.is_write:
+        parameters.append(_IDEMPOTENCY_KEY)
     if parameters:
         told["parameters"] = parameters
     if operation.body is not None:

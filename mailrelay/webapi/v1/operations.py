@@ -9,13 +9,16 @@ from attrs import field, frozen
 from msgspec import Struct
 
 from mailrelay.directory.keys import Scope
+from mailrelay.queue.entry import StoredAnswer
 from mailrelay.web.request import Request
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.v1.problems import (
     ALWAYS,
+    IN_FLIGHT,
     INVALID_FIELD,
     MALFORMED,
     NO_SUCH,
+    OTHER_REQUEST,
     TOO_LARGE,
     Kind,
 )
@@ -36,15 +39,24 @@ class Call:
     body: Any = None
     query: Any = None
     id: int = 0
+    keep: Callable[[Answer], StoredAnswer] | None = None
+    """What is to be stored with what was done, when the answer may be asked for again."""
 
 
 @frozen
 class Answer:
-    """``body`` is what the operation says it answers; None for none."""
+    """``body`` is what the operation says it answers; None for none.
+
+    ``kept`` is what is kept of it for repetitions, where it is not the body itself; ``is_kept``
+    when it is done; ``encoded`` is a body that was kept.
+    """
 
     status: int
     body: Struct | None = None
     headers: Mapping[str, str] = field(factory=dict)
+    encoded: bytes | None = None
+    kept: Struct | None = None
+    is_kept: bool = False
 
 
 @frozen(kw_only=True)
@@ -67,9 +79,16 @@ class Operation:
     most_body_bytes: int = SMALL_BODY_BYTES
 
     @property
+    def is_write(self) -> bool:
+        """Whether it changes something, and may have an Idempotency-Key."""
+        return self.method != "GET"
+
+    @property
     def kinds(self) -> Sequence[Kind]:
         """All that can go wrong."""
         kinds = [*self.problems, *ALWAYS, MALFORMED]
+        if self.is_write:
+            kinds += [INVALID_FIELD, IN_FLIGHT, OTHER_REQUEST]
         if self.body or self.query:
             kinds.append(INVALID_FIELD)
         if self.body:

@@ -9,11 +9,11 @@ from typing import Annotated, NoReturn
 from attrs import evolve, frozen
 from msgspec import Meta
 
-from mailrelay.acceptance.accept import Accepted
 from mailrelay.acceptance.envelope import Envelope
 from mailrelay.directory.keys import Scope
 from mailrelay.message.draft import Unwritable
 from mailrelay.policy.from_id import new_from_id
+from mailrelay.queue.entry import Entry, Message
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Mail, Rcpt
 from mailrelay.webapi.caller import Caller
@@ -106,13 +106,17 @@ class SendingOperations:
             hold_until=_release_at(letter.send_at, now),
         )
         envelope = Envelope(mail, [Rcpt(one) for one in parties.recipients], extra_of(letter))
+        keep = call.keep
+        if keep is not None:
+            envelope.answer = lambda message, entries: keep(Answer(202, _sent(message, entries)))
         try:
             accepted, _ = await sender.submit(caller, envelope, draft)
         except Unwritable as error:
             raise problem_of_draft(error, letter) from None
         except APIError as error:
             _raise_problem(error)
-        return Answer(202, _sent(accepted))
+        sent = _sent(accepted.message, accepted.entries)
+        return Answer(202, sent, is_kept=keep is not None)
 
     def _check(
         self, caller: Caller, letter: Letter, from_: Address, recipients: Sequence[Address]
@@ -157,11 +161,11 @@ def _release_at(send_at: datetime | None, now: float) -> float | None:
     return at
 
 
-def _sent(accepted: Accepted) -> Sent:
+def _sent(message: Message, entries: Sequence[Entry]) -> Sent:
     return Sent(
-        id=accepted.message.id,
-        message_id=accepted.message.message_id or "",
-        entries=[Queued(id=one.id, recipient=str(one.recipient)) for one in accepted.entries],
+        id=message.id,
+        message_id=message.message_id or "",
+        entries=[Queued(id=one.id, recipient=str(one.recipient)) for one in entries],
     )
 
 

@@ -1,0 +1,116 @@
+"""Requests that come again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from mailrelay.control.queue import EntryFilter
+from mailrelay.storage.idempotency import find_answer
+from mailrelay.testing.loopback import USER
+from tests.integration.webapi.api import Answered
+from tests.integration.webapi.v1.client import Client, ClientCase
+from tests.integration.world import OTHER_PASSWORD
+
+LETTER: dict[str, object] = {
+    "from": {"address": USER},
+    "to": [{"address": "x-temperror@example.net"}],
+    "text": "hi",
+}
+KEY = {"Idempotency-Key": "order-7"}
+
+
+class IdempotencyTests(ClientCase):
+    """Idempotency-Key."""
+
+    async def send(self, client: Client, **fields: object) -> Answered:
+        """A message, each time with the same key."""
+        return await client.ask("POST", "/messages", {**LETTER, **fields}, KEY)
+
+    async def queued(self, client: Client) -> int:
+        """How many entries there are."""
+        return len(await self.control(client.http).queue.find(EntryFilter()))
+
+    async def test_again(self) -> None:
+        """A repetition is answered the same, says so, and sends nothing."""
+        client = await self.client()
+        first, again = await self.send(client), await self.send(client)
+        self.assertEqual((first.status, again.status), (202, 202))
+        self.assertEqual(first.body, again.body)
+        self.assertNotIn("idempotency-replayed", first.headers)
+        self.assertEqual(again.headers["idempotency-replayed"], "true")
+        self.assertEqual(await self.queued(client), 1)
+
+    async def test_other_request(self) -> None:
+        """The key of another body, or another path, is refused; another key is not."""
+        client = await self.client()
+        await self.send(client)
+        self.assert_problem(await self.send(client, text="ho"), 422, "idempotency_key_used")
+        key = {"name": "app", "scopes": ["send"]}
+        answered = await client.ask("POST", "/keys", key, KEY)
+        self.assert_problem(answered, 422, "idempotency_key_used")
+        other = await client.ask("POST", "/messages", LETTER, {"Idempotency-Key": "order-8"})
+        self.assertEqual(other.status, 202)
+
+    async def test_in_flight(self) -> None:
+        """While the first is under way the others are told to come again; one message is sent."""
+        client = await self.client()
+        sends = [Deferred.fromCoroutine(self.send(client)) for _ in range(8)]
+        answers: list[Any] = await gatherResults(sends)
+        self.assertLessEqual({one.status for one in answers}, {202, 409})
+        self.assertEqual(len({one.body for one in answers if one.status == 202}), 1)
+        for one in answers:
+            if one.status == 409:
+                self.assert_problem(one, 409, "request_in_flight")
+                self.assertEqual(one.headers["retry-after"], "1")
+        self.assertEqual(await self.queued(client), 1)
+
+    async def test_what_failed_may_be_tried_again(self) -> None:
+        """A refusal is not kept."""
+        client = await self.client()
+        self.assertEqual((await self.send(client, to=[])).status, 400)
+        self.assertEqual((await self.send(client)).status, 202)
+
+    async def test_accounts(self) -> None:
+        """A key is an account's own."""
+        client = await self.client()
+        await self.send(client)
+        other = client.logged_in("other@example.org", OTHER_PASSWORD)
+        answered = await self.send(other, **{"from": {"address": "other@example.org"}})
+        self.assertEqual(answered.status, 202)
+        self.assertNotIn("idempotency-replayed", answered.headers)
+
+    async def test_with_the_message(self) -> None:
+        """The answer is stored by the acceptance itself, and swept when its day is over."""
+        client = await self.client()
+        answered = await self.send(client)
+        database = client.http.server.server.stores.database
+        now = client.http.server.server._s.now()
+        kept = await database.read(lambda c: find_answer(c, 1, "order-7", now))
+        assert kept is not None
+        self.assertEqual(kept.answer, answered.body)
+        self.assertLess(abs(kept.expires_at - now - 86400), 60)
+        gone = await database.read(lambda c: find_answer(c, 1, "order-7", now + 90000))
+        self.assertIsNone(gone)
+
+    async def test_keys_are_not_stored(self) -> None:
+        """The repetition of a request for a key tells which it was, and not what it is."""
+        client = await self.client()
+        wanted = {"name": "app", "scopes": ["send"]}
+        first = (await client.ask("POST", "/keys", wanted, KEY)).json
+        again = (await client.ask("POST", "/keys", wanted, KEY)).json
+        self.assertEqual(again, {**first, "key": ""})
+        self.assertEqual(len((await client.ask("GET", "/keys")).json["keys"]), 1)
+        removed = await client.ask("DELETE", f"/keys/{first['id']}", None, {"Idempotency-Key": "d"})
+        once_more = await client.ask(
+            "DELETE", f"/keys/{first['id']}", None, {"Idempotency-Key": "d"}
+        )
+        self.assertEqual((removed.status, once_more.status), (204, 204))
+
+    async def test_malformed(self) -> None:
+        """A key is of printable characters, and not long."""
+        client = await self.client()
+        for key in ("", "a b", "x" * 256):
+            answered = await client.ask("POST", "/messages", LETTER, {"Idempotency-Key": key})
+            self.assert_problem(answered, 400, "invalid_field", "Idempotency-Key")
