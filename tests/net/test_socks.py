@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IProtocolFactory
@@ -121,6 +123,29 @@ class SocksTests(SynchronousTestCase):
             protocol = self.successResultOf(connecting)
             self.proxy.say(b"220")
             self.assertEqual(protocol.data, b"220")
+
+    @settings(deadline=None)
+    @given(st.binary(max_size=24), st.booleans())
+    def test_whatever_it_says(self, said: bytes, begins_well: bool) -> None:
+        """The same in one piece and byte by byte: the rest of it, ProxyFailed, or nothing yet."""
+        said = NO_LOGIN + b"\x05\x00\x00" + said if begins_well else said
+        self.assertEqual(self.outcome([said]), self.outcome([bytes([byte]) for byte in said]))
+
+    def outcome(self, pieces: list[bytes]) -> object:
+        """What comes of a proxy that says this."""
+        self.setUp()
+        ends: list[Any] = []
+        self.connect().addBoth(ends.append)
+        for piece in pieces:
+            if not self.proxy.transport.is_aborted:
+                self.proxy.say(piece)
+        if not ends:
+            return None
+        [end] = ends
+        if isinstance(end, Failure):
+            end.trap(ProxyFailed)
+            return str(end.value)
+        return end.data
 
     def test_refusals(self) -> None:
         """Each code has its reason, whether an address follows or not; also codes without one."""

@@ -6,6 +6,8 @@ from base64 import b64decode, b64encode
 from typing import Any
 
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet import reactor, ssl
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -65,6 +67,16 @@ class ExchangeTests(SynchronousTestCase):
             client = ScramClientMechanism("user", "pencil", NONCE)
             client.respond(FIRST.encode())
             self.assertRaises(ChallengeRefused, client.respond, final.encode())
+
+    @settings(deadline=None)
+    @given(st.binary(max_size=120) | st.from_regex(r"r=[a-z]{0,4},s=[A-Z=]{0,9},i=[0-9]{0,4}"))
+    def test_whatever_it_says(self, said: bytes | str) -> None:
+        """Nothing but ChallengeRefused leaves."""
+        client = ScramClientMechanism("user", "pencil", NONCE)
+        challenge = said if isinstance(said, bytes) else said.encode()
+        self.assertRaises(ChallengeRefused, client.respond, challenge)
+        client.respond(FIRST.encode())
+        self.assertRaises(ChallengeRefused, client.respond, challenge)
 
     def test_names_and_passwords(self) -> None:
         """Any characters of either, as the server reads them."""
