@@ -21,6 +21,8 @@ from mailrelay.testing.ports import free_port
 
 PORTS = ("smtp", "submission", "submissions", "http", "https")
 DEFAULT_PORTS = (1025, 1587, 1465, 1080, 1443)
+RECEIVER_PORT = 8025
+"""Where a page's receiver of webhooks listens."""
 PATIENCE = 30.0
 """Seconds until what is awaited must have happened; ordinarily it takes less than one."""
 
@@ -85,6 +87,7 @@ class Page:
 
     folder: Path
     ports: Sequence[int] = field(factory=lambda: _free_ports(len(PORTS)))
+    receiver_port: int = field(factory=free_port)
     _server: subprocess.Popen[bytes] | None = None
 
     def run(self, block: Block) -> str | None:
@@ -150,7 +153,8 @@ class Page:
         commands = commands.replace(
             "script/serve", f"mailrelay localserve --ip 127.0.0.1 {options}"
         )
-        for default, port in zip(DEFAULT_PORTS, self.ports, strict=True):
+        defaults, ports = (*DEFAULT_PORTS, RECEIVER_PORT), (*self.ports, self.receiver_port)
+        for default, port in zip(defaults, ports, strict=True):
             commands = re.sub(rf"(?<=[: ]){default}\b", str(port), commands)
         return commands.replace(".venv/bin/mailrelay", "mailrelay").strip()
 
