@@ -4,6 +4,7 @@ from typing import Protocol
 
 import attrs
 
+from bench.calls import Calls, WithParallelWebhook, WithWebhook
 from bench.load import Load
 from bench.measurement import Run
 from bench.servers import SERVERS, Server
@@ -115,6 +116,18 @@ _LIST = (
     Scenario(
         Sends("W1"),
         "Send by the webapi, 50 connections, 5 kB of text and HTML",
+        servers=OURS,
+        shown=SHOWN_W1,
+    ),
+    Scenario(
+        Calls("W2", WithParallelWebhook),
+        "webhook calls to one receiver, 50 at once; ms from event to call",
+        servers=OURS,
+        shown=SHOWN_W1,
+    ),
+    Scenario(
+        Calls("W2/1", WithWebhook),
+        "webhook calls to one receiver, one at a time as in mox",
         servers=OURS,
         shown=SHOWN_W1,
     ),
