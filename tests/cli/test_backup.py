@@ -412,6 +412,9 @@ private_key = "tls-key.pem"
 host = "relay.example.net"
 username = "me"
 password_file = "secret"
+[[transport]]
+name = "smarthost"
+smtp = { host = "smtp.example.net", username = "me", password_file = "transport-secret" }
 """
 
     def setUp(self) -> None:
@@ -420,13 +423,14 @@ password_file = "secret"
         self.folder.mkdir()
         self.config = self.folder / "mailrelay.toml"
         self.config.write_text(self.CONFIG)
-        (self.folder / "secret").write_text("x\n")
+        for name in ("secret", "transport-secret"):
+            (self.folder / name).write_text("x\n")
 
     def test_backup_says_what_to_do(self) -> None:
         """It names pg_dump and every file to copy beside it, and is no success."""
         target = self.folder / "target"
         result = run(self, "backup", str(target), "--config", str(self.config), code=1)
-        for word in ("pg_dump", "mailrelay.toml", "tls.pem", "tls-key.pem", "secret"):
+        for word in ("pg_dump", "mailrelay.toml", "tls.pem", "tls-key.pem", "/transport-secret"):
             self.assertIn(word, result.stderr)
         self.assertFalse(target.exists())
 
@@ -438,6 +442,6 @@ password_file = "secret"
     def test_files_beside(self) -> None:
         """A backup takes the configuration and every file that it names."""
         settings = parse_settings(self.CONFIG, {}, file="f", base=self.folder)
-        names = ["mailrelay.toml", "tls.pem", "tls-key.pem", "secret"]
+        names = ["mailrelay.toml", "tls.pem", "tls-key.pem", "secret", "transport-secret"]
         wanted = [self.folder / name for name in names]
         self.assertEqual(files_beside(settings, self.config), wanted)
