@@ -92,7 +92,9 @@ class CallScheduler(Window[Call]):
         s.called(made.code, made.seconds)
         next_at = None if made.is_success else due
         kept_until = s.now() + s.kept_for(call.account_id)
-        await self._record(FinishedCall(call, made, next_at, kept_until))
+        # The next call's attempt is recorded in the same commit as this one's outcome.
+        recording = self._record(FinishedCall(call, made, next_at, kept_until))
+        self.track(Deferred.fromCoroutine(recording))
 
     async def _made(self, call: Call) -> CallAttempt:
         s = self._s

@@ -28,7 +28,9 @@ class KeptCalls:
     finished: list[FinishedCall] = field(factory=list)
     released: list[int] = field(factory=list)
     superseded: set[int] = field(factory=set)
+    begun: list[int] = field(factory=list)
     is_broken: bool = False
+    commit: Deferred[bool] | None = None  # under way; the rest waits for it
 
     def claim_due(
         self, now: float, limit: int, full_lanes: Sequence[int]
@@ -52,7 +54,8 @@ class KeptCalls:
         self.claimed[call.id] = evolve(
             call, attempts=call.attempts + 1, next_attempt_at=next_attempt_at
         )
-        return succeed(call.id not in self.superseded)
+        self.begun.append(call.id)
+        return self._committed(call.id not in self.superseded)
 
     def finish(self, finished: FinishedCall) -> Deferred[bool]:
         """See CallStore."""
@@ -62,7 +65,12 @@ class KeptCalls:
         call = self.claimed.pop(finished.call.id)
         if finished.next_attempt_at is not None:
             self.waiting.append(evolve(call, next_attempt_at=finished.next_attempt_at))
-        return succeed(True)
+        return self._committed(True)
+
+    def _committed(self, answer: bool) -> Deferred[bool]:
+        done: Deferred[bool] = Deferred()
+        (self.commit or succeed(True)).chainDeferred(done)
+        return done.addCallback(lambda _: answer)
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """See CallStore."""
@@ -223,6 +231,33 @@ class CallTests(SynchronousTestCase):
         self.run_for(10, 1.0)
         self.assertEqual([done.attempt.code for done in self.store.finished], [200])
         self.assertEqual(len(self.receiver.made), 1)
+
+    def test_recorded_together(self) -> None:
+        """The next call's attempt is recorded with the outcome of the one before, not after it."""
+        self.receiver.answers[OUT] = None
+        for id_ in (1, 2, 3):
+            self.add(id_)
+        self.store.commit = Deferred()
+        self.receiver.hanging[0].callback(answered(200))
+        self.assertEqual(
+            ([done.call.id for done in self.store.finished], self.store.begun), ([1], [1, 2])
+        )
+        self.assertEqual(len(self.receiver.made), 1)
+        self.store.commit.callback(True)
+        self.assertEqual(len(self.receiver.made), 2)
+
+    def test_stop_while_recording(self) -> None:
+        """A stop waits until the outcome is recorded."""
+        self.store.commit = Deferred()
+        self.receiver.answers[OUT] = None
+        self.add(1)
+        self.store.commit.callback(True)
+        self.store.commit = Deferred()
+        self.receiver.hanging[0].callback(answered(200))
+        stopping = self.scheduler.stopService()
+        self.assertNoResult(stopping)
+        self.store.commit.callback(True)
+        self.successResultOf(stopping)
 
     def test_stop(self) -> None:
         """A stop waits for the call under way, and gives back what waits behind it."""
