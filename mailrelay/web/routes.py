@@ -60,6 +60,15 @@ class Routes:
         allowed = sorted({name for match in fitting for name in match.route.methods})
         return WrongMethod(fitting[0].route, allowed)
 
+    def around(self, path: str) -> Route | None:
+        """The route of any rest below which ``path`` lies, well-formed or not."""
+        segments = path.split("/")
+        for pattern, route in self._patterns:
+            fixed = list(pattern[:-1])
+            if pattern[-1] == "*" and segments[: len(fixed)] == fixed:
+                return route
+        return None
+
 
 def _params(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
     takes_rest = pattern[-1] == "*"

@@ -124,7 +124,7 @@ class Site(Factory):
         """The answer, in whatever way its handler ends."""
         found = self._routes.find(request.method, request.path)
         if found is None:
-            return Answer(self._too_many(request) or Response.text(404, "404 - not found\n"))
+            return self._not_found(request)
         route = found.route
         response = self._too_many(request) or _encoded_body(request)
         if response is not None:
@@ -137,6 +137,14 @@ class Site(Factory):
             request.params = found.params
             response = await _handled(route, request)
         return Answer(response, route.headers, route)
+
+    def _not_found(self, request: Request) -> Answer:
+        """As those who have what is around it answer."""
+        response = self._too_many(request) or Response.text(404, "404 - not found\n")
+        around = self._routes.around(request.path)
+        if around is None:
+            return Answer(response)
+        return Answer(around.problem(response), around.headers, around)
 
     def _too_many(self, request: Request) -> Response | None:
         wait = self.context.requests.retry_after(request.peer_ip)

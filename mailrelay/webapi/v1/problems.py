@@ -89,6 +89,7 @@ def problem_response(problem: Problem) -> Response:
 
 _OF_STATUS = {
     400: MALFORMED,
+    404: NO_SUCH,
     413: TOO_LARGE,
     415: UNSUPPORTED_TYPE,
     429: TOO_MANY_REQUESTS,

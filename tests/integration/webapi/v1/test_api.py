@@ -53,7 +53,7 @@ class DoorTests(ClientCase):
     async def test_paths_and_methods(self) -> None:
         """What is not there is 404, what cannot be done to it 405 with what can."""
         client = await self.client()
-        for path in ("/nothing", "/account/x", "/%2e%2e/healthz", "/keys/../account"):
+        for path in ("/nothing", "/account/x", "/%2e%2e/healthz", "/keys/../account", "/keys/%ff"):
             self.assert_problem(await client.ask("GET", path), 404, "not_found")
         answered = await client.ask("DELETE", "/account")
         self.assert_problem(answered, 405, "method_not_allowed")

@@ -1,0 +1,65 @@
+"""The document is what the server does: schemathesis asks it all sorts of things."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+
+from mailrelay.testing.loopback import PASSWORD, USER
+from mailrelay.web.settings import HTTPSettings
+from tests.integration.webapi.v1.client import Client, ClientCase
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "negative_data_rejection",
+    "unsupported_method",
+    "ignored_auth",
+)
+EXAMPLES = os.environ.get("MAILRELAY_TEST_SCHEMA_EXAMPLES", "12")
+SECONDS = os.environ.get("MAILRELAY_TEST_SCHEMA_SECONDS", "25")
+"""It ends by itself then; what it found until then counts."""
+
+
+class SchemaTests(ClientCase):
+    """No failure of the server's, and no answer that the document does not tell of."""
+
+    timeout = 600
+    if find_spec("schemathesis") is None:
+        skip = "schemathesis is not there: pip install -e '.[test]'"
+
+    async def test_conformance(self) -> None:
+        """Every operation, with what fits its types and what does not."""
+        no_limits = HTTPSettings(requests_per_minute=0, requests_per_hour=0)
+        client = await self.client(http=no_limits)
+        login = ["--auth", f"{USER}:{PASSWORD}"]
+        ended, said = await deferToThread(schemathesis, client, login, self.mktemp())
+        self.assertEqual(ended, 0, said)
+
+
+def schemathesis(client: Client, options: Sequence[str], folder: str) -> tuple[int, str]:
+    """Run it to its end; the exit code, and what it said."""
+    place = Path(folder).absolute()
+    place.mkdir()
+    url = f"http://127.0.0.1:{client.http.server.port('http')}/api/v1/openapi.json"
+    command: list[Any] = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", url, "--no-color"),
+        *("--checks", ",".join(CHECKS), "--max-examples", EXAMPLES, "--seed", "1"),
+        *("--phases", "examples,fuzzing", "--generation-deterministic"),
+        *("--request-timeout", "20", "--max-time", SECONDS, "--suppress-health-check", "all"),
+        *options,
+    ]
+    done = subprocess.run(
+        command, cwd=place, capture_output=True, text=True, timeout=170, check=False
+    )
+    return done.returncode, done.stdout[-20_000:] + done.stderr[-5000:]
