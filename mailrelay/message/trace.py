@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -25,7 +26,12 @@ class Hop:
 
 def date_field(at: float) -> str:
     """``at``, seconds since the epoch, as RFC 5322 section 3.3 writes it, in UTC."""
-    return formatdate(at).removesuffix("-0000") + "+0000"
+    return _date_of(int(at // 1))
+
+
+@lru_cache(maxsize=16)
+def _date_of(second: int) -> str:
+    return formatdate(second).removesuffix("-0000") + "+0000"
 
 
 def with_protocol(*, esmtp: bool, tls: bool, authenticated: bool, smtputf8: bool) -> str:

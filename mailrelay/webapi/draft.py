@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import format_datetime
 from functools import partial
 
@@ -17,6 +17,7 @@ from mailrelay.directory.model import Directory
 from mailrelay.message.draft import Draft
 from mailrelay.message.draft import File as DraftFile
 from mailrelay.message.mailboxes import NamedAddress
+from mailrelay.message.trace import date_field
 from mailrelay.message.words import CONTROLS
 from mailrelay.smtp.address import Address, MalformedAddress
 from mailrelay.webapi.caller import Caller
@@ -132,13 +133,14 @@ def draft_of(
         request.message_id.startswith("<") and request.message_id.endswith(">")
     ):
         raise APIError("malformedMessageID", "MessageID must stand in angle brackets")
+    date = time_of("Date", request.date)
     return Draft(
         from_=[people.from_],
         reply_to=reply_to,
         to=people.to,
         cc=people.cc,
         subject=request.subject,
-        date=format_datetime(time_of("Date", request.date) or datetime.fromtimestamp(now, UTC)),
+        date=format_datetime(date) if date is not None else date_field(now),
         message_id=request.message_id or message_id,
         references=request.references,
         headers=[_pair(number, pair) for number, pair in enumerate(request.headers)],
