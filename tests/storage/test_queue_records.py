@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from attrs import evolve
 from sqlalchemy import Connection, insert, text
 from twisted.trial.unittest import TestCase
 
@@ -87,7 +88,8 @@ class FindContract(Base):
 
     def setUp(self) -> None:
         """Store many retired entries, and some that live."""
-        self.database: Database = database_on(self, self.make_engine())
+        # As commands read, so that a busy machine does not cut a long list off.
+        self.database: Database = evolve(database_on(self, self.make_engine()), read_cap=60.0)
         with self.database.engine.begin() as connection:
             fill(connection)
             if connection.dialect.name == "postgresql":  # which does it by itself, in time
