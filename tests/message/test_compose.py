@@ -339,6 +339,7 @@ class FileTests(SynchronousTestCase):
             ("ü.txt", "filename*=utf-8''%C3%BC.txt"),
             ('a"\\', "filename*=utf-8''a%22%5C"),
             ("=?utf-8?q?x?=", "filename*=utf-8''%3D%3Futf-8%3Fq%3Fx%3F%3D"),
+            ("<x>", "filename*=utf-8''%3Cx%3E"),
             ("x" * 901, "filename*0*=utf-8''" + "x" * 60 + ";\r\n filename*1*="),
         ):
             with self.subTest(name):
