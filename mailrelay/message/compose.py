@@ -202,8 +202,7 @@ def _filename(name: str) -> str:
 
     Sections (RFC 2231 section 3) are only for what a line cannot hold; not everybody reads them.
     """
-    is_bracketed = name.startswith("<") and name.endswith(">")  # some readers take these off
-    if _PLAIN_NAME.fullmatch(name) and not is_bracketed:
+    if _PLAIN_NAME.fullmatch(name):
         return f'filename="{name}"'
     encoded = quote(name, safe="!#$&+-.^_`|~")
     if len(encoded) <= MAX_NAME:
