@@ -17,7 +17,7 @@ from mailrelay.directory.keys import Scope
 
 @click.group()
 def key() -> None:
-    """Keys that applications log in with, to the API and to submission."""
+    """Keys that applications log in with."""
 
 
 @key.command("add")

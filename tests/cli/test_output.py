@@ -17,6 +17,7 @@ WITHOUT_JSON = {
     "message export": "prints an mbox",
     "suppression export": "prints CSV",
     "holdrule remove": "changes one thing, and says so",
+    "key remove": "changes one thing, and says so",
     **{
         f"{noun} {verb}": "changes one thing, and says so"
         for noun in ("domain", "account", "address")
