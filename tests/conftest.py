@@ -6,6 +6,24 @@ import os
 
 import pytest
 
+SLOWEST = (
+    "test_simulation.py",
+    "test_simulation_again.py",
+    "test_readme.py",
+    "test_examples.py",
+    "test_installed.py",
+    "test_crash.py",
+    "test_call_crash.py",
+)
+"""The longest files go first, whatever order the others are in: none is left to one process."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Behind pytest-randomly, which shuffles."""
+    places = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(SLOWEST)))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _away_from_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> None:
