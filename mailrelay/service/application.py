@@ -27,7 +27,6 @@ from mailrelay.storage.idempotency import DatabaseAnswers
 from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores
-from mailrelay.storage.suppression import DatabaseSuppressions
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.web.intake import Intake
 from mailrelay.webapi.http import WebAPI
@@ -72,6 +71,12 @@ def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -
     return intake
 
 
+def suppression_control(s: Surroundings, stores: Stores) -> Callable[[str], SuppressionControl]:
+    """The lists' control, for whoever is named in the audit."""
+    records = DatabaseSuppressionRecords(stores.database, s.now)
+    return lambda actor: SuppressionControl(records, s.now, actor)
+
+
 def make_api(
     s: Surroundings,
     settings: Settings,
@@ -87,10 +92,7 @@ def make_api(
 
     records = DatabaseKeyRecords(stores.database, s.now)
     keys = KeyControl(records, s.workers, random, s.now, "api")
-
-    def lists(actor: str) -> SuppressionControl:
-        return SuppressionControl(DatabaseSuppressionRecords(stores.database, s.now), s.now, actor)
-
+    lists = suppression_control(s, stores)
     operations = [
         *AccountOperations(doors.directory).operations(),
         *SendingOperations(make_sender(s, settings, stores, doors)).operations(),
@@ -136,8 +138,7 @@ def make_webapi(
 ) -> WebAPI:
     """mox's webapi."""
     sender = make_sender(s, settings, stores, doors)
-    lists = DatabaseSuppressions(stores.database, s.now)
-    suppressions = Suppressions(lists, doors.suppressed, s.now)
+    suppressions = Suppressions(suppression_control(s, stores), doors.suppressed, s.now)
     messages = Messages(DatabaseAccountMessages(stores.database, stores.spool), s.workers)
     return WebAPI(
         methods(sender, suppressions, messages),

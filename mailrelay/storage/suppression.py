@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve
 from sqlalchemy import Connection, delete, insert, select, update
-from twisted.internet.defer import Deferred
 
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.suppression import (
@@ -18,8 +17,6 @@ from mailrelay.policy.suppression import (
 )
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 from mailrelay.storage import tables
-from mailrelay.storage.database import Database
-from mailrelay.storage.directory import tell
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.statements import delete_listed
 
@@ -120,45 +117,6 @@ def present(connection: Connection, account_id: int, base: str) -> bool:
         _suppression.c.account_id == account_id, _suppression.c.base_address == base
     )
     return connection.execute(found).first() is not None
-
-
-def listed(connection: Connection, account_id: int) -> list[Suppression]:
-    """The account's list, by base address."""
-    wanted = (
-        select(_suppression)
-        .where(_suppression.c.account_id == account_id)
-        .order_by(_suppression.c.base_address)
-    )
-    return [Suppression(**row._mapping) for row in connection.execute(wanted)]
-
-
-@frozen
-class DatabaseSuppressions:
-    """SuppressionStore over one database; running servers are told of changes."""
-
-    database: Database
-    now: Callable[[], float]
-
-    def listed(self, account_id: int) -> Deferred[list[Suppression]]:
-        """See SuppressionStore."""
-        return self.database.read(lambda c: listed(c, account_id))
-
-    def add(self, new: Suppression) -> Deferred[bool]:
-        """See SuppressionStore."""
-        return self.database.write(lambda c: self._told(c, add(c, new)))
-
-    def remove(self, account_id: int, base: str) -> Deferred[bool]:
-        """See SuppressionStore."""
-        return self.database.write(lambda c: self._told(c, remove(c, account_id, base)))
-
-    def present(self, account_id: int, base: str) -> Deferred[bool]:
-        """See SuppressionStore."""
-        return self.database.read(lambda c: present(c, account_id, base))
-
-    def _told(self, connection: Connection, changed: bool) -> bool:
-        if changed:
-            tell(connection, self.now(), "suppression")
-        return changed
 
 
 def everybody(connection: Connection) -> list[tuple[int, str]]:
