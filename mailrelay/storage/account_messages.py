@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.access import AlreadyInMailbox, NoSuchMailbox, StoredMessage
 from mailrelay.mailbox.flags import moved_to
-from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.mailbox import mailbox_message
 from mailrelay.storage.queue import drop_unneeded_content, read_content
 from mailrelay.storage.spool import Spool
 
@@ -79,21 +79,10 @@ def _get(connection: Connection, account_id: int, id_: int) -> StoredMessage | N
     row = _row(connection, account_id, id_)
     if row is None:
         return None
-    listed = MailboxMessage(
-        row.id,
-        row.account_id,
-        row.mailbox,
-        row.uid,
-        row.message_id,
-        row.flags.split(),
-        row.reverse_path,
-        row.recipient,
-        row.received_at,
-        row.size_bytes,
-        row.subject,
-    )
     content = read_content(connection, row.message_id)
-    return StoredMessage(listed, row.door or "", row.remote_ip, bytes(row.prefix), content)
+    return StoredMessage(
+        mailbox_message(row), row.door or "", row.remote_ip, bytes(row.prefix), content
+    )
 
 
 def _delete(connection: Connection, account_id: int, id_: int) -> Sequence[str] | None:

@@ -32,7 +32,6 @@ from mailrelay.control.calls import (
     Relative,
 )
 from mailrelay.control.errors import NoSuch
-from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.storage import tables
 from mailrelay.storage.calls import KEPT_FOR, call_row
 from mailrelay.storage.database import Database
@@ -137,10 +136,9 @@ class DatabaseCallRecords:
                 )
             id_ = take_ids(connection, 1)
             owner = account_id(connection, account)
-            told = NewEvent(EventKind.DELIVERED, now, 0, None, owner)
-            row = dict(zip(_call.c.keys(), call_row(id_, told, found[0], payload), strict=True))
             # It tells of no entry, so that nothing supersedes it.
-            connection.execute(insert(_call).values({**row, "event": event, "message_id": None}))
+            row = call_row(id_, owner, found[0], event, payload, now)
+            connection.execute(insert(_call).values(row))
             tell(connection, now, "calls")
             record_audit(connection, now, actor, "webhook test", f"{account} {kind.value}")
             return id_

@@ -92,17 +92,17 @@ class _Told:
     kept_for: float
 
 
-def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> bool:
-    """The calls that ``events`` ask for; whether there are any."""
+def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> None:
+    """The calls that ``events`` ask for."""
     asked = [e for e in events if e.account_id is not None and e.entry_id and e.kind in TOLD]
     if not asked:
-        return False
+        return
     accounts = {e.account_id for e in asked if e.account_id is not None}
     endpoints = _endpoints(connection, accounts, EndpointKind.OUTGOING)
     wanted = [(e, told) for e in asked for told in endpoints.get(e.account_id or 0, ())]
     wanted = [(e, told) for e, told in wanted if told.endpoint.wants(e.kind.value)]
     if not wanted:
-        return False
+        return
     subjects = _subjects(connection, {e.entry_id for e, _ in wanted if e.entry_id is not None})
     first = take_ids(connection, len(wanted))
     rows: list[Row] = []
@@ -110,11 +110,21 @@ def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> bool:
     for id_, (event, told) in enumerate(wanted, first):
         assert event.entry_id is not None and event.account_id is not None
         body = outgoing_payload(event, subjects[event.entry_id])
-        rows.append(call_row(id_, event, told.endpoint, body))
+        rows.append(
+            call_row(
+                id_,
+                event.account_id,
+                told.endpoint,
+                event.kind.value,
+                body,
+                event.at,
+                entry_id=event.entry_id,
+                message_id=event.message_id,
+            )
+        )
         superseding.append((id_, event.at + told.kept_for, event.entry_id, id_))
     _insert.many(connection, rows)
     _supersede.many(connection, superseding)
-    return True
 
 
 def insert_incoming_calls(connection: Connection, delivered: Sequence[Incoming]) -> None:
@@ -125,51 +135,42 @@ def insert_incoming_calls(connection: Connection, delivered: Sequence[Incoming])
     endpoints = _endpoints(connection, accounts, EndpointKind.INCOMING)
     wanted = [(one, t.endpoint) for one in delivered for t in endpoints.get(one.account_id, ())]
     first = take_ids(connection, len(wanted)) if wanted else 0
-    _insert.many(
-        connection,
-        [_incoming_row(id_, one, endpoint) for id_, (one, endpoint) in enumerate(wanted, first)],
-    )
+    rows = []
+    for id_, (one, endpoint) in enumerate(wanted, first):
+        assert one.payload is not None
+        at, of = one.received_at, one.message_id
+        rows.append(
+            call_row(id_, one.account_id, endpoint, INCOMING_EVENT, one.payload, at, message_id=of)
+        )
+    _insert.many(connection, rows)
 
 
-def _incoming_row(id_: int, one: Incoming, endpoint: Endpoint) -> Row:
-    return (
-        id_,
-        one.account_id,
-        endpoint.url,
-        endpoint.authorization,
-        INCOMING_EVENT,
-        None,
-        one.message_id,
-        one.payload,
-        one.received_at,
-        0,
-        one.received_at,
-        0,
-        Destination(endpoint.url, None).lane(one.account_id),
-        0,
-        0,
-        None,
-        None,
-        None,
-    )
-
-
-def call_row(id_: int, event: NewEvent, endpoint: Endpoint, payload: bytes) -> Row:
+def call_row(
+    id_: int,
+    account_id: int,
+    endpoint: Endpoint,
+    event: str,
+    payload: bytes,
+    at: float,
+    *,
+    entry_id: int | None = None,
+    message_id: int | None = None,
+) -> Row:
     """As ``tables.call`` has its columns; due at once."""
     return (
         id_,
-        event.account_id,
+        account_id,
         endpoint.url,
         endpoint.authorization,
-        event.kind.value,
-        event.entry_id,
-        event.message_id,
+        event,
+        entry_id,
+        message_id,
         payload,
-        event.at,
+        at,
         0,
-        event.at,
+        at,
         0,
-        Destination(endpoint.url, None).lane(event.account_id),
+        Destination(endpoint.url, None).lane(account_id),
         0,
         0,
         None,

@@ -16,11 +16,12 @@ from mailrelay.observe.events import Event
 from mailrelay.queue.entry import EntryState
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
-from mailrelay.storage.rows import ENTRY_COLUMNS, entry_of, event_of, message_of
+from mailrelay.storage.queue_records import entry_views, every_entry
+from mailrelay.storage.rows import event_of, message_of
 from mailrelay.webhooks.call import CallAttempt
 
 _entry, _message, _event = tables.entry, tables.message, tables.event
-_call, _attempt, _account = tables.call, tables.call_attempt, tables.account
+_call, _attempt = tables.call, tables.call_attempt
 
 _LIVING = {"ready": EntryState.READY, "held": EntryState.HELD}
 
@@ -132,28 +133,7 @@ def _json_pair(name: str, value: str) -> str:
 
 
 def _entries(connection: Connection, *conditions: ColumnElement[bool]) -> list[EntryView]:
-    query = (
-        select(
-            *ENTRY_COLUMNS,
-            *_message.c,
-            _account.c.name.label("account_name"),
-            _entry.c.outcome,
-            _entry.c.keep_until,
-            _entry.c.node_id,
-        )
-        .join(_message, _message.c.id == _entry.c.message_id)
-        .outerjoin(_account, _account.c.id == _entry.c.account_id)
-        .where(*conditions)
-        .order_by(_entry.c.id)
-    )
-    return [_entry_view(row) for row in connection.execute(query)]
-
-
-def _entry_view(row: Any) -> EntryView:
-    width = len(ENTRY_COLUMNS)
-    message = message_of(tuple(row[width : width + len(_message.c)]))
-    entry = entry_of(tuple(row), message)
-    return EntryView(entry, row.account_name, row.outcome, row.keep_until, row.node_id != 0)
+    return entry_views(connection, every_entry().where(*conditions))
 
 
 def _timeline(connection: Connection, account_id: int, message_id: int) -> Timeline | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from attrs import frozen
 from sqlalchemy import Connection, bindparam, func, insert, select, update
@@ -76,19 +77,19 @@ def _deliver_and_tell(connection: Connection, items: Sequence[Incoming]) -> Sequ
     """Deliver; what was not there before is told of in the same transaction."""
     known = _known(connection, items)
     stored = deliver_all(connection, items)
-    told = [
-        is_stored and incoming.entry_id not in known
-        for incoming, is_stored in zip(items, stored, strict=True)
-    ]
-    new = [incoming for incoming, is_told in zip(items, told, strict=True) if is_told]
-    events = after_outcomes(connection, [one.event for one in new if one.event is not None])
-    insert_events(connection, events)
-    insert_incoming_calls(connection, [one for one in new if one.payload is not None])
-    by_entry = {id(one): [e] for one, e in zip((n for n in new if n.event), events, strict=True)}
-    return [
-        _Delivered(is_stored, by_entry.get(id(incoming), ()))
-        for incoming, is_stored in zip(items, stored, strict=True)
-    ]
+    delivered = []
+    calling = []
+    for incoming, is_stored in zip(items, stored, strict=True):
+        events: Sequence[NewEvent] = ()
+        if is_stored and incoming.entry_id not in known:
+            if incoming.event is not None:
+                events = after_outcomes(connection, [incoming.event])
+                insert_events(connection, events)
+            if incoming.payload is not None:
+                calling.append(incoming)
+        delivered.append(_Delivered(is_stored, events))
+    insert_incoming_calls(connection, calling)
+    return delivered
 
 
 def _known(connection: Connection, items: Sequence[Incoming]) -> set[int]:
@@ -156,25 +157,24 @@ def _find(connection: Connection, wanted: MessageFilter) -> list[tuple[str, Mail
         query = query.where(_mailbox.c.name == wanted.mailbox)
     if wanted.ids is not None:
         query = query.where(_message.c.id.in_(wanted.ids))
-    return [
-        (
-            row.account,
-            MailboxMessage(
-                row.id,
-                row.account_id,
-                row.mailbox,
-                row.uid,
-                row.message_id,
-                row.flags.split(),
-                row.reverse_path,
-                row.recipient,
-                row.received_at,
-                row.size_bytes,
-                row.subject,
-            ),
-        )
-        for row in connection.execute(query)
-    ]
+    return [(row.account, mailbox_message(row)) for row in connection.execute(query)]
+
+
+def mailbox_message(row: Any) -> MailboxMessage:
+    """From a row of ``tables.mailbox_message`` with the mailbox's name as ``mailbox``."""
+    return MailboxMessage(
+        row.id,
+        row.account_id,
+        row.mailbox,
+        row.uid,
+        row.message_id,
+        row.flags.split(),
+        row.reverse_path,
+        row.recipient,
+        row.received_at,
+        row.size_bytes,
+        row.subject,
+    )
 
 
 def _content(connection: Connection, id_: int) -> tuple[bytes, Content] | None:

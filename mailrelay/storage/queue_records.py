@@ -171,16 +171,16 @@ def _listed(ids: Sequence[int]) -> str:
 
 
 def _find(connection: Connection, wanted: EntryFilter, now: float) -> list[EntryView]:
-    return [
-        EntryView(
-            _entry_and_message(row), row.account_name, row.outcome, row.keep_until, row.node_id != 0
-        )
-        for row in connection.execute(entries_query(wanted, now))
-    ]
+    return entry_views(connection, entries_query(wanted, now))
 
 
 def entries_query(wanted: EntryFilter, now: float) -> Select[Any]:
     """What finds the entries that ``wanted`` fits, by id, without a look at other states' rows."""
+    return every_entry().where(*_conditions(wanted, now)).limit(wanted.limit)
+
+
+def every_entry() -> Select[Any]:
+    """All that an EntryView is made of, by id."""
     return (
         select(
             *ENTRY_COLUMNS,
@@ -192,10 +192,18 @@ def entries_query(wanted: EntryFilter, now: float) -> Select[Any]:
         )
         .join(_message, _message.c.id == _entry.c.message_id)
         .outerjoin(_account, _account.c.id == _entry.c.account_id)
-        .where(*_conditions(wanted, now))
         .order_by(_entry.c.id)
-        .limit(wanted.limit)
     )
+
+
+def entry_views(connection: Connection, query: Select[Any]) -> list[EntryView]:
+    """What ``query``, made of ``every_entry``, finds."""
+    return [
+        EntryView(
+            _entry_and_message(row), row.account_name, row.outcome, row.keep_until, row.node_id != 0
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def _conditions(wanted: EntryFilter, now: float) -> list[ColumnElement[bool] | TextClause]:

@@ -11,12 +11,14 @@ from sqlalchemy import func, insert, select
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
+from mailrelay.control.suppression import SuppressionFilter
 from mailrelay.mailbox.model import Incoming
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.suppression import Suppression
 from mailrelay.queue.entry import Entry
 from mailrelay.storage import suppression, tables
 from mailrelay.storage.sent import DatabaseSentEntries
+from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.webhooks.arrival import SentEntry
 from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
 from tests.storage.calling import URL, Calling
@@ -195,8 +197,9 @@ class CallContract(Calling):
 
     def listed(self, account_id: int) -> list[Suppression]:
         """An account's list."""
-        with self.database.engine.connect() as connection:
-            return suppression.listed(connection, account_id)
+        records = DatabaseSuppressionRecords(self.database, lambda: 0.0)
+        found = self.successResultOf(records.find(SuppressionFilter(f"a{account_id}")))
+        return [one.suppression for one in found]
 
     # Arrivals
 
