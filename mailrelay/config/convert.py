@@ -53,11 +53,11 @@ def queue_settings(section: QueueSection) -> QueueSettings:
     }
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return QueueSettings(
-        evolve(PROFILES[section.retry_profile], **changed),
-        section.retired_keep_after,
-        section.concurrency_per_destination,
-        section.recipients_per_attempt,
-        section.window,
+        profile=evolve(PROFILES[section.retry_profile], **changed),
+        retired_kept_for=section.retired_keep_after,
+        concurrency=section.concurrency_per_destination,
+        entries_per_attempt=section.recipients_per_attempt,
+        window=section.window,
     )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from attrs import define
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailrelay.queue.clock_steps import ClockSteps
@@ -42,12 +42,6 @@ class Recorder:
     wake_after: Callable[[float], None]
     _log = Logger()
 
-    def pause(self) -> Deferred[None]:
-        """Give a store that failed some time."""
-        waited: Deferred[None] = Deferred()
-        self.clock.callLater(STORE_RETRY_AFTER, waited.callback, None)
-        return waited
-
     async def finish(
         self, job: Job, result: Result, *, unbegun: bool = False, stepped: float | None = None
     ) -> None:
@@ -62,7 +56,7 @@ class Recorder:
                 unrecorded = await self._record(job, settlement)
             except StoreUnavailable:
                 self._log.warn("an outcome cannot be recorded; trying again")
-                await self.pause()
+                await deferLater(self.clock, STORE_RETRY_AFTER)
                 if not self.is_running():
                     return
             except Exception:
@@ -130,6 +124,6 @@ class Recorder:
             await self.store.release_claims([entry.id])
         except StoreUnavailable:
             self._log.warn("the claim of entry {id} cannot be given up; trying again", id=entry.id)
-            await self.pause()
+            await deferLater(self.clock, STORE_RETRY_AFTER)
             if self.is_running():
                 await self._give_up(entry, unbegun=unbegun)

@@ -15,13 +15,14 @@ from random import Random
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailrelay.queue.clock_steps import ClockSteps
-from mailrelay.queue.destination import Backlog, BackOff, Destination
+from mailrelay.queue.destination import Backlog, Destination
 from mailrelay.queue.entry import Begun, Entry, EntryState
 from mailrelay.queue.outcome import Deferral, outcome_of_error
-from mailrelay.queue.recorder import Recorder
+from mailrelay.queue.recorder import STORE_RETRY_AFTER, Recorder
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.schedule import RetryProfile, longest_wait, next_attempt_at
 from mailrelay.queue.settle import Rules
@@ -31,30 +32,12 @@ from mailrelay.queue.window import Window, WindowSettings
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 
 
-@frozen
-class QueueSettings:
+@frozen(kw_only=True)
+class QueueSettings(WindowSettings):
     """``[queue]`` of the configuration.  Durations are seconds."""
 
     profile: RetryProfile = RetryProfile()
     retired_kept_for: float = 3 * 86400.0
-    concurrency: int = 10  # attempts at once per destination
-    recipients_per_attempt: int = 100
-    window: int = 10_000  # entries in memory
-    window_per_lane: int = 1_000  # ... of one account for one destination
-    claim_batch: int = 500
-    back_off: BackOff = BackOff()
-
-    @property
-    def sizes(self) -> WindowSettings:
-        """What of it is the window's."""
-        return WindowSettings(
-            self.concurrency,
-            self.recipients_per_attempt,
-            self.window,
-            self.window_per_lane,
-            self.claim_batch,
-            self.back_off,
-        )
 
 
 @frozen
@@ -80,7 +63,7 @@ class Scheduler(Window[Entry]):
     _log = Logger()
 
     def __init__(self, outside: Outside, settings: QueueSettings) -> None:
-        super().__init__(outside.clock, outside.now, outside.store, settings.sizes)
+        super().__init__(outside.clock, outside.now, outside.store, settings)
         self._o, self._settings = outside, settings
         self._rules = self._rules_of(settings)
         self._steps = ClockSteps(
@@ -125,7 +108,7 @@ class Scheduler(Window[Entry]):
         """Go on with other settings; attempts under way keep theirs."""
         self._settings = settings
         self._rules = self._rules_of(settings)
-        self.resize(settings.sizes)
+        self.resize(settings)
 
     def _rules_of(self, settings: QueueSettings) -> Rules:
         return Rules(settings.profile, settings.retired_kept_for, self._o.account_kept_for)
@@ -225,7 +208,7 @@ class Scheduler(Window[Entry]):
             allowed = await self._o.store.begin_attempts(begun)
         except StoreUnavailable:
             # Nothing was attempted.  The claims are still ours: wait with them.
-            await self._recorder.pause()
+            await deferLater(self._clock, STORE_RETRY_AFTER)
             if self.running:
                 for entry in group:
                     self.push(entry)

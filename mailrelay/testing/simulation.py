@@ -163,7 +163,7 @@ class Simulation:
         world = self.world
         window = world.random.choice((5, 10_000))
         self.queue_settings = QueueSettings(
-            RETRIES,
+            profile=RETRIES,
             retired_kept_for=30 * 86400.0,
             concurrency=2,
             window=window,

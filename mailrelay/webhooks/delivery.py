@@ -16,6 +16,7 @@ from typing import Protocol
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailrelay.net.http import CallFailed, HTTPAnswer
@@ -84,7 +85,7 @@ class CallScheduler(Window[Call]):
             if not await s.store.begin(call, again if again is not None else s.now()):
                 return
         except StoreUnavailable:
-            await self._pause()
+            await deferLater(self._s.clock, STORE_RETRY_AFTER)
             if self.running:
                 self.push(call)
             return
@@ -125,15 +126,10 @@ class CallScheduler(Window[Call]):
                 await self._s.store.finish(finished)
             except StoreUnavailable:
                 self._log.warn("what a webhook answered cannot be recorded; trying again")
-                await self._pause()
+                await deferLater(self._s.clock, STORE_RETRY_AFTER)
                 if not self.running:
                     return
             else:
                 break
         if finished.next_attempt_at is not None:
             self.wake_after(finished.next_attempt_at - self._s.now())
-
-    def _pause(self) -> Deferred[None]:
-        waited: Deferred[None] = Deferred()
-        self._s.clock.callLater(STORE_RETRY_AFTER, waited.callback, None)
-        return waited

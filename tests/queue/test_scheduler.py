@@ -187,7 +187,7 @@ class SchedulerTests(SynchronousTestCase):
         self.start()
         for _ in range(30):
             self.message(1, [f"u{i}@one.test" for i in range(100)])
-        self.settings = evolve(self.settings, recipients_per_attempt=1)
+        self.settings = evolve(self.settings, entries_per_attempt=1)
         self.scheduler.reconfigure(self.settings)
         [mine] = self.message(2, ["me@one.test"])
         before = len(self.transport.jobs)
@@ -302,7 +302,7 @@ class SchedulerTests(SynchronousTestCase):
     def test_more_than_the_window_holds(self) -> None:
         """Entries that found no room in memory are taken from the store as it drains."""
         self.settings = evolve(
-            self.settings, window=20, window_per_lane=10, recipients_per_attempt=1, claim_batch=7
+            self.settings, window=20, window_per_lane=10, entries_per_attempt=1, claim_batch=7
         )
         self.scheduler.reconfigure(self.settings)
         self.transport.park = True
