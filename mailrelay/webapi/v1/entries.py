@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
-from typing import Annotated
 
 from attrs import frozen
-from msgspec import Meta
 
 from mailrelay.control.history import AccountHistory
 from mailrelay.control.queue import EntryFilter, QueueControl
@@ -15,6 +12,7 @@ from mailrelay.directory.keys import Scope
 from mailrelay.webapi.v1.history import EntryOut, entry_out, no_such
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, Kind, Problem
+from mailrelay.webapi.v1.times import Time
 
 WRONG_STATE = Kind("wrong_state", 409, "It is not in a state for this")
 LONGEST_AHEAD = 366 * 86400.0
@@ -24,7 +22,7 @@ LONGEST_AHEAD = 366 * 86400.0
 class RescheduleIn(Strict, frozen=True):
     """When the next attempt is to be made."""
 
-    at: Annotated[datetime, Meta(tz=True)]
+    at: Time
 
 
 Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from attrs import frozen
@@ -16,13 +15,13 @@ from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import Event
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Problem
+from mailrelay.webapi.v1.times import Time, time_at
 
 LARGEST_ID = 2**53 - 1
 LONGEST_WAIT = 60
 
 Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
 Position = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
-Time = Annotated[datetime, Meta(tz=True)]
 Text = Annotated[str, Meta(max_length=2000)]
 Line = Annotated[str, Meta(max_length=1000)]
 Word = Annotated[str, Meta(max_length=40)]
@@ -274,7 +273,7 @@ def message_out(sent: SentMessage) -> MessageOut:
         message_id=message.message_id or "",
         subject=message.subject,
         sender=str(message.reverse_path or ""),
-        received_at=_time(message.received_at),
+        received_at=time_at(message.received_at),
         size_bytes=message.size_bytes,
         came_by=message.door,
         extra=[Extra(name=name, value=value) for name, value in (message.extra or {}).items()],
@@ -292,8 +291,8 @@ def entry_out(view: EntryView) -> EntryOut:
         recipient=str(entry.recipient),
         state=word,  # type: ignore[arg-type]
         attempts=entry.attempts,
-        queued_at=_time(entry.queued_at),
-        next_attempt_at=None if is_over else _time(entry.next_attempt_at),
+        queued_at=time_at(entry.queued_at),
+        next_attempt_at=None if is_over else time_at(entry.next_attempt_at),
         from_id=entry.from_id or "",
     )
 
@@ -305,7 +304,7 @@ def event_out(event: Event) -> EventOut:
     transcript = data.get("transcript")
     return EventOut(
         position=event.position,
-        at=_time(event.at),
+        at=time_at(event.at),
         kind=event.kind.value,
         message_id=event.message_id,
         entry_id=event.entry_id,
@@ -314,7 +313,7 @@ def event_out(event: Event) -> EventOut:
         status=_text(data.get("status")),
         reply=_text(data.get("reply")),
         attempt=_number(data.get("attempt")),
-        next_attempt_at=_time(float(due)) if isinstance(due, int | float) else None,
+        next_attempt_at=time_at(float(due)) if isinstance(due, int | float) else None,
         host=_text(data.get("host")),
         ip=_text(data.get("ip")),
         tls=_text(data.get("tls")),
@@ -332,11 +331,11 @@ def _call_out(call: CallMade) -> CallOut:
         entry_id=call.entry_id,
         event=call.event,
         url=call.url,
-        queued_at=_time(call.queued_at),
+        queued_at=time_at(call.queued_at),
         state=over if call.is_over else "waiting",  # type: ignore[arg-type]
         attempts=[
             CallAttemptOut(
-                at=_time(a.at),
+                at=time_at(a.at),
                 seconds=a.seconds,
                 is_success=a.is_success,
                 code=a.code,
@@ -363,7 +362,3 @@ def _pair(text: str | None) -> tuple[str, str] | None:
     if not equals:
         raise Problem(INVALID_FIELD, "is a name, =, and the value", "extra")
     return name, value
-
-
-def _time(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)

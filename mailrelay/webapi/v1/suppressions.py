@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 from attrs import frozen
@@ -19,9 +18,10 @@ from mailrelay.control.suppression import (
 from mailrelay.directory.keys import Scope
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.smtp.address import Address, MalformedAddress
-from mailrelay.webapi.v1.history import Id, Limit, Time
+from mailrelay.webapi.v1.history import Id, Limit
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Kind, Problem
+from mailrelay.webapi.v1.times import Time, time_at
 
 ALREADY_THERE = Kind("already_there", 409, "It is there already")
 
@@ -200,5 +200,5 @@ def _out(one: ListedSuppression) -> SuppressionOut:
         base_address=known.base_address,
         reason=known.reason,
         is_manual=known.manual,
-        added_at=datetime.fromtimestamp(known.added_at, UTC),
+        added_at=time_at(known.added_at),
     )
