@@ -74,11 +74,20 @@ def local_settings(
         storage=StorageSection(min_free_bytes=16 * 1024 * 1024),
         queue=QueueSection(first_retry_after=retry_after),
         limits=Limits(connections_per_address=10_000),
-        http=HTTPSettings(connections_per_address=2000, requests_per_minute=0, requests_per_hour=0),
+        http=HTTPSettings(
+            public_url=f"http://{_in_url(ips[0])}:{ports.http}",
+            connections_per_address=2000,
+            requests_per_minute=0,
+            requests_per_hour=0,
+        ),
         log=LogSection(mail_log="-"),
         allow_root=True,
         localserve=True,
     )
+
+
+def _in_url(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
 
 
 def endpoint(ip: str, port: int) -> str:

@@ -28,6 +28,7 @@ from mailrelay.config.transports import (
     TransportSection,
     relay_host_sections,
 )
+from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
 from mailrelay.smtp.address import MalformedAddress, normal_domain
@@ -241,8 +242,19 @@ def _check_queue(queue: QueueSection, reader: Reader) -> None:
 
 def _check_http(http: HTTPSettings, reader: Reader) -> None:
     for name, value in asdict(http).items():
-        if name not in ("requests_per_minute", "requests_per_hour") and value <= 0:
+        if name in ("public_url", "requests_per_minute", "requests_per_hour"):
+            continue
+        if value <= 0:
             reader.problem(f"http.{name}", "must be more than 0")
+    if http.public_url and not _is_base_url(http.public_url):
+        reader.problem("http.public_url", f"{http.public_url!r} is not as https://mail.example.org")
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        return parse_url(text).path == "/" and not text.endswith(("/", "#", "?"))
+    except UnusableURL:
+        return False
 
 
 def _check_ports(settings: Settings, reader: Reader) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -45,6 +48,27 @@ class Bell:
         if not others:
             del self._waiting[account_id]
         waiting.callback(None)
+
+    async def first(
+        self, account_id: int, seconds: float, look: Callable[[], Awaitable[Sequence[T]]]
+    ) -> Sequence[T]:
+        """What ``look`` finds, as soon as that is something; nothing after so many seconds."""
+        until = self.clock.seconds() + seconds
+        while True:
+            left = until - self.clock.seconds()
+            if self._is_closed or left <= 0:
+                return await look()
+            # Asked for before the look: what is committed between the two rings it.
+            rung = self.wait(account_id, left)
+            found: Sequence[T] | None = None
+            try:
+                found = await look()
+            finally:
+                if found is None or found:
+                    self.leave(account_id, rung)
+            if found:
+                return found
+            await rung  # perhaps for something that ``look`` passes over
 
     def leave(self, account_id: int, waiting: Deferred[None]) -> None:
         """Wait no longer."""

@@ -24,6 +24,8 @@ class EventKind(Enum):
     RELAYED = "relayed"  # a DSN says: passed on to where DSNs are unknown
     EXPANDED = "expanded"  # a DSN says: passed on to the members of a list
     UNRECOGNIZED = "unrecognized"  # something else came back for it
+    COMPLAINED = "complained"  # a feedback report says: the recipient calls it spam (RFC 5965)
+    UNSUBSCRIBED = "unsubscribed"  # the recipient wants no more of it (RFC 8058)
 
 
 @frozen

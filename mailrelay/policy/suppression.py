@@ -27,6 +27,10 @@ class Suppression:
     added_at: float
     manual: bool = False
     reason: str = ""
+    cause: str = ""  # bounce, complaint, unsubscribe or manual; empty when it was not kept yet
+    evidence: str = ""  # the reply, or what the report says
+    entry_id: int | None = None  # whose outcome it was
+    expires_at: float | None = None
 
 
 def base_address(address: Address) -> str:

@@ -176,6 +176,8 @@ def call_row(
         None,
         None,
         None,
+        None,
+        None,
     )
 
 

@@ -15,7 +15,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.statements import Row
 
 _encode = msgspec.json.Encoder().encode
-_EIGHT_BIT, _SMTPUTF8, _REQUIRE_TLS, _AUTOMATIC = 1, 2, 4, 8
+_EIGHT_BIT, _SMTPUTF8, _REQUIRE_TLS, _AUTOMATIC, _URGENT = 1, 2, 4, 8, 16
 
 
 def message_row(message: Message) -> Row:
@@ -25,6 +25,7 @@ def message_row(message: Message) -> Row:
         | (_SMTPUTF8 if message.smtputf8 else 0)
         | (_REQUIRE_TLS if message.require_tls else 0)
         | (_AUTOMATIC if message.is_automatic else 0)
+        | (_URGENT if message.is_urgent else 0)
     )
     return (
         message.id,
@@ -40,6 +41,7 @@ def message_row(message: Message) -> Row:
         message.envid,
         _encode(message.extra).decode() if message.extra else None,
         message.remote_ip,
+        _encode(message.tags).decode() if message.tags else None,
     )
 
 
@@ -63,6 +65,8 @@ def message_of(row: Row) -> Message:
         envid=row[10],
         extra=msgspec.json.decode(row[11]) if row[11] else None,
         remote_ip=row[12],
+        is_urgent=bool(flags & _URGENT),
+        tags=tuple(msgspec.json.decode(row[13])) if row[13] else (),
     )
 
 

@@ -98,6 +98,10 @@ def add(connection: Connection, new: Suppression) -> bool:
             added_at=new.added_at,
             manual=new.manual,
             reason=new.reason,
+            cause=new.cause,
+            evidence=new.evidence,
+            entry_id=new.entry_id,
+            expires_at=new.expires_at,
         )
     )
     return True

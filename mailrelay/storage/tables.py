@@ -121,6 +121,7 @@ message = Table(
     Column("envid", Text),
     Column("extra", Text),  # JSON: what the application wants to hear again
     Column("remote_ip", String(45)),
+    Column("tags", Text),  # JSON; in message_tag, too
     Index(
         "message_of_account",
         "account_id",
@@ -140,6 +141,15 @@ message = Table(
         sqlite_where=text("account_id IS NOT NULL AND envid IS NOT NULL"),
         postgresql_where=text("account_id IS NOT NULL AND envid IS NOT NULL"),
     ),
+)
+
+message_tag = Table(
+    "message_tag",
+    metadata,
+    Column("account_id", ID, primary_key=True, autoincrement=False),
+    Column("tag", String(100), primary_key=True),
+    Column("message_id", ID, primary_key=True, autoincrement=False),
+    Index("message_tag_of", "message_id"),
 )
 
 content = Table(
@@ -286,12 +296,18 @@ suppression = Table(
     "suppression",
     metadata,
     _id(),
-    Column("account_id", ID, nullable=False),
-    Column("base_address", Text, nullable=False),
+    Column("account_id", ID, nullable=False),  # 0: the server's, for every account
+    Column("base_address", Text, nullable=False),  # *@domain: the whole of it
     Column("original_address", Text, nullable=False),
     Column("added_at", Double, nullable=False),
     Column("manual", Boolean, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("cause", String(20), nullable=False, server_default=""),
+    Column(
+        "evidence", Text, nullable=False, server_default=""
+    ),  # the reply, or what the report says
+    Column("entry_id", ID),  # whose outcome it was
+    Column("expires_at", Double),
     UniqueConstraint("account_id", "base_address"),
 )
 
@@ -325,10 +341,18 @@ webhook_endpoint = Table(
     metadata,
     _id(),
     Column("account_id", ID, nullable=False),
-    Column("kind", String(20), nullable=False),  # outgoing or incoming
+    Column("kind", String(20), nullable=False),  # outgoing, incoming or standard
     Column("url", Text, nullable=False),
     Column("authorization", Text, nullable=False),
     Column("events", Text, nullable=False),  # JSON, empty for all
+    Column("name", String(100), nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default="[]"),  # JSON, empty for all
+    Column("secrets", Text, nullable=False, server_default="[]"),  # JSON, the newest first
+    Column("most_at_once", Integer),  # calls under way
+    Column("most_together", Integer),  # events in one call
+    Column("created_at", Double),
+    Column("disabled_at", Double),
+    Column("disabled_because", Text, nullable=False, server_default=""),
     Index("webhook_endpoint_of", "account_id"),
 )
 
@@ -353,6 +377,16 @@ call = Table(
     Column("superseded_by", ID),
     Column("is_success", Boolean),
     Column("keep_until", Double),
+    Column("endpoint_id", ID),  # of a standard endpoint
+    Column("replay_of", ID),
+    Index("call_of_account", "account_id", "id"),
+    Index(
+        "call_of_endpoint",
+        "endpoint_id",
+        "id",
+        sqlite_where=text("endpoint_id IS NOT NULL"),
+        postgresql_where=text("endpoint_id IS NOT NULL"),
+    ),
     Index(
         "call_due",
         "next_attempt_at",
@@ -424,6 +458,41 @@ idempotency_key = Table(
     Column("answer", LargeBinary, nullable=False),
     Column("expires_at", Double, nullable=False),
     Index("idempotency_key_expires", "expires_at"),
+)
+
+template = Table(
+    "template",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("version", Integer, nullable=False),  # the newest, which is used
+    UniqueConstraint("account_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+template_version = Table(
+    "template_version",
+    metadata,
+    Column("template_id", ID, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", Double, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+)
+
+# Events counted: of each message once under the tag "", and once under each tag that it has.
+statistic = Table(
+    "statistic",
+    metadata,
+    Column("account_id", ID, primary_key=True, autoincrement=False),
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # since the epoch
+    Column("tag", String(100), primary_key=True),
+    Column("domain", String(255), primary_key=True),  # the recipient's
+    Column("kind", String(20), primary_key=True),
+    Column("count", ID, nullable=False),
 )
 
 audit = Table(

@@ -57,6 +57,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     7617: ("Basic authentication", "partly", "credentials in UTF-8 only"),
     7677: ("SCRAM-SHA-256", "yes", ""),
     8314: ("TLS for submission", "yes", ""),
+    8058: ("One-click unsubscribe", "yes", "in messages that ask for it"),
     8689: ("REQUIRETLS", "partly", "by relay host; by MX it is returned: no MTA-STS or DNSSEC yet"),
     9051: ("IMAP4rev2", "no", "the names of flags"),
     9110: ("HTTP", "partly", "no ranges, conditions or codings"),

@@ -15,6 +15,13 @@ def _doc(text: str) -> dict[str, str]:
 class HTTPSettings:
     """Sizes in bytes, times in seconds."""
 
+    public_url: str = field(
+        default="",
+        metadata=_doc(
+            "where the webapi's listeners are seen from outside, as https://mail.example.org:"
+            " links in messages and webhooks begin with it"
+        ),
+    )
     connections: int = field(default=2000, metadata=_doc("open connections in all; 503"))
     connections_per_address: int = field(
         default=100, metadata=_doc("open connections of one address, IPv6 by /64; 503")

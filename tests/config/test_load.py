@@ -127,6 +127,8 @@ class BadTests(SynchronousTestCase):
             "[queue]\ngive_up_after = inf": "queue.give_up_after: must be a number",
             "[queue]\nfirst_retry_after = 0": "queue.first_retry_after: must be more than 0",
             "[http]\nlarge_bodies = 0": "http.large_bodies: must be more than 0",
+            "[http]\npublic_url = 'mail.example.org'": "'mail.example.org' is not as",
+            "[http]\npublic_url = 'https://a.example/b'": "is not as https://mail.example.org",
             "[http]\nrequests_per_minute = -1": "http.requests_per_minute: must be a number from 0",
             "[queue]\nretry_profile = 'x'": "queue.retry_profile: must be one of default, mox",
             f"[queue]\nwindow = {'9' * 30}": "queue.window: must be a number",

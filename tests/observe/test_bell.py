@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,4 +42,45 @@ class BellTests(SynchronousTestCase):
         self.bell.leave(1, second)
         self.successResultOf(second)
         self.bell.leave(1, second)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_first(self) -> None:
+        """It looks again each time it rings, until something is found or the time is over."""
+        looks: list[list[str]] = [[], [], ["found"], []]
+
+        async def look() -> list[str]:
+            return looks.pop(0)
+
+        first = Deferred.fromCoroutine(self.bell.first(1, 10, look))
+        self.bell.ring([1])
+        self.assertNoResult(first)
+        self.bell.ring([1])
+        self.assertEqual(self.successResultOf(first), ["found"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        looks = [[], ["at last"]]
+        first = Deferred.fromCoroutine(self.bell.first(1, 10, look))
+        self.clock.advance(10)
+        self.assertEqual(self.successResultOf(first), ["at last"])
+
+    def test_first_ends_with_the_server(self) -> None:
+        """Nobody looks on and on at a bell that rings no more."""
+        looks = []
+
+        async def look() -> list[str]:
+            looks.append(1)
+            return []
+
+        first = Deferred.fromCoroutine(self.bell.first(1, 10, look))
+        self.bell.close()
+        self.assertEqual(self.successResultOf(first), [])
+        self.assertEqual(len(looks), 2)
+
+    def test_first_fails(self) -> None:
+        """Who cannot look waits no longer."""
+
+        async def look() -> list[str]:
+            raise OSError("no store")
+
+        first = Deferred.fromCoroutine(self.bell.first(1, 10, look))
+        self.failureResultOf(first, OSError)
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -14,6 +14,7 @@ from mailrelay.message.words import CONTROLS
 from mailrelay.web.body import BodyRefused, BodyTooLarge
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Request
+from mailrelay.webapi.v1.fields import LARGEST_ID
 from mailrelay.webapi.v1.problems import (
     INVALID_FIELD,
     MALFORMED,
@@ -27,7 +28,6 @@ from mailrelay.webapi.v1.problems import (
 T = TypeVar("T")
 
 MOST_ID_DIGITS = 16
-LARGEST_ID = 2**53 - 1
 
 
 @frozen

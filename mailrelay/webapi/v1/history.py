@@ -13,22 +13,16 @@ from mailrelay.control.queue import EntryView, state_word
 from mailrelay.directory.keys import Scope
 from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import Event
+from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Position, Text, Word
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Problem
 from mailrelay.webapi.v1.times import Time, time_at
 
-LARGEST_ID = 2**53 - 1
 LONGEST_WAIT = 60
 
-Id = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
-Position = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
-Text = Annotated[str, Meta(max_length=2000)]
-Line = Annotated[str, Meta(max_length=1000)]
-Word = Annotated[str, Meta(max_length=40)]
 State = Literal[
     "ready", "waiting", "active", "held", "delivered", "failed", "canceled", "suppressed"
 ]
-Limit = Annotated[int, Meta(ge=1, le=100)]
 
 
 class Extra(Strict, frozen=True):
@@ -59,7 +53,7 @@ class MessageOut(Strict, frozen=True):
     subject: Text
     sender: Line
     received_at: Time
-    size_bytes: Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+    size_bytes: Bytes
     came_by: Word
     extra: Annotated[list[Extra], Meta(max_length=1000)]
     entries: Annotated[list[EntryOut], Meta(max_length=10_000)]
@@ -244,20 +238,13 @@ class HistoryOperations:
         """A page of events."""
         query: EventsQuery = call.query
         account_id = call.caller.account.id
-        # Asked for before the look: what is committed between the two rings it.
-        rung = self.bell.wait(account_id, query.wait) if query.wait else None
-        found = await self._events(account_id, query)
-        if rung is not None:
-            if not found and not call.request.is_gone:
-                await rung
-                found = await self._events(account_id, query)
-            else:
-                self.bell.leave(account_id, rung)
+
+        async def look() -> Sequence[Event]:
+            return await self.history.events(account_id, query.cursor, query.limit, query.kind)
+
+        found = await self.bell.first(account_id, query.wait, look)
         after = found[-1].position if found else query.cursor
         return Answer(200, EventPage(events=[event_out(e) for e in found], next_cursor=after))
-
-    async def _events(self, account_id: int, query: EventsQuery) -> Sequence[Event]:
-        return await self.history.events(account_id, query.cursor, query.limit, query.kind)
 
 
 def no_such() -> Problem:

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.keys import MOST_KEYS, MOST_RESTRICTIONS, BadKey, KeyControl, NewKey
 from mailrelay.directory.keys import APIKey, Scope
+from mailrelay.webapi.v1.fields import Id
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import CONFLICT, INVALID_FIELD, NO_SUCH, NOT_ALLOWED, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -23,7 +24,6 @@ Senders: TypeAlias = Annotated[list[Sender], Meta(max_length=MOST_RESTRICTIONS)]
 Network: TypeAlias = Annotated[str, Meta(min_length=2, max_length=50)]
 Networks: TypeAlias = Annotated[list[Network], Meta(max_length=MOST_RESTRICTIONS)]
 PerMinute: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
-Id: TypeAlias = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 
 
 class KeyRequest(Strict, frozen=True):

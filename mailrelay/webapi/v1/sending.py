@@ -19,6 +19,7 @@ from mailrelay.smtp.command import Mail, Rcpt
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.errors import APIError
 from mailrelay.webapi.send import Sender
+from mailrelay.webapi.v1.fields import Id
 from mailrelay.webapi.v1.letter import (
     Letter,
     draft_of,
@@ -40,21 +41,20 @@ from mailrelay.webapi.v1.problems import (
 LONGEST_WAIT = 366 * 86400.0
 """How far ahead ``send_at`` may be, in seconds."""
 
-LARGEST_ID = 2**53 - 1
 MOST_ENTRIES = 10_000
 
 
 class Queued(Strict, frozen=True):
     """One recipient.  ``id`` is its entry's, by which events tell of it."""
 
-    id: Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+    id: Id
     recipient: Annotated[str, Meta(max_length=1000)]
 
 
 class Sent(Strict, frozen=True):
     """A message that is ours now.  ``message_id`` is its header's."""
 
-    id: Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+    id: Id
     message_id: Annotated[str, Meta(max_length=1000)]
     entries: Annotated[list[Queued], Meta(max_length=MOST_ENTRIES)]
 

@@ -18,7 +18,7 @@ from mailrelay.control.suppression import (
 from mailrelay.directory.keys import Scope
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.smtp.address import Address, MalformedAddress
-from mailrelay.webapi.v1.history import Id, Limit
+from mailrelay.webapi.v1.fields import Id, Limit, Position
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Kind, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -51,7 +51,7 @@ class SuppressionOut(Strict, frozen=True):
 class SuppressionsQuery(Strict, frozen=True):
     """Those behind the cursor."""
 
-    cursor: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
+    cursor: Position = 0
     limit: Limit = 50
 
 

@@ -1,0 +1,21 @@
+"""The fields that many operations have: ids, positions, lines of text, pages."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+LARGEST_ID = 2**53 - 1
+"""What every JSON client can hold."""
+
+Id: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
+Position: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+Bytes: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+Text: TypeAlias = Annotated[str, Meta(max_length=2000)]
+Line: TypeAlias = Annotated[str, Meta(max_length=1000)]
+Word: TypeAlias = Annotated[str, Meta(max_length=40)]
+Limit: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
+Tag: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:/@+-]*$")
+]
