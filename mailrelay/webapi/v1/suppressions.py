@@ -8,7 +8,7 @@ from typing import Annotated
 from attrs import frozen
 from msgspec import Meta
 
-from mailrelay.control.errors import AlreadyThere, NoSuch
+from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
 from mailrelay.control.suppression import (
     MAX_REASON_CHARACTERS,
     ListedSuppression,
@@ -150,6 +150,8 @@ class SuppressionOperations:
             await self._control(call).add(account.name, body.address, body.reason)
         except AlreadyThere:
             raise Problem(ALREADY_THERE, "the address is on the list", "address") from None
+        except Refusal as refusal:
+            raise Problem(INVALID_FIELD, str(refusal), "reason") from None
         self.in_memory.add(account.id, address)
         return Answer(201, await self._why(call, body.address))
 

@@ -53,6 +53,7 @@ class SuppressionTests(ClientCase):
         for body, field in (
             ({"address": "nobody"}, "address"),
             ({"address": "a@b.example", "reason": "x\ny"}, "reason"),
+            ({"address": "a@b.example", "reason": "x\u2028y"}, "reason"),
             ({"address": "a@b.example", "manual": True}, "manual"),
             ({}, "address"),
         ):
