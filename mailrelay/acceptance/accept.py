@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
-from mailrelay.acceptance.extra import TWICE, TwiceTheSame, extra_in
+from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.model import Directory
 from mailrelay.message.header import (
     Header,
@@ -155,7 +155,7 @@ class Acceptance:
             prefix += b"\r\n"  # content without a header section: what came is all body
         content = Content(prefix, body[0], body[1], incoming.size_bytes)
         account = source.submitter.account
-        mail = envelope.mail
+        mail, wishes = envelope.mail, self._wishes(source, envelope, header)
         message = Message(
             id_,
             account.id if account else None,
@@ -171,8 +171,10 @@ class Acceptance:
             is_automatic=header.is_automatic,
             ret=mail.ret,
             envid=mail.envid,
-            extra=self._extra(source, envelope, header) or None,
+            extra=wishes.extra or None,
             remote_ip=None if source.hide_peer else source.peer_ip,
+            is_urgent=wishes.is_urgent,
+            tags=wishes.tags,
         )
         due = self._due_at(envelope, now)
         entries = [
@@ -197,14 +199,14 @@ class Acceptance:
         conditions = self._conditions(source, envelope, message, entries)
         return NewMessage(message, content, entries, events, conditions)
 
-    def _extra(self, source: Source, envelope: Envelope, header: Header) -> dict[str, str]:
-        """What the application wants to hear again.  Raises: Refused."""
+    def _wishes(self, source: Source, envelope: Envelope, header: Header) -> Wishes:
+        """What is asked for, in the envelope and in the header.  Raises: Refused."""
         if not source.keeps_from_id:
-            return envelope.extra
+            return envelope.wishes
         try:
-            return {**envelope.extra, **extra_in(header)}
-        except TwiceTheSame:
-            raise Refused(TWICE) from None
+            return wishes_in(header, envelope.wishes)
+        except NotUnderstood as error:
+            raise Refused(error.reply) from None
 
     def _conditions(
         self, source: Source, envelope: Envelope, message: Message, entries: Sequence[Entry]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
 
+from mailrelay.acceptance.wishes import Wishes
 from mailrelay.policy.relay import Submitter
 from mailrelay.queue.entry import Entry, Message, StoredAnswer
 from mailrelay.smtp.address import Address
@@ -23,7 +24,7 @@ class Source:
     helo: str | None = None
     tls: str | None = None
     hide_peer: bool = False  # the trace must not tell where the submitter sits
-    # By SMTP: a suffix of the reverse-path is the submitter's own FromID, extra data are fields.
+    # A suffix of the reverse-path is the submitter's own FromID; what is wished for is in fields.
     keeps_from_id: bool = False
     needs_from: bool = False  # From is checked against the account, Date and Message-ID are added
 
@@ -34,7 +35,7 @@ class Envelope:
 
     mail: Mail
     recipients: list[Rcpt] = field(factory=list)
-    extra: dict[str, str] = field(factory=dict)  # the application's own, told with each event
+    wishes: Wishes = Wishes()
     answer: Callable[[Message, Sequence[Entry]], StoredAnswer] | None = None  # kept with it
 
     @property

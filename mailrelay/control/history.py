@@ -19,13 +19,15 @@ class MessageQuery:
     """Which messages, newest first; None is any, and all that is given must fit.
 
     ``recipient`` is an address or a domain; ``state`` is EntryState's word or an outcome;
-    ``extra`` a name and its value; times are seconds since the epoch.
+    ``extra`` a name and its value; ``tag`` is one of the message's; times are seconds
+    since the epoch.
     """
 
     recipient: str | None = None
     state: str | None = None
     message_id: str | None = None
     extra: tuple[str, str] | None = None
+    tag: str | None = None
     since: float | None = None
     until: float | None = None
     before_id: int | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, select
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.history import CallMade, MessageQuery, SentMessage, Timeline
@@ -21,6 +21,7 @@ from mailrelay.storage.rows import event_of, message_of
 from mailrelay.webhooks.call import CallAttempt
 
 _entry, _message, _event = tables.entry, tables.message, tables.event
+_tag = tables.message_tag
 _call, _attempt = tables.call, tables.call_attempt
 
 _LIVING = {"ready": EntryState.READY, "held": EntryState.HELD}
@@ -69,18 +70,26 @@ class DatabaseHistory:
 
 
 def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> list[SentMessage]:
-    query = (
-        select(_message)
-        .where(_message.c.account_id == account_id, *_conditions(wanted))
-        .order_by(_message.c.id.desc())
-        .limit(wanted.limit)
-    )
+    query = messages_query(account_id, wanted)
     messages = [message_of(tuple(row)) for row in connection.execute(query)]
     ids = [message.id for message in messages]
     by_message: dict[int, list[EntryView]] = {id_: [] for id_ in ids}
     for view in _entries(connection, _entry.c.message_id.in_(ids)):
         by_message[view.entry.message.id].append(view)
     return [SentMessage(message, by_message[message.id]) for message in messages]
+
+
+def messages_query(account_id: int, wanted: MessageQuery) -> Select[Any]:
+    """What finds the messages that ``wanted`` fits, newest first; a tag's by their own index."""
+    query = select(_message).where(_message.c.account_id == account_id, *_conditions(wanted))
+    by = _message.c.id
+    if wanted.tag is not None:
+        by = _tag.c.message_id
+        query = query.join(_tag, by == _message.c.id)
+        query = query.where(_tag.c.account_id == account_id, _tag.c.tag == wanted.tag)
+        if wanted.before_id is not None:
+            query = query.where(by < wanted.before_id)
+    return query.order_by(by.desc()).limit(wanted.limit)
 
 
 def _sent(connection: Connection, account_id: int, id_: int) -> SentMessage | None:

@@ -45,6 +45,7 @@ from mailrelay.storage.rows import (
     event_row,
     message_of,
     message_row,
+    tag_rows,
 )
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row, delete_listed
@@ -57,6 +58,7 @@ _entry, _message, _event = tables.entry, tables.message, tables.event
 _insert_message = Insert(tables.message)
 _insert_content = Insert(tables.content)
 _insert_entry = Insert(tables.entry)
+_insert_tag = Insert(tables.message_tag)
 _insert_event = Insert(_event, ("at", "kind", "message_id", "entry_id", "account_id", "data"))
 _begin = GuardedUpdate(
     "entry",
@@ -107,6 +109,7 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage], node
         connection, [entry_row(entry, node.id) for m in messages for entry in m.entries]
     )
     insert_events(connection, [event for m in messages for event in m.events])
+    _insert_tag.many(connection, [row for m in messages for row in tag_rows(m.message)])
 
 
 def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:

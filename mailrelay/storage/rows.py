@@ -45,6 +45,13 @@ def message_row(message: Message) -> Row:
     )
 
 
+def tag_rows(message: Message) -> list[Row]:
+    """As ``tables.message_tag`` has its columns: what finds the messages of an account by tag."""
+    if not message.tags or message.account_id is None:
+        return []
+    return [(message.account_id, tag, message.id) for tag in message.tags]
+
+
 def message_of(row: Row) -> Message:
     """The reverse of ``message_row``."""
     flags = row[8]

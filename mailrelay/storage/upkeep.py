@@ -264,7 +264,11 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
     delete_listed(connection, "entry", "id", [row.id for row in due], "1 = 0")
     messages = sorted({row.message_id for row in due})
     names = drop_unneeded_content(connection, messages)
-    for table, column in (("event", "message_id"), ("message", "id")):
+    for table, column in (
+        ("event", "message_id"),
+        ("message_tag", "message_id"),
+        ("message", "id"),
+    ):
         still_there = _STILL_THERE.format(f"{table}.{column}")
         delete_listed(connection, table, column, messages, still_there)
     connection.execute(delete(tables.change).where(tables.change.c.at < now - 86400.0))

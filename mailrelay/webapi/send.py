@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.wishes import Wishes
 from mailrelay.control.mailbox import OverQuota
 from mailrelay.directory.model import Account, Directory
 from mailrelay.message.compose import compose
@@ -98,9 +99,8 @@ class Sender:
             require_tls=request.require_tls is True,
             hold_until=release_at(request, self.now()),
         )
-        return Envelope(
-            mail, [Rcpt(address) for _, address in people.recipients], dict(request.extra)
-        )
+        recipients = [Rcpt(address) for _, address in people.recipients]
+        return Envelope(mail, recipients, Wishes(dict(request.extra)))
 
     async def _composed(self, draft: Draft, *, keep: bool) -> tuple[IncomingContent, bytes]:
         """The content, and its bytes if they are to be kept.  Raises: Unwritable, APIError."""

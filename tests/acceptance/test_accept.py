@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.wishes import BAD_TAGS, Wishes
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.observe.events import EventKind
 from mailrelay.policy.from_id import ONE_RECIPIENT
@@ -55,7 +56,7 @@ class AcceptTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """An acceptance that holds what goes to held.example."""
-        self.store = KeptMessages()
+        self.store, self.content = KeptMessages(), CONTENT
         tokens = iter(f"{n:032x}" for n in range(1, 100))
         self.acceptance = Acceptance(
             "mx.example.org",
@@ -76,12 +77,12 @@ class AcceptTests(SynchronousTestCase):
     def envelope(self, sender: str, *recipients: str) -> Envelope:
         """An envelope."""
         rcpts = [Rcpt(Address.parse(one)) for one in recipients]
-        return Envelope(Mail(Address.parse(sender)), rcpts, {"k": "v"})
+        return Envelope(Mail(Address.parse(sender)), rcpts, Wishes({"k": "v"}))
 
     def accept(self, source: Source, envelope: Envelope) -> Deferred[Accepted]:
         """Accept a small message."""
         incoming = IncomingContent(lambda: self.fail("small content is not spooled"))
-        incoming.write(CONTENT)
+        incoming.write(self.content)
         return self.acceptance.accept(source, envelope, incoming)
 
     def test_from_ids(self) -> None:
@@ -123,6 +124,20 @@ class AcceptTests(SynchronousTestCase):
         [_, event] = held.events
         self.assertEqual((event.kind, event.entry_id), (EventKind.HELD, held.entries[0].id))
         self.assertEqual([event.kind for event in free.events], [EventKind.ACCEPTED])
+
+    def test_wishes_in_the_header(self) -> None:
+        """Fields of a submission are heard, and refused when nobody understands them."""
+        envelope = self.envelope("alice@example.org", "r@example.net")
+        self.content = b"X-Mailrelay-Tags: a, b\r\nX-Mailrelay-Priority: high\r\n" + CONTENT
+        self.accept(SUBMITTED, envelope)
+        self.accept(evolve(SUBMITTED, keeps_from_id=False), envelope)
+        said, unheard = (new.message for new in self.store.added)
+        self.assertEqual((said.tags, said.is_urgent, said.extra), (("a", "b"), True, {"k": "v"}))
+        self.assertEqual((unheard.tags, unheard.is_urgent), ((), False))
+        self.content = b"X-Mailrelay-Tags: a,\r\n" + CONTENT
+        refused = self.failureResultOf(self.accept(SUBMITTED, envelope), Refused).value
+        self.assertEqual(refused.reply, BAD_TAGS)
+        self.assertEqual(len(self.store.added), 2)
 
     def test_extra(self) -> None:
         """The application's data and the peer's address are kept with the message."""

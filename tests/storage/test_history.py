@@ -13,7 +13,7 @@ from mailrelay.queue.entry import Entry, EntryState, Finished, NewMessage
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.calls import DatabaseCallStore
-from mailrelay.storage.history import DatabaseHistory
+from mailrelay.storage.history import DatabaseHistory, messages_query
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.spool import RowSpool
@@ -109,6 +109,25 @@ class HistoryContract(Base):
             self.assertEqual(await self.found(**wanted), expected, wanted)
         self.assertEqual(await self.found(2), [])
 
+    async def test_tags(self) -> None:
+        """Each of its tags finds a message, for its account alone, and pages go on."""
+        one = (await self.sent(tags=("welcome", "eu"))).message.id
+        two = (await self.sent(tags=("eu",), recipient="s@example.org")).message.id
+        await self.sent()
+        await self.sent(2, tags=("eu",))
+        for wanted, expected in (
+            ({"tag": "eu"}, [two, one]),
+            ({"tag": "welcome"}, [one]),
+            ({"tag": "e"}, []),
+            ({"tag": "eu", "limit": 1}, [two]),
+            ({"tag": "eu", "before_id": two}, [one]),
+            ({"tag": "eu", "recipient": "example.org"}, [two]),
+        ):
+            self.assertEqual(await self.found(**wanted), expected, wanted)
+        found = await self.history.message(1, one)
+        assert found is not None
+        self.assertEqual(found.message.tags, ("welcome", "eu"))
+
     async def test_one(self) -> None:
         """A message with its entries and an entry, for its account alone."""
         new = await self.sent()
@@ -165,6 +184,19 @@ class SQLiteTests(HistoryContract, OnSQLite, TestCase):
                 plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
             self.assertIn("_of_account (account_id=? AND", plan)
             self.assertNotIn("TEMP B-TREE", plan)
+
+    async def test_a_tag_is_looked_up(self) -> None:
+        """A page of a tag's messages is read along the index of tags, from where it begins."""
+        query = messages_query(1, MessageQuery(tag="eu", before_id=7))
+        with self.history.database.engine.connect() as connection:
+            text = query.compile(connection, compile_kwargs={"literal_binds": True})
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+        self.assertIn(
+            "SEARCH message_tag USING COVERING INDEX sqlite_autoindex_message_tag_1"
+            " (account_id=? AND tag=? AND message_id<?)",
+            plan,
+        )
+        self.assertNotIn("TEMP B-TREE", plan)
 
 
 class PostgresTests(HistoryContract, OnPostgres, TestCase):

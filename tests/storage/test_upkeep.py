@@ -110,6 +110,17 @@ class UpkeepContract(Base):
         counts = [self.counted(t) for t in ("entry", "message", "content", "event")]
         self.assertEqual(counts, [2, 1, 1, 3])
 
+    async def test_tags_go_with_the_message(self) -> None:
+        """The last entry of a message takes its tags along; another's stay."""
+        tagged = {"account_id": 1, "tags": ("a", "b")}
+        await self.store.add(new_message(self.store, 2, message=tagged))
+        await self.store.add(new_message(self.store, 1, message=tagged))
+        first, second, _ = await self.store.claim_due(1e9, 3, [])
+        for entry, left in ((first, 4), (second, 2)):
+            await self.store.finish_attempts([delivered(entry, retired_until=100.0)], [])
+            self.sweep(150.0)
+            self.assertEqual(self.counted("message_tag"), left)
+
     async def test_spooled_bodies_are_named(self) -> None:
         """Whose last retired entry goes, its spooled body is free to be removed."""
         content = Content(b"", None, "ab" * 16, 100_000)

@@ -13,7 +13,7 @@ from mailrelay.control.queue import EntryView, state_word
 from mailrelay.directory.keys import Scope
 from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import Event
-from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Position, Text, Word
+from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Position, Tag, Tags, Text, Word
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -56,6 +56,8 @@ class MessageOut(Strict, frozen=True):
     size_bytes: Bytes
     came_by: Word
     extra: Annotated[list[Extra], Meta(max_length=1000)]
+    tags: Tags
+    priority: Literal["high", "normal"]
     entries: Annotated[list[EntryOut], Meta(max_length=10_000)]
 
 
@@ -66,6 +68,7 @@ class MessagesQuery(Strict, frozen=True):
     state: Literal["ready", "held", "delivered", "failed", "canceled", "suppressed"] | None = None
     message_id: Line | None = None
     extra: Text | None = None
+    tag: Tag | None = None
     since: Time | None = None
     until: Time | None = None
     cursor: Id | None = None
@@ -206,6 +209,7 @@ class HistoryOperations:
             state=query.state,
             message_id=query.message_id,
             extra=_pair(query.extra),
+            tag=query.tag,
             since=query.since.timestamp() if query.since else None,
             until=query.until.timestamp() if query.until else None,
             before_id=query.cursor,
@@ -264,6 +268,8 @@ def message_out(sent: SentMessage) -> MessageOut:
         size_bytes=message.size_bytes,
         came_by=message.door,
         extra=[Extra(name=name, value=value) for name, value in (message.extra or {}).items()],
+        tags=list(message.tags),
+        priority="high" if message.is_urgent else "normal",
         entries=[entry_out(view) for view in sent.entries],
     )
 

@@ -6,15 +6,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.utils import format_datetime
 from functools import partial
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from attrs import frozen
 from msgspec import Meta, field
 
+from mailrelay.acceptance.wishes import Wishes
 from mailrelay.message.draft import Draft, File, Unwritable
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.words import CONTROLS
 from mailrelay.smtp.address import Address, MalformedAddress
+from mailrelay.webapi.v1.fields import Tags
 from mailrelay.webapi.v1.operations import Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -58,13 +60,16 @@ class ExtraField(Strict, frozen=True):
 
 
 People: TypeAlias = Annotated[list[Person], Meta(max_length=1000)]
+Extra: TypeAlias = Annotated[list[ExtraField], Meta(max_length=100)]
+Priority: TypeAlias = Literal["high", "normal"]
 
 
 class Letter(Strict, frozen=True):
     """A message.  Text, HTML or both; to, cc or bcc.
 
     ``send_at`` is when the first attempt is made, up to a year ahead.  With ``require_tls`` it
-    travels by verified TLS or comes back.
+    travels by verified TLS or comes back.  With ``priority`` high it leaves before the account's
+    other mail for the same host.
     """
 
     from_: Person = field(name="from")
@@ -77,9 +82,11 @@ class Letter(Strict, frozen=True):
     html: Long = ""
     headers: Annotated[list[HeaderField], Meta(max_length=200)] = field(default_factory=list)
     attachments: Annotated[list[Attachment], Meta(max_length=200)] = field(default_factory=list)
-    extra: Annotated[list[ExtraField], Meta(max_length=100)] = field(default_factory=list)
+    extra: Extra = field(default_factory=list)
+    tags: Tags = field(default_factory=list)
     send_at: Time | None = None
     require_tls: bool = False
+    priority: Priority = "normal"
 
 
 @frozen
@@ -136,10 +143,18 @@ def check_line(place: str, text: str) -> None:
         raise Problem(INVALID_FIELD, said, place)
 
 
-def extra_of(letter: Letter) -> dict[str, str]:
-    """The application's own data.  Raises: Problem, for a name that is given twice."""
+def wishes_of(extra: Sequence[ExtraField], tags: Sequence[str], priority: Priority) -> Wishes:
+    """What is asked for beside delivery.  Raises: Problem, for what is given twice."""
+    for number, tag in enumerate(tags):
+        check_line(f"tags[{number}]", tag)  # $ of a pattern matches before a newline
+        if tag in tags[:number]:
+            raise Problem(INVALID_FIELD, "is given twice", f"tags[{number}]")
+    return Wishes(_extra_of(extra), tuple(tags), is_urgent=priority == "high")
+
+
+def _extra_of(given: Sequence[ExtraField]) -> dict[str, str]:
     extra: dict[str, str] = {}
-    for number, one in enumerate(letter.extra):
+    for number, one in enumerate(given):
         for part in ("name", "value"):
             check_line(f"extra[{number}].{part}", getattr(one, part))
         if one.name in extra:

@@ -23,9 +23,9 @@ from mailrelay.webapi.v1.fields import Id
 from mailrelay.webapi.v1.letter import (
     Letter,
     draft_of,
-    extra_of,
     parties_of,
     problem_of_draft,
+    wishes_of,
 )
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import (
@@ -105,7 +105,8 @@ class SendingOperations:
             require_tls=letter.require_tls,
             hold_until=_release_at(letter.send_at, now),
         )
-        envelope = Envelope(mail, [Rcpt(one) for one in parties.recipients], extra_of(letter))
+        wishes = wishes_of(letter.extra, letter.tags, letter.priority)
+        envelope = Envelope(mail, [Rcpt(one) for one in parties.recipients], wishes)
         keep = call.keep
         if keep is not None:
             envelope.answer = lambda message, entries: keep(Answer(202, _sent(message, entries)))

@@ -83,6 +83,7 @@ class MessageTests(HistoryCase):
             ("state=lost", "state"),
             ("since=yesterday", "since"),
             ("extra=user", "extra"),
+            ("tag=,", "tag"),
             ("unknown=1", "unknown"),
         ):
             answered = await client.ask("GET", f"/messages?{query}")

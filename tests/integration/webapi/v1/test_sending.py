@@ -84,6 +84,19 @@ class SendingTests(ClientCase):
         )
         self.assert_problem(late, 400, "invalid_field", "send_at")
 
+    async def test_tags_and_priority(self) -> None:
+        """A message is listed with its tags, and found by each; its priority is kept."""
+        client = await self.client()
+        one = (await self.sent(client, tags=["welcome", "eu/west"], priority="high"))["id"]
+        two = (await self.sent(client, tags=["eu/west"]))["id"]
+        for tag, expected in (("welcome", [one]), ("eu/west", [two, one]), ("eu", [])):
+            found = (await client.ask("GET", f"/messages?tag={tag}")).json["messages"]
+            self.assertEqual([message["id"] for message in found], expected)
+        message = (await client.ask("GET", f"/messages/{one}")).json
+        self.assertEqual((message["tags"], message["priority"]), (["welcome", "eu/west"], "high"))
+        message = (await client.ask("GET", f"/messages/{two}")).json
+        self.assertEqual(message["priority"], "normal")
+
     async def test_mistakes(self) -> None:
         """Each mistake names its field; nothing is queued."""
         client = await self.client()
@@ -104,6 +117,11 @@ class SendingTests(ClientCase):
             ({"extra": [{"name": "a", "value": ""}] * 2}, "extra[1].name"),
             ({"reply_to": [{"address": "a@b@c"}]}, "reply_to[0].address"),
             ({"send_at": "2026-11-21"}, "send_at"),
+            ({"tags": ["a", "b", "a"]}, "tags[2]"),
+            ({"tags": ["a", "a,b"]}, "tags[1]"),
+            ({"tags": ["a\n"]}, "tags[0]"),
+            ({"tags": [f"t{n}" for n in range(21)]}, "tags"),
+            ({"priority": "urgent"}, "priority"),
             ({"bbc": []}, "bbc"),
         ):
             answered = await client.ask("POST", "/messages", {**LETTER, **changes})
