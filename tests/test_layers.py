@@ -22,7 +22,7 @@ ROWS = [
     {"web"},
     {"control", "acceptance", "outbound"},
     {"routing", "mailbox", "webhooks"},
-    {"policy", "queue", "mailauth"},
+    {"policy", "queue", "mailauth", "templates"},
     {"directory", "observe", "message"},
     {"smtp", "net"},
 ]

@@ -1,0 +1,1 @@
+"""Templates of messages: what they are, and messages written with them."""
