@@ -43,6 +43,25 @@ class SentMessage:
 
 
 @frozen
+class EventFilter:
+    """Which events; empty and None are any, and all that is given must fit.
+
+    ``tag`` is one of their message's.
+    """
+
+    kinds: Sequence[str] = ()
+    tag: str | None = None
+
+
+@frozen
+class EventsRead:
+    """The events that were wanted; all others up to ``position`` were passed over."""
+
+    events: Sequence[Event]
+    position: int
+
+
+@frozen
 class CallMade:
     """A webhook call that tells of an entry, with its attempts."""
 
@@ -87,3 +106,14 @@ class AccountHistory(Protocol):
         self, account_id: int, after: int, limit: int, kinds: Sequence[str]
     ) -> Deferred[Sequence[Event]]:
         """Events behind position ``after``, in commit order; of all kinds when none is named."""
+
+    def follow(
+        self, account_id: int, after: int, limit: int, wanted: EventFilter
+    ) -> Deferred[EventsRead]:
+        """What is wanted of the next ``limit`` events behind ``after``, in commit order.
+
+        It costs the same however few are wanted: who follows gets on.
+        """
+
+    def newest(self, account_id: int) -> Deferred[int]:
+        """The position of the account's last event, 0 when it has none."""

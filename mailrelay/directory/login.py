@@ -223,6 +223,22 @@ class Authenticator:
             self._refuse(ip, login)
         return self._grant(ip, login, account, key)
 
+    def is_still_in(self, account: Account, ip: str) -> bool:
+        """Whether who logged in as ``account`` from ``ip`` is so still: nothing was taken back."""
+        directory = self._directory()
+        known = directory.accounts.get(account.id)
+        if known is None or known.login_disabled:
+            return False
+        if account.key is None:
+            return known.password_hash == account.password_hash
+        key = directory.keys.get(account.key.key_hash)
+        return (
+            key is not None
+            and key.id == account.key.id
+            and key.scopes >= account.key.scopes
+            and key.works(ip, self._now())
+        )
+
     def _key(
         self, key_hash: bytes, account: Account | None, ip: str, scope: Scope | None
     ) -> APIKey | None:

@@ -26,28 +26,39 @@ class Bell:
             return
         for account_id in set(account_ids):
             for waiting in self._waiting.pop(account_id, ()):
-                waiting.callback(None)
+                if not waiting.called:  # canceled by what an earlier one woke
+                    waiting.callback(None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it rings no more."""
+        return self._is_closed
 
     def wait(self, account_id: int, seconds: float) -> Deferred[None]:
-        """Fires when the account's bell rings, or after so many seconds."""
+        """Fires when the account's bell rings, or after so many seconds.  May be canceled."""
         if self._is_closed:
             return succeed(None)
-        waiting: Deferred[None] = Deferred()
+        waiting: Deferred[None] = Deferred(lambda canceled: self._forget(account_id, canceled))
         self._waiting.setdefault(account_id, []).append(waiting)
         over = self.clock.callLater(seconds, self._over, account_id, waiting)
 
-        def ended(result: None) -> None:
+        def ended(result: T) -> T:
             if over.active():
                 over.cancel()
+            return result
 
-        return waiting.addCallback(ended)
+        return waiting.addBoth(ended)
 
     def _over(self, account_id: int, waiting: Deferred[None]) -> None:
-        others = self._waiting[account_id]
-        others.remove(waiting)
-        if not others:
-            del self._waiting[account_id]
+        self._forget(account_id, waiting)
         waiting.callback(None)
+
+    def _forget(self, account_id: int, waiting: Deferred[None]) -> None:
+        others = self._waiting.get(account_id, [])
+        if waiting in others:
+            others.remove(waiting)
+        if not others:
+            self._waiting.pop(account_id, None)
 
     async def first(
         self, account_id: int, seconds: float, look: Callable[[], Awaitable[Sequence[T]]]

@@ -21,6 +21,7 @@ from mailrelay.observe.bell import Bell
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.service.history import history_operations
+from mailrelay.service.streams import stream_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.idempotency import DatabaseAnswers
@@ -98,6 +99,7 @@ def make_api(
         *SendingOperations(make_sender(s, settings, stores, doors)).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
+        *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
         *SuppressionOperations(lists, doors.suppressed).operations(),
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))

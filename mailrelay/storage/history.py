@@ -7,10 +7,17 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, Select, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.history import CallMade, MessageQuery, SentMessage, Timeline
+from mailrelay.control.history import (
+    CallMade,
+    EventFilter,
+    EventsRead,
+    MessageQuery,
+    SentMessage,
+    Timeline,
+)
 from mailrelay.control.queue import EntryView
 from mailrelay.observe.events import Event
 from mailrelay.queue.entry import EntryState
@@ -67,6 +74,17 @@ class DatabaseHistory:
         if kinds:
             wanted = wanted.where(_event.c.kind.in_(kinds))
         return self.database.read(lambda c: [event_of(tuple(row)) for row in c.execute(wanted)])
+
+    def follow(
+        self, account_id: int, after: int, limit: int, wanted: EventFilter
+    ) -> Deferred[EventsRead]:
+        """See AccountHistory."""
+        return self.database.read(lambda c: _follow(c, account_id, after, limit, wanted))
+
+    def newest(self, account_id: int) -> Deferred[int]:
+        """See AccountHistory."""
+        newest = select(func.max(_event.c.position)).where(_event.c.account_id == account_id)
+        return self.database.read(lambda c: c.execute(newest).scalar() or 0)
 
 
 def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> list[SentMessage]:
@@ -159,6 +177,27 @@ def _timeline(connection: Connection, account_id: int, message_id: int) -> Timel
         [event_of(tuple(row)) for row in connection.execute(events)],
         [_call_made(connection, row) for row in connection.execute(calls).all()],
     )
+
+
+def _follow(
+    connection: Connection, account_id: int, after: int, limit: int, wanted: EventFilter
+) -> EventsRead:
+    query = (
+        select(_event, _message.c.tags)
+        .outerjoin(_message, _message.c.id == _event.c.message_id)
+        .where(_event.c.account_id == account_id, _event.c.position > after)
+        .order_by(_event.c.position)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    events = [event_of(tuple(row)) for row in rows if _is_wanted(row, wanted)]
+    return EventsRead(events, rows[-1].position if rows else after)
+
+
+def _is_wanted(row: Any, wanted: EventFilter) -> bool:
+    if wanted.kinds and row.kind not in wanted.kinds:
+        return False
+    return wanted.tag is None or wanted.tag in msgspec.json.decode(row.tags or "[]")
 
 
 def _call_made(connection: Connection, row: Any) -> CallMade:

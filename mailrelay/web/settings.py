@@ -53,6 +53,9 @@ class HTTPSettings:
     requests_per_hour: int = field(
         default=5000, metadata=_doc("the same for an hour; 0 is no limit; 429")
     )
+    streams_per_account: int = field(
+        default=10, metadata=_doc("streams of events that an account has open at once; 429")
+    )
     large_bodies: int = field(
         default=8, metadata=_doc("bodies over 64 KiB that are in memory at once, the rest waits")
     )

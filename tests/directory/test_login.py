@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from argon2 import PasswordHasher
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.directory.credentials import ScramVerifier
+from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.login import (
     Authenticator,
     FailureLimits,
@@ -64,9 +66,10 @@ class AuthenticatorTests(SynchronousTestCase):
         """An authenticator on a clock."""
         self.clock, self.executor = Clock(), HeldExecutor()
         self.clock.advance(1e6)
+        self.directory = DIRECTORY
         settings = LoginSettings(failures_per_minute=3, waiting_checks=2)
         self.login: Authenticator = Authenticator(
-            lambda: DIRECTORY,
+            lambda: self.directory,
             self.executor,
             settings,
             self.clock.seconds,
@@ -190,6 +193,42 @@ class AuthenticatorTests(SynchronousTestCase):
         )
         self.assertEqual(login.scram_verifiers(ID), [stored])
         self.assertEqual(self.login.scram_verifiers(ID), self.login.scram_verifiers(ID))
+
+    def test_still_in(self) -> None:
+        """Who is logged in stays so until something is taken back."""
+        user = ALICE
+        key = APIKey(5, 1, "shop", b"hash", frozenset({Scope.READ}), 0.0, expires_at=1e6 + 10)
+        with_key = evolve(user, key=key)
+        elsewhere = evolve(key, networks=("192.0.2.9/32",))
+        for directory, by_password, by_key in (
+            (evolve(DIRECTORY, keys={b"hash": key}), True, True),
+            (DIRECTORY, True, False),
+            (evolve(DIRECTORY, keys={b"hash": evolve(key, id=6)}), True, False),
+            (evolve(DIRECTORY, keys={b"hash": evolve(key, scopes=frozenset())}), True, False),
+            (
+                evolve(DIRECTORY, keys={b"hash": elsewhere}),
+                True,
+                False,
+            ),
+            (evolve(DIRECTORY, accounts={1: evolve(user, password_hash="other")}), False, False),
+            (
+                evolve(
+                    DIRECTORY,
+                    keys={b"hash": key},
+                    accounts={1: evolve(user, login_disabled=True)},
+                ),
+                False,
+                False,
+            ),
+            (evolve(DIRECTORY, keys={b"hash": key}, accounts={}), False, False),
+        ):
+            self.directory = directory
+            self.assertEqual(self.login.is_still_in(user, IP), by_password)
+            self.assertEqual(self.login.is_still_in(with_key, IP), by_key)
+        self.directory = evolve(DIRECTORY, keys={b"hash": key})
+        self.clock.advance(10)
+        self.assertTrue(self.login.is_still_in(user, IP))
+        self.assertFalse(self.login.is_still_in(with_key, IP))
 
     def test_new_password(self) -> None:
         """A new password is hashed on the executor."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,6 +31,17 @@ class BellTests(SynchronousTestCase):
         self.bell.close()
         for closed in (waiting, self.bell.wait(1, 10)):
             self.successResultOf(closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_canceled(self) -> None:
+        """Who goes is woken no more, nor by who was woken before; no timer is left."""
+        first, second, third = (self.bell.wait(1, 10) for _ in range(3))
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        first.addCallback(lambda _: third.cancel())
+        self.bell.ring([1])
+        self.successResultOf(first)
+        self.failureResultOf(third, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_over(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert
 from twisted.trial.unittest import TestCase
 
-from mailrelay.control.history import MessageQuery
+from mailrelay.control.history import EventFilter, MessageQuery
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Entry, EntryState, Finished, NewMessage
 from mailrelay.smtp.address import Address
@@ -167,6 +167,33 @@ class HistoryContract(Base):
         self.assertEqual(await self.history.events(1, 0, 1, []), events[:1])
         self.assertEqual(await self.history.events(1, 0, 10, ["delivered"]), events[1:])
         self.assertEqual(await self.history.events(1, events[1].position, 10, []), [])
+
+    async def test_follow(self) -> None:
+        """So many events are looked at, and what is wanted of them is told with the position."""
+        first = await self.sent(tags=("welcome", "a b"))
+        await self.sent(2, tags=("welcome",))
+        await self.sent()
+        await self.delivered(first.entries[0])
+        everything = await self.history.events(1, 0, 10, [])
+        one, two, three = (event.position for event in everything)
+        for after, limit, wanted, found, position in (
+            (0, 10, EventFilter(), [one, two, three], three),
+            (0, 2, EventFilter(), [one, two], two),
+            (two, 2, EventFilter(), [three], three),
+            (three, 2, EventFilter(), [], three),
+            (0, 2, EventFilter(["delivered"]), [], two),
+            (two, 2, EventFilter(["delivered"]), [three], three),
+            (0, 10, EventFilter(tag="welcome"), [one, three], three),
+            (0, 10, EventFilter(tag="a"), [], three),
+            (0, 10, EventFilter(["accepted"], "a b"), [one], three),
+        ):
+            read = await self.history.follow(1, after, limit, wanted)
+            self.assertEqual([event.position for event in read.events], found, wanted)
+            self.assertEqual(read.position, position, wanted)
+        read = await self.history.follow(1, 0, 10, EventFilter())
+        self.assertEqual(read.events, everything)
+        self.assertEqual(await self.history.newest(1), three)
+        self.assertEqual(await self.history.newest(3), 0)
 
 
 class SQLiteTests(HistoryContract, OnSQLite, TestCase):

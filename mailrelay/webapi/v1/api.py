@@ -80,6 +80,14 @@ class API:
             self.called(operation.name, problem.kind.code)
             return problem_response(problem)
         self.called(operation.name, "ok")
+        if answer.stream is not None:
+            return Response(
+                answer.status,
+                answer.stream,
+                answer.headers,
+                content_type=operation.content_type,
+                is_endless=True,
+            )
         body = encoded(answer.body) if answer.encoded is None else answer.encoded
         return Response(
             answer.status, body, answer.headers, content_type="application/json; charset=utf-8"

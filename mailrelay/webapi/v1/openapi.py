@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mailrelay.webapi.v1.decoding import MOST_ID_DIGITS
-from mailrelay.webapi.v1.operations import Operation
+from mailrelay.webapi.v1.operations import EVENT_STREAM, Operation
 from mailrelay.webapi.v1.problems import CONTENT_TYPE, Kind, ProblemDetails
 
 _REF = "#/components/schemas/{name}"
@@ -77,6 +77,9 @@ def _operation(
     parameters = [*_path_parameters(operation), *_query_parameters(operation, components)]
     if operation.is_write:
         parameters.append(_IDEMPOTENCY_KEY)
+    if operation.header is not None:
+        name, schema = operation.header
+        parameters.append({"name": name, "in": "header", "schema": schema})
     if parameters:
         told["parameters"] = parameters
     if operation.body is not None:
@@ -92,7 +95,10 @@ def _answers(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]
     for status, type_ in operation.answers.items():
         answer: dict[str, Any] = {"description": "It was done."}
         if type_ is not None:
-            answer["content"] = {"application/json": {"schema": schemas[type_]}}
+            schema = schemas[type_]
+            if operation.content_type == EVENT_STREAM:
+                schema = {"type": "string", "description": f"Each event's data: {type_.__name__}"}
+            answer["content"] = {operation.content_type: {"schema": schema}}
         answers[str(status)] = answer
     return answers
 

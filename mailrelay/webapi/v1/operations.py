@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -24,6 +24,9 @@ from mailrelay.webapi.v1.problems import (
 )
 
 SMALL_BODY_BYTES = 64 * 1024
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
 
 
 class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +50,7 @@ class Call:
 class Answer:
     """``body`` is what the operation says it answers; None for none.
 
+    ``stream`` stands in place of a body: parts without an end, sent as the client reads them.
     ``kept`` is what is kept of it for repetitions, where it is not the body itself; ``is_kept``
     when it is done; ``encoded`` is a body that was kept.
     """
@@ -57,6 +61,7 @@ class Answer:
     encoded: bytes | None = None
     kept: Struct | None = None
     is_kept: bool = False
+    stream: AsyncIterator[bytes] | None = None
 
 
 @frozen(kw_only=True)
@@ -64,6 +69,8 @@ class Operation:
     """``work`` answers one of ``answers``, or raises a Problem of one of ``problems``.
 
     ``scope`` is what a key must be for; ``needs_login`` is False for what everybody may read.
+    ``header`` names a header field that it reads, with the schema of its value.  A
+    ``content_type`` of EVENT_STREAM makes what it answers the data of each event.
     """
 
     name: str
@@ -77,6 +84,8 @@ class Operation:
     query: type[Struct] | None = None
     problems: Sequence[Kind] = ()
     most_body_bytes: int = SMALL_BODY_BYTES
+    header: tuple[str, Mapping[str, object]] | None = None
+    content_type: str = JSON
 
     @property
     def is_write(self) -> bool:
