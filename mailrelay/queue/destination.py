@@ -20,6 +20,7 @@ class Destination:
     way: object = field(eq=False)
     is_local: bool = False  # no peer: an attempt needs not be recorded before it is made
     concurrency: int | None = None  # attempts at once; the setting's when None
+    together: int | None = None  # entries in one attempt; the setting's when None
 
     def lane(self, account_id: int | None) -> int:
         """A stable number for this destination and account; collisions do no harm."""

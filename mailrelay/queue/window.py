@@ -249,8 +249,9 @@ class Window(Service, Generic[E]):
             return
         down = backlog.failures >= self._sizes.back_off.failures
         most = 1 if down else backlog.destination.concurrency or self._sizes.concurrency
+        together = backlog.destination.together or self._sizes.entries_per_attempt
         while backlog.size and backlog.active < most:
-            group = backlog.pop_group(self._sizes.entries_per_attempt)
+            group = backlog.pop_group(together)
             self.start(backlog, self.attempt(backlog, group), len(group))
 
     def start(self, backlog: Backlog[E], work: Coroutine[Any, Any, None], count: int) -> None:

@@ -22,6 +22,7 @@ from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.service.history import history_operations
 from mailrelay.service.streams import stream_operations
+from mailrelay.service.webhooks import webhook_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.idempotency import DatabaseAnswers
@@ -101,6 +102,7 @@ def make_api(
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
         *SuppressionOperations(lists, doors.suppressed).operations(),
+        *webhook_operations(s, stores, random, doors.load_directory),
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     repeats = Repeats(DatabaseAnswers(stores.database, s.now), s.now)

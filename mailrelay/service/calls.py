@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 import mailrelay
@@ -17,11 +17,14 @@ from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls
 from mailrelay.observe.metrics import Metrics
 from mailrelay.queue.entry import Entry
+from mailrelay.service.snapshots import Snapshots
 from mailrelay.storage.calls import KEPT_FOR
+from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.sent import DatabaseSentEntries
 from mailrelay.storage.stores import Stores
 from mailrelay.webhooks.arrival import Arrivals, Placed
 from mailrelay.webhooks.delivery import CallScheduler, CallSurroundings
+from mailrelay.webhooks.endpoint import StandardEndpoint
 
 
 def make_reading(
@@ -44,17 +47,39 @@ def make_reading(
     return lambda incoming, entry, owner: Deferred.fromCoroutine(read(incoming, entry, owner))
 
 
+@frozen
+class KnownEndpoints:
+    """Endpoints, of the snapshots and their store."""
+
+    known: Snapshots
+    records: DatabaseEndpointRecords
+
+    def get(self, endpoint_id: int, account_id: int) -> StandardEndpoint | None:
+        """See Endpoints."""
+        endpoint = self.known.endpoints.get(endpoint_id)
+        return endpoint if endpoint is not None and endpoint.account_id == account_id else None
+
+    def read_again(self) -> Deferred[object]:
+        """See Endpoints."""
+        return self.known.load_directory()
+
+    def disable(self, endpoint: StandardEndpoint, because: str) -> Deferred[object]:
+        """See Endpoints."""
+        disabled = self.records.disable(endpoint, because)
+        return disabled.addCallback(lambda _: self.read_again())
+
+
 def make_calls(
     s: Surroundings,
     settings: Settings,
     stores: Stores,
-    directory: Callable[[], Directory],
+    known: Snapshots,
     metrics: Metrics,
 ) -> tuple[CallScheduler, HTTPClient]:
     """The scheduler of calls, and the client that it has: close it when that has stopped."""
 
     def kept_for(account_id: int) -> float:
-        account = directory().accounts.get(account_id)
+        account = known.directory.accounts.get(account_id)
         own = account.calls_kept_for if account is not None else None
         return KEPT_FOR if own is None else own
 
@@ -71,6 +96,7 @@ def make_calls(
             kept_for=kept_for,
             user_agent=f"mailrelay/{mailrelay.__version__} (webhook)",
             called=metrics.webhook_called,
+            endpoints=KnownEndpoints(known, DatabaseEndpointRecords(stores.database, s.now)),
         )
     )
     return calls, client

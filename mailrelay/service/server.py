@@ -200,9 +200,7 @@ class Server(MultiService):
             s.now,
             key_uses.note,
         )
-        self.calls, self._http_client = make_calls(
-            s, settings, stores, lambda: self.directory, self.metrics
-        )
+        self.calls, self._http_client = make_calls(s, settings, stores, known, self.metrics)
         self._connections = ConnectionCount()
         self._sites = Sites(
             s,

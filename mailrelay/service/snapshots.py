@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
@@ -16,14 +17,20 @@ from mailrelay.policy.holds import is_held
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.entry import Entry
 from mailrelay.storage.directory import load
+from mailrelay.storage.endpoints import load_endpoints
 from mailrelay.storage.holds import load as load_hold_rules
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.stores import Stores
 from mailrelay.storage.suppression import everybody
+from mailrelay.webhooks.endpoint import StandardEndpoint
+
+
+def _load(connection: Connection) -> tuple[Directory, Mapping[int, StandardEndpoint]]:
+    return load(connection), load_endpoints(connection)
 
 
 class Snapshots:
-    """Directory, hold rules, suppression lists and the day's counts.
+    """Directory, endpoints, hold rules, suppression lists and the day's counts.
 
     What this process commits they are told of; what others change is read again, as a whole.
     """
@@ -33,6 +40,7 @@ class Snapshots:
     def __init__(self, stores: Stores, now: Callable[[], float]) -> None:
         self._database = stores.database
         self.directory: Directory = stores.directory
+        self.endpoints: Mapping[int, StandardEndpoint] = stores.endpoints
         self.hold_rules = stores.hold_rules
         self.suppressed = Suppressed(stores.suppressed)
         self.daily = DailyCount(now)
@@ -63,11 +71,14 @@ class Snapshots:
             listed.addErrback(lambda f: log.failure("the suppression lists cannot be read", f))
 
     def load_directory(self) -> Deferred[Any]:
-        """Read the directory again; fires when it is there."""
-        loading = self._database.read(load).addCallback(partial(setattr, self, "directory"))
+        """Read the directory and the endpoints again; fires when they are there."""
+        loading: Deferred[Any] = self._database.read(_load).addCallback(self._loaded)
         loading.addErrback(lambda f: self._log.failure("the directory cannot be read", f))
         self._loading = loading
         return loading
+
+    def _loaded(self, read: tuple[Directory, Mapping[int, StandardEndpoint]]) -> None:
+        self.directory, self.endpoints = read
 
     def loaded(self) -> Deferred[Any]:
         """When a directory that is being read is there."""

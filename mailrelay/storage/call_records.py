@@ -33,7 +33,8 @@ from mailrelay.control.calls import (
 )
 from mailrelay.control.errors import NoSuch
 from mailrelay.storage import tables
-from mailrelay.storage.calls import KEPT_FOR, call_row
+from mailrelay.storage.call_rows import call_row
+from mailrelay.storage.calls import KEPT_FOR
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import account_id, endpoints_of, record_audit, tell
 from mailrelay.storage.ids import take_ids

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 from attrs import frozen
 from sqlalchemy import Connection, bindparam, false, func, literal_column, select, text, update
 from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.model import Incoming
 from mailrelay.observe.events import EventKind, NewEvent
-from mailrelay.queue.destination import Destination
 from mailrelay.storage import tables
+from mailrelay.storage.call_rows import call_of, call_row, endpoint_of, standard_of
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import take_ids
 from mailrelay.storage.nodes import Node
+from mailrelay.storage.standard_calls import Asked, bodies, read_sent
 from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row
 from mailrelay.webhooks.call import INCOMING_EVENT, Call, Endpoint, EndpointKind, FinishedCall
+from mailrelay.webhooks.endpoint import STANDARD, StandardEndpoint
 from mailrelay.webhooks.payload import Subject, outgoing_payload
+from mailrelay.webhooks.standard import Sent
 
 _call, _endpoint, _account = tables.call, tables.webhook_endpoint, tables.account
 
@@ -39,6 +41,7 @@ TOLD = frozenset(
         EventKind.UNRECOGNIZED,
     }
 )
+_ANY_TOLD = TOLD | {EventKind.COMPLAINED, EventKind.UNSUBSCRIBED}
 KEPT_FOR = 3 * 86400.0
 """How long retired calls stay visible, in seconds, unless the account says otherwise."""
 
@@ -48,7 +51,7 @@ _insert_attempt = Insert(
 )
 _supersede = Prepared(
     update(_call)
-    .where(_call.c.entry_id == bindparam("b_entry"), text("state = 0"))
+    .where(_call.c.entry_id == bindparam("b_entry"), text("state = 0 AND endpoint_id IS NULL"))
     .where(_call.c.id < bindparam("b_call"))
     .values(
         state=literal_column("2"),
@@ -76,6 +79,12 @@ _finish = GuardedUpdate(
 _unclaim = GuardedUpdate(
     "call", "node_id = 0, epoch = 0", "node_id = {node} AND epoch = {epoch}", ("bigint",)
 )
+_postpone = GuardedUpdate(
+    "call",
+    "next_attempt_at = {1}, node_id = 0, epoch = 0",
+    "node_id = {node} AND epoch = {epoch}",
+    ("bigint", "double precision"),
+)
 _claim = Prepared(
     update(_call)
     .where(_call.c.id == bindparam("b_id"))
@@ -86,37 +95,60 @@ _claim = Prepared(
 
 @frozen
 class _Told:
-    """An account's endpoint, and how long its retired calls are kept."""
+    """An account's endpoint in mox's shape, and how long its retired calls are kept."""
 
     endpoint: Endpoint
     kept_for: float
 
 
 def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> None:
-    """The calls that ``events`` ask for."""
-    asked = [e for e in events if e.account_id is not None and e.entry_id and e.kind in TOLD]
+    """The calls that ``events`` ask for.
+
+    An account without endpoints costs one look at them, for all events together.
+    """
+    asked = [e for e in events if e.account_id is not None and e.entry_id and e.kind in _ANY_TOLD]
     if not asked:
         return
     accounts = {e.account_id for e in asked if e.account_id is not None}
-    endpoints = _endpoints(connection, accounts, EndpointKind.OUTGOING)
-    wanted = [(e, told) for e in asked for told in endpoints.get(e.account_id or 0, ())]
-    wanted = [(e, told) for e, told in wanted if told.endpoint.wants(e.kind.value)]
-    if not wanted:
+    mox, standard = _outgoing_endpoints(connection, accounts)
+    told = [(e, t) for e in asked for t in mox.get(e.account_id or 0, ()) if _wants(t, e)]
+    signed = [
+        Asked(e, endpoint)
+        for e in asked
+        for endpoint in standard.get(e.account_id or 0, ())
+        if endpoint.wants(e.kind.value)
+    ]
+    if not told and not signed:
         return
-    subjects = _subjects(connection, {e.entry_id for e, _ in wanted if e.entry_id is not None})
-    first = take_ids(connection, len(wanted))
+    of_entries = {e.entry_id for e in (*(e for e, _ in told), *(a.event for a in signed))}
+    sent = read_sent(connection, [id_ for id_ in of_entries if id_ is not None])
+    _insert_mox_calls(connection, told, sent)
+    insert_standard_calls(connection, signed, sent)
+
+
+def _wants(told: _Told, event: NewEvent) -> bool:
+    return event.kind in TOLD and told.endpoint.wants(event.kind.value)
+
+
+def _insert_mox_calls(
+    connection: Connection, wanted: Sequence[tuple[NewEvent, _Told]], sent: Mapping[int, Sent]
+) -> None:
+    first = take_ids(connection, len(wanted)) if wanted else 0
     rows: list[Row] = []
     superseding: list[Row] = []
     for id_, (event, told) in enumerate(wanted, first):
         assert event.entry_id is not None and event.account_id is not None
-        body = outgoing_payload(event, subjects[event.entry_id])
+        about = sent[event.entry_id]
+        subject = Subject(
+            about.entry_id, about.from_id, about.header_message_id, about.subject, about.extra
+        )
         rows.append(
             call_row(
                 id_,
                 event.account_id,
                 told.endpoint,
                 event.kind.value,
-                body,
+                outgoing_payload(event, subject),
                 event.at,
                 entry_id=event.entry_id,
                 message_id=event.message_id,
@@ -127,13 +159,46 @@ def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> None:
     _supersede.many(connection, superseding)
 
 
+def insert_standard_calls(
+    connection: Connection,
+    asked: Sequence[Asked],
+    sent: Mapping[int, Sent],
+) -> int:
+    """Calls to those of the endpoints that want the messages' tags; none supersedes another."""
+    wanted = [one for one in asked if one.endpoint.wants_tags(sent[one.event.entry_id or 0].tags)]
+    if not wanted:
+        return 0
+    first = take_ids(connection, len(wanted))
+    rows: list[Row] = []
+    said = bodies(connection, wanted, sent)
+    for id_, one, body in zip(range(first, first + len(wanted)), wanted, said, strict=True):
+        event, endpoint = one.event, one.endpoint
+        rows.append(
+            call_row(
+                id_,
+                endpoint.account_id,
+                endpoint,
+                event.kind.value,
+                body,
+                event.at,
+                entry_id=event.entry_id,
+                message_id=event.message_id,
+            )
+        )
+    _insert.many(connection, rows)
+    return len(rows)
+
+
 def insert_incoming_calls(connection: Connection, delivered: Sequence[Incoming]) -> None:
     """The calls that tell of messages put in mailboxes; none supersedes another."""
     if not delivered:
         return
-    accounts = {one.account_id for one in delivered}
-    endpoints = _endpoints(connection, accounts, EndpointKind.INCOMING)
-    wanted = [(one, t.endpoint) for one in delivered for t in endpoints.get(one.account_id, ())]
+    endpoints: dict[int, list[Endpoint]] = {}
+    of_accounts = _endpoint.c.account_id.in_({one.account_id for one in delivered})
+    incoming = _endpoint.c.kind == EndpointKind.INCOMING.value
+    for row in connection.execute(select(_endpoint).where(of_accounts, incoming)):
+        endpoints.setdefault(row.account_id, []).append(endpoint_of(row))
+    wanted = [(one, e) for one in delivered for e in endpoints.get(one.account_id, ())]
     first = take_ids(connection, len(wanted)) if wanted else 0
     rows = []
     for id_, (one, endpoint) in enumerate(wanted, first):
@@ -145,89 +210,27 @@ def insert_incoming_calls(connection: Connection, delivered: Sequence[Incoming])
     _insert.many(connection, rows)
 
 
-def call_row(
-    id_: int,
-    account_id: int,
-    endpoint: Endpoint,
-    event: str,
-    payload: bytes,
-    at: float,
-    *,
-    entry_id: int | None = None,
-    message_id: int | None = None,
-) -> Row:
-    """As ``tables.call`` has its columns; due at once."""
-    return (
-        id_,
-        account_id,
-        endpoint.url,
-        endpoint.authorization,
-        event,
-        entry_id,
-        message_id,
-        payload,
-        at,
-        0,
-        at,
-        0,
-        Destination(endpoint.url, None).lane(account_id),
-        0,
-        0,
-        None,
-        None,
-        None,
-        None,
-        None,
-    )
-
-
-def endpoint_of(row: object) -> Endpoint:
-    """From a row of ``tables.webhook_endpoint``."""
-    kind, url, authorization, events = (
-        getattr(row, name) for name in ("kind", "url", "authorization", "events")
-    )
-    return Endpoint(EndpointKind(kind), url, authorization, tuple(msgspec.json.decode(events)))
-
-
-def _endpoints(
-    connection: Connection, accounts: set[int], kind: EndpointKind
-) -> Mapping[int, list[_Told]]:
-    found: dict[int, list[_Told]] = {}
+def _outgoing_endpoints(
+    connection: Connection, accounts: set[int]
+) -> tuple[Mapping[int, list[_Told]], Mapping[int, list[StandardEndpoint]]]:
+    """Who is called of what becomes of the accounts' messages: in mox's shape, and signed."""
+    mox: dict[int, list[_Told]] = {}
+    standard: dict[int, list[StandardEndpoint]] = {}
     wanted = (
         select(_endpoint, _account.c.calls_kept_for)
         .join(_account, _account.c.id == _endpoint.c.account_id)
         .where(_endpoint.c.account_id.in_(accounts))
-        .where(_endpoint.c.kind == kind.value)
+        .where(_endpoint.c.kind.in_((EndpointKind.OUTGOING.value, STANDARD)))
+        .where(_endpoint.c.disabled_at.is_(None))
+        .order_by(_endpoint.c.id)
     )
     for row in connection.execute(wanted):
-        kept_for = KEPT_FOR if row.calls_kept_for is None else row.calls_kept_for
-        found.setdefault(row.account_id, []).append(_Told(endpoint_of(row), kept_for))
-    return found
-
-
-def _subjects(connection: Connection, entries: set[int]) -> dict[int, Subject]:
-    entry, message = tables.entry, tables.message
-    rows = connection.execute(
-        select(
-            entry.c.id,
-            entry.c.from_id,
-            message.c.message_id,
-            message.c.subject,
-            message.c.extra,
-        )
-        .join(message, message.c.id == entry.c.message_id)
-        .where(entry.c.id.in_(entries))
-    )
-    return {
-        row.id: Subject(
-            row.id,
-            row.from_id,
-            row.message_id,
-            row.subject,
-            msgspec.json.decode(row.extra) if row.extra else {},
-        )
-        for row in rows
-    }
+        if row.kind == STANDARD:
+            standard.setdefault(row.account_id, []).append(standard_of(row))
+        else:
+            kept_for = KEPT_FOR if row.calls_kept_for is None else row.calls_kept_for
+            mox.setdefault(row.account_id, []).append(_Told(endpoint_of(row), kept_for))
+    return mox, standard
 
 
 class DatabaseCallStore:
@@ -257,7 +260,7 @@ class DatabaseCallStore:
             due = due.where(_call.c.lane.not_in(full_lanes))
         if connection.dialect.name == "postgresql":
             due = due.with_for_update(skip_locked=True)
-        calls = [_call_of(row, self._node.epoch) for row in connection.execute(due)]
+        calls = [call_of(row, self._node.epoch) for row in connection.execute(due)]
         claims = [(self._node.id, self._node.epoch, call.id) for call in calls]
         _claim.many(connection, claims)
         return calls
@@ -298,6 +301,15 @@ class DatabaseCallStore:
         _insert_attempt.many(connection, [_attempt_row(one) for one in ours])
         return recorded
 
+    def postpone(self, calls: Sequence[Call], until: float) -> Deferred[None]:
+        """See CallStore."""
+        node, rows = self._node, [(call.id, until) for call in calls]
+
+        def work(connection: Connection) -> None:
+            _postpone.run(connection, rows, node=node.id, epoch=node.epoch)
+
+        return self._database.write(work)
+
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """See CallStore."""
         node = self._node
@@ -306,27 +318,6 @@ class DatabaseCallStore:
             _unclaim.run(connection, [(id_,) for id_ in entry_ids], node=node.id, epoch=node.epoch)
 
         return self._database.write(release)
-
-
-def _call_of(row: object, epoch: int) -> Call:
-    """From a row of ``tables.call``, claimed in ``epoch``."""
-    names = (
-        "id",
-        "account_id",
-        "url",
-        "authorization",
-        "event",
-        "payload",
-        "queued_at",
-        "next_attempt_at",
-        "entry_id",
-        "message_id",
-        "attempts",
-        "lane",
-    )
-    values = {name: getattr(row, name) for name in names}
-    values["payload"] = bytes(values["payload"])
-    return Call(**values, epoch=epoch)
 
 
 def _finish_row(one: FinishedCall) -> Row:

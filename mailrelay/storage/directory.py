@@ -12,9 +12,10 @@ from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.storage import tables
-from mailrelay.storage.calls import endpoint_of
+from mailrelay.storage.call_rows import endpoint_of
 from mailrelay.storage.directory_keys import load_keys
 from mailrelay.webhooks.call import Endpoint, EndpointKind
+from mailrelay.webhooks.endpoint import STANDARD
 
 _domain, _account, _address = tables.domain, tables.account, tables.address
 _endpoint = tables.webhook_endpoint
@@ -25,7 +26,9 @@ NEWEST_ACCOUNT = "newest_account"
 
 def load(connection: Connection) -> Directory:
     """Everything at this moment."""
-    kinds = select(_endpoint.c.account_id, _endpoint.c.kind)
+    kinds = select(_endpoint.c.account_id, _endpoint.c.kind).where(
+        _endpoint.c.disabled_at.is_(None)
+    )
     called = {(row.account_id, row.kind) for row in connection.execute(kinds)}
     domains = {
         row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
@@ -44,7 +47,7 @@ def load(connection: Connection) -> Directory:
             frozenset(msgspec.json.decode(row.from_id_logins or "[]")),
             row.retired_kept_for,
             row.calls_kept_for,
-            (row.id, EndpointKind.OUTGOING.value) in called,
+            bool({(row.id, EndpointKind.OUTGOING.value), (row.id, STANDARD)} & called),
             (row.id, EndpointKind.INCOMING.value) in called,
             row.new_recipients_per_day,
         )
@@ -175,8 +178,9 @@ def _changed_endpoint(connection: Connection, id_: int, change: EndpointChange) 
 
 
 def endpoints_of(connection: Connection, name: str) -> list[Endpoint]:
-    """The webhooks of the account called ``name``.  Raises: NoSuch."""
+    """The webhooks of mox's kinds of the account called ``name``.  Raises: NoSuch."""
     wanted = select(_endpoint).where(_endpoint.c.account_id == account_id(connection, name))
+    wanted = wanted.where(_endpoint.c.kind != STANDARD)
     return [endpoint_of(row) for row in connection.execute(wanted.order_by(_endpoint.c.id))]
 
 

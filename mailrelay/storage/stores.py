@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -16,6 +16,7 @@ from mailrelay.storage import holds, tables
 from mailrelay.storage.calls import DatabaseCallStore
 from mailrelay.storage.database import READ_CAP, Database, migrate, open_engine
 from mailrelay.storage.directory import load, read_setting, write_setting
+from mailrelay.storage.endpoints import load_endpoints
 from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.ids import BLOCK, IdBlocks, take_ids
 from mailrelay.storage.mailbox import DatabaseMailboxStore
@@ -24,6 +25,7 @@ from mailrelay.storage.orphans import Orphans, spool_names
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.spool import FileSpool, RowSpool, Spool
 from mailrelay.storage.suppression import everybody
+from mailrelay.webhooks.endpoint import StandardEndpoint
 
 SPOOL_FOLDER = "spool"
 SECRET = "server_secret"
@@ -59,6 +61,7 @@ class Stores:
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
     suppressed: list[tuple[int, str]]  # account and base address
     hold_rules: list[HoldRule]
+    endpoints: Mapping[int, StandardEndpoint]
 
 
 def open_database(url: str, data_dir: Path, threads: Threads) -> Database:
@@ -92,6 +95,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         sent = _sent_since(connection, now - 86400.0)
         suppressed = everybody(connection)
         hold_rules = holds.load(connection)
+        endpoints = load_endpoints(connection)
         first = take_ids(connection, BLOCK)
     spool = make_spool(database, data_dir, threads, node)
     ids = IdBlocks(database)
@@ -110,6 +114,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         sent,
         suppressed,
         hold_rules,
+        endpoints,
     )
 
 

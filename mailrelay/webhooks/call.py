@@ -14,8 +14,12 @@ RESPONSE_BYTES = 512
 """How much of an answer's body is kept with the attempt."""
 
 
+TRIED_TOGETHER = 3
+"""A call that failed as often is made alone: what its receiver cannot take holds up no other."""
+
+
 class EndpointKind(Enum):
-    """What an endpoint is told of; the values are stored."""
+    """What an endpoint in mox's shape is told of; the values are stored."""
 
     OUTGOING = "outgoing"  # what became of submitted messages
     INCOMING = "incoming"  # messages put in a mailbox
@@ -37,7 +41,10 @@ class Endpoint:
 
 @frozen
 class Call:
-    """One call.  URL and authorization are what they were when it was queued."""
+    """One call.  URL and authorization are what they were when it was queued.
+
+    One to a standard endpoint goes to where that is when it is made.
+    """
 
     id: int
     account_id: int
@@ -52,10 +59,16 @@ class Call:
     attempts: int = 0
     lane: int = 0
     epoch: int = 0
+    endpoint_id: int | None = None  # of a standard endpoint
 
     def goes_with(self, other: Call) -> bool:
-        """See Waiting: each call is made alone."""
-        return False
+        """See Waiting: calls to one standard endpoint that failed as often, and not too often."""
+        return (
+            self.endpoint_id is not None
+            and self.endpoint_id == other.endpoint_id
+            and self.attempts == other.attempts
+            and self.attempts < TRIED_TOGETHER
+        )
 
 
 @frozen
@@ -96,6 +109,9 @@ class CallStore(Protocol):
 
     def finish(self, finished: FinishedCall) -> Deferred[bool]:
         """Record an attempt; False when the claim was lost."""
+
+    def postpone(self, calls: Sequence[Call], until: float) -> Deferred[None]:
+        """Give claims up without an attempt; they are due at ``until``."""
 
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """Give claims up without an attempt."""

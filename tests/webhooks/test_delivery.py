@@ -72,6 +72,12 @@ class KeptCalls:
         (self.commit or succeed(True)).chainDeferred(done)
         return done.addCallback(lambda _: answer)
 
+    def postpone(self, calls: Sequence[Call], until: float) -> Deferred[None]:
+        """See CallStore."""
+        for call in calls:
+            self.waiting.append(evolve(self.claimed.pop(call.id), next_attempt_at=until))
+        return succeed(None)
+
     def release_claims(self, entry_ids: Sequence[int]) -> Deferred[None]:
         """See CallStore."""
         self.released += entry_ids

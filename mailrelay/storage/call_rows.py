@@ -1,0 +1,113 @@
+"""Calls and endpoints as rows, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mailrelay.queue.destination import Destination
+from mailrelay.storage.statements import Row
+from mailrelay.webhooks.call import Call, Endpoint, EndpointKind
+from mailrelay.webhooks.endpoint import Secret, StandardEndpoint, endpoint_destination
+
+_decode = msgspec.json.decode
+
+
+def call_row(
+    id_: int,
+    account_id: int,
+    endpoint: Endpoint | StandardEndpoint,
+    event: str,
+    payload: bytes,
+    at: float,
+    *,
+    entry_id: int | None = None,
+    message_id: int | None = None,
+    replay_of: int | None = None,
+) -> Row:
+    """As ``tables.call`` has its columns; due at once."""
+    if isinstance(endpoint, Endpoint):
+        authorization, endpoint_id = endpoint.authorization, None
+        destination = Destination(endpoint.url, None)
+    else:
+        authorization, endpoint_id = "", endpoint.id
+        destination = endpoint_destination(endpoint.id, endpoint)
+    return (
+        id_,
+        account_id,
+        endpoint.url,
+        authorization,
+        event,
+        entry_id,
+        message_id,
+        payload,
+        at,
+        0,
+        at,
+        0,
+        destination.lane(account_id),
+        0,
+        0,
+        None,
+        None,
+        None,
+        endpoint_id,
+        replay_of,
+    )
+
+
+_CALL = (
+    *("id", "account_id", "url", "authorization", "event", "payload", "queued_at"),
+    *("next_attempt_at", "entry_id", "message_id", "attempts", "lane", "endpoint_id"),
+)
+
+
+def call_of(row: Any, epoch: int) -> Call:
+    """From a row of ``tables.call``, claimed in ``epoch``."""
+    values = {name: getattr(row, name) for name in _CALL}
+    values["payload"] = bytes(values["payload"])
+    return Call(**values, epoch=epoch)
+
+
+def endpoint_of(row: Any) -> Endpoint:
+    """From a row of ``tables.webhook_endpoint`` of mox's kinds."""
+    events = tuple(_decode(row.events))
+    return Endpoint(EndpointKind(row.kind), row.url, row.authorization, events)
+
+
+def standard_of(row: Any) -> StandardEndpoint:
+    """From a row of ``tables.webhook_endpoint`` of the standard kind."""
+    return StandardEndpoint(
+        id=row.id,
+        account_id=row.account_id,
+        name=row.name,
+        url=row.url,
+        events=tuple(_decode(row.events)),
+        tags=tuple(_decode(row.tags)),
+        secrets=tuple(Secret(one["secret"], one["until"]) for one in _decode(row.secrets)),
+        most_at_once=row.most_at_once,
+        most_together=row.most_together,
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        disabled_because=row.disabled_because,
+    )
+
+
+def standard_values(endpoint: StandardEndpoint) -> dict[str, object]:
+    """The reverse of ``standard_of``, without what stays as it is."""
+    return {
+        "name": endpoint.name,
+        "url": endpoint.url,
+        "events": _encoded(list(endpoint.events)),
+        "tags": _encoded(list(endpoint.tags)),
+        "secrets": _encoded([{"secret": s.text, "until": s.signs_until} for s in endpoint.secrets]),
+        "most_at_once": endpoint.most_at_once,
+        "most_together": endpoint.most_together,
+        "disabled_at": endpoint.disabled_at,
+        "disabled_because": endpoint.disabled_because,
+    }
+
+
+def _encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()
