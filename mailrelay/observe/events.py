@@ -15,7 +15,7 @@ class EventKind(Enum):
     DELIVERED = "delivered"
     DELAYED = "delayed"  # an attempt failed and will be repeated
     FAILED = "failed"  # no more attempts: refused, or its life is spent
-    SUPPRESSED = "suppressed"  # not attempted: on the account's suppression list
+    SUPPRESSED = "suppressed"  # not attempted: on a suppression list
     HELD = "held"
     RELEASED = "released"
     RESCHEDULED = "rescheduled"

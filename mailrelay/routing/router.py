@@ -25,7 +25,7 @@ NEVER_OUT = reply(550, "5.7.1", "this server delivers to its own mailboxes only"
 class Because(Enum):
     """Why an entry goes where it goes."""
 
-    SUPPRESSED = "the recipient is on the account's suppression list"
+    SUPPRESSED = "the recipient is on a suppression list, the account's or the server's"
     SIMULATED = "localserve fails such recipients on purpose"
     MAILBOX = "the recipient has a mailbox here"
     NO_SUCH_USER = "the domain is ours, and has no such address"

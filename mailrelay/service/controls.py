@@ -99,13 +99,13 @@ def open_control(
         SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
         HoldControl(DatabaseHoldRecords(database, now), records, now, actor),
         CallControl(DatabaseCallRecords(database), now, actor),
-        RouteControl(_router(settings, database)),
+        RouteControl(_router(settings, database, now)),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         database,
     )
 
 
-def _router(settings: Settings, database: Database) -> Router:
+def _router(settings: Settings, database: Database, now: Callable[[], float]) -> Router:
     """As a server with these settings and this store routes."""
 
     def directory() -> Directory:
@@ -114,7 +114,7 @@ def _router(settings: Settings, database: Database) -> Router:
 
     def is_suppressed(account_id: int | None, recipient: Address) -> bool:
         with database.engine.connect().execution_options(read_only=True) as connection:
-            return Suppressed(everybody(connection))(account_id, recipient)
+            return Suppressed(now, everybody(connection))(account_id, recipient)
 
     routing = routing_settings(settings)
     return Router(lambda: routing, directory, is_suppressed)

@@ -14,7 +14,7 @@ from mailrelay.directory.model import Directory
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.daily import DailyCount
 from mailrelay.policy.holds import is_held
-from mailrelay.policy.suppression import Suppressed
+from mailrelay.policy.suppression import Listed, Lists, Suppressed, base_address
 from mailrelay.queue.entry import Entry
 from mailrelay.storage.directory import load
 from mailrelay.storage.endpoints import load_endpoints
@@ -42,7 +42,9 @@ class Snapshots:
         self.directory: Directory = stores.directory
         self.endpoints: Mapping[int, StandardEndpoint] = stores.endpoints
         self.hold_rules = stores.hold_rules
-        self.suppressed = Suppressed(stores.suppressed)
+        self.suppressed = Suppressed(now, stores.suppressed)
+        self._readings = 0  # of the suppression lists, under way
+        self._meanwhile: list[Listed] = []  # what was committed while they are
         self.daily = DailyCount(now)
         self.daily.load(stores.sent_before)
         self._loading: Deferred[Any] = succeed(None)
@@ -53,7 +55,8 @@ class Snapshots:
             if event.account_id is None:
                 continue
             if event.data.get("suppressing"):
-                self.suppressed.add(event.account_id, stored_address(str(event.data["recipient"])))
+                base = base_address(stored_address(str(event.data["recipient"])))
+                self._suppress(Listed(event.account_id, base))
             if event.kind is EventKind.ACCEPTED:
                 count = event.data.get("recipient_count", 1)
                 self.daily.sent(event.account_id, int(str(count)))
@@ -67,8 +70,31 @@ class Snapshots:
             rules = read(load_hold_rules).addCallback(partial(setattr, self, "hold_rules"))
             rules.addErrback(lambda f: log.failure("the hold rules cannot be read", f))
         if "suppression" in kinds:
-            listed = read(everybody).addCallback(self.suppressed.replace)
-            listed.addErrback(lambda f: log.failure("the suppression lists cannot be read", f))
+            self._load_suppressed()
+
+    def _suppress(self, one: Listed) -> None:
+        self.suppressed.add(one)
+        if self._readings:
+            self._meanwhile.append(one)
+
+    def _load_suppressed(self) -> None:
+        """Read the lists again; what is committed meanwhile may not be in what is read."""
+        self._readings += 1
+        reading = self._database.read(everybody)
+
+        def read(lists: Lists) -> None:
+            self.suppressed.replace(lists)
+            for one in self._meanwhile:
+                self.suppressed.add(one)
+
+        def ended(_: object) -> None:
+            self._readings -= 1
+            if not self._readings:
+                self._meanwhile.clear()
+
+        reading.addCallback(read)
+        reading.addErrback(lambda f: self._log.failure("the suppression lists cannot be read", f))
+        reading.addBoth(ended)
 
     def load_directory(self) -> Deferred[Any]:
         """Read the directory and the endpoints again; fires when they are there."""

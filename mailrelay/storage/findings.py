@@ -96,7 +96,8 @@ def _owned(connection: Connection) -> Iterator[Finding]:
     """What belongs to an account belongs to one that there is."""
     for table in (tables.address, tables.webhook_endpoint, tables.suppression, tables.hold_rule):
         owner = table.c.account_id
-        nobodys = select(table.c.id).where(owner.not_in(select(_account.c.id)))
+        # 0 is the server's own, of suppressions.
+        nobodys = select(table.c.id).where(owner != 0, owner.not_in(select(_account.c.id)))
         for row in connection.execute(nobodys):
             yield Finding("account", f"{table.name} {row.id} is of no account")
 

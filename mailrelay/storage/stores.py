@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import Executor
 from mailrelay.policy.holds import HoldRule
+from mailrelay.policy.suppression import Lists
 from mailrelay.storage import holds, tables
 from mailrelay.storage.calls import DatabaseCallStore
 from mailrelay.storage.database import READ_CAP, Database, migrate, open_engine
@@ -59,7 +60,7 @@ class Stores:
     directory: Directory  # at the moment of opening
     secret: bytes
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
-    suppressed: list[tuple[int, str]]  # account and base address
+    suppressed: Lists
     hold_rules: list[HoldRule]
     endpoints: Mapping[int, StandardEndpoint]
 

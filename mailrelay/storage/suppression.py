@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import evolve
+from attrs import asdict, evolve
 from sqlalchemy import Connection, delete, insert, select, update
 
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.suppression import (
     FAILURES_IN_A_ROW,
+    MAX_EVIDENCE_CHARACTERS,
+    Cause,
+    Listed,
+    Lists,
     Suppression,
     base_address,
     is_immediate,
+    lists_of,
     reason_of,
 )
-from mailrelay.smtp.reply import EnhancedStatus, Reply
+from mailrelay.smtp.reply import EnhancedStatus, Reply, printable
 from mailrelay.storage import tables
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.statements import delete_listed
 
 _suppression, _streak = tables.suppression, tables.failure_streak
+
+KEPT_AFTER_END = 30 * 86400.0
+"""How long a suppression that ended is still shown, in seconds."""
 
 _UNSUCCESSFUL = (EventKind.FAILED, EventKind.SUPPRESSED)
 
@@ -53,17 +61,27 @@ def _after_failure(connection: Connection, event: NewEvent) -> NewEvent:
     if in_a_row and failures < FAILURES_IN_A_ROW:
         return event
     source = "DSN" if event.data.get("dsn") else "queue"
-    added = add(
-        connection,
-        Suppression(
-            0,
-            event.account_id or 0,
-            "",
-            str(event.data["recipient"]),
-            event.at,
-            reason=reason_of(answer, source, in_a_row=in_a_row),
-        ),
+    reason = reason_of(answer, source, in_a_row=in_a_row)
+    return _suppressing(connection, event, Cause.BOUNCE, reason, str(answer))
+
+
+def _suppressing(
+    connection: Connection, event: NewEvent, cause: Cause, reason: str, evidence: str
+) -> NewEvent:
+    """``event``, marked when its recipient comes on its account's list by it."""
+    recipient = str(event.data["recipient"])
+    new = Suppression(
+        0,
+        event.account_id or 0,
+        base_address(stored_address(recipient)),
+        recipient,
+        event.at,
+        reason=reason,
+        cause=cause.value,
+        evidence=printable(evidence, MAX_EVIDENCE_CHARACTERS),
+        entry_id=event.entry_id,
     )
+    added = add(connection, new)
     return evolve(event, data={**event.data, "suppressing": True}) if added else event
 
 
@@ -86,24 +104,15 @@ def _answer(event: NewEvent) -> Reply:
 
 
 def add(connection: Connection, new: Suppression) -> bool:
-    """Put an address on its account's list; False when it is there already."""
-    base = base_address(stored_address(new.original_address))
-    if present(connection, new.account_id, base):
-        return False
-    connection.execute(
-        insert(_suppression).values(
-            account_id=new.account_id,
-            base_address=base,
-            original_address=new.original_address,
-            added_at=new.added_at,
-            manual=new.manual,
-            reason=new.reason,
-            cause=new.cause,
-            evidence=new.evidence,
-            entry_id=new.entry_id,
-            expires_at=new.expires_at,
-        )
-    )
+    """Put an address on its list; False when it is there already, and stays as it is."""
+    before = listed(connection, new.account_id, new.base_address)
+    if before is not None:
+        if not before.gives_way_to(new):
+            return False
+        connection.execute(delete(_suppression).where(_suppression.c.id == before.id))
+    values = asdict(new)
+    del values["id"]
+    connection.execute(insert(_suppression).values(**values))
     return True
 
 
@@ -115,15 +124,29 @@ def remove(connection: Connection, account_id: int, base: str) -> bool:
     return connection.execute(gone).rowcount > 0
 
 
-def present(connection: Connection, account_id: int, base: str) -> bool:
-    """Whether a base address is on the account's list."""
-    found = select(_suppression.c.id).where(
+def listed(connection: Connection, account_id: int, base: str) -> Suppression | None:
+    """What is on a list for exactly this base address, ended or not."""
+    wanted = select(_suppression).where(
         _suppression.c.account_id == account_id, _suppression.c.base_address == base
     )
-    return connection.execute(found).first() is not None
+    row = connection.execute(wanted).first()
+    return Suppression(**row._mapping) if row is not None else None
 
 
-def everybody(connection: Connection) -> list[tuple[int, str]]:
-    """Account and base address of all lists."""
-    wanted = select(_suppression.c.account_id, _suppression.c.base_address)
-    return [(row.account_id, row.base_address) for row in connection.execute(wanted)]
+def everybody(connection: Connection) -> Lists:
+    """All lists, as memory has them."""
+    columns = _suppression.c.account_id, _suppression.c.base_address, _suppression.c.expires_at
+    return lists_of(Listed(*row) for row in connection.execute(select(*columns)))
+
+
+def sweep_suppressions(connection: Connection, now: float, limit: int) -> None:
+    """Remove up to ``limit`` of those that ended KEPT_AFTER_END seconds ago."""
+    over = (
+        select(_suppression.c.id)
+        .where(_suppression.c.expires_at <= now - KEPT_AFTER_END)
+        .order_by(_suppression.c.expires_at)
+        .limit(limit)
+    )
+    ids = [row.id for row in connection.execute(over)]
+    if ids:
+        delete_listed(connection, "suppression", "id", ids, "1 = 0")

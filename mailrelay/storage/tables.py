@@ -309,6 +309,12 @@ suppression = Table(
     Column("entry_id", ID),  # whose outcome it was
     Column("expires_at", Double),
     UniqueConstraint("account_id", "base_address"),
+    Index(
+        "suppression_expires",
+        "expires_at",
+        sqlite_where=text("expires_at IS NOT NULL"),
+        postgresql_where=text("expires_at IS NOT NULL"),
+    ),
 )
 
 sent_to = Table(

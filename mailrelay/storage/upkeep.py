@@ -27,6 +27,7 @@ from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.orphans import Orphans
 from mailrelay.storage.queue import drop_unneeded_content
 from mailrelay.storage.statements import delete_listed
+from mailrelay.storage.suppression import sweep_suppressions
 from mailrelay.storage.vacuum import give_back, impatient_cursor, spare_pages
 
 CHECKPOINT_EVERY = 1.0
@@ -250,9 +251,11 @@ _STILL_THERE = (
 def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str]]:
     """Remove up to ``limit`` retired entries whose time is over, and what only they needed.
 
-    How many went, and the spool names that are free now.  As many kept answers go.
+    How many went, and the spool names that are free now.  As many kept answers go, and
+    suppressions that ended.
     """
     sweep_answers(connection, now, limit)
+    sweep_suppressions(connection, now, limit)
     due = connection.execute(
         select(_entry.c.id, _entry.c.message_id)
         .where(text("state = 2"), _entry.c.keep_until <= now)

@@ -269,7 +269,7 @@ class EventTests(WorldCase):
         await self.told(world, event="delivered")
         world.run("suppression", "add", "joe@example.net", "--account", "user")
         is_listed = world.api.server.server._known.suppressed
-        await self.until(lambda: is_listed._known)
+        await self.until(lambda: is_listed._lists.get(1))
         await world.send("joe@example.net")
         await self.told(world, 2, event="suppressed")
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.policy.suppression import Suppressed, base_address, is_immediate, reason_of
+from mailrelay.policy.suppression import (
+    SERVER,
+    Listed,
+    Suppressed,
+    Suppression,
+    base_address,
+    is_immediate,
+    listed_as,
+    lists_of,
+    reason_of,
+)
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply, reply
 
@@ -22,6 +32,15 @@ class BaseAddressTests(SynchronousTestCase):
             ("Ünal.x@bücher.example", "ünalx@xn--bcher-kva.example"),
         ):
             self.assertEqual(base_address(Address.parse(text)), base, text)
+            self.assertEqual(listed_as(text), base, text)
+
+    def test_whole_domain(self) -> None:
+        """Only a list has whole domains; a mailbox of that name is one mailbox."""
+        self.assertEqual(listed_as("*@Example.org"), "*@example.org")
+        for text in ("*@example.org", "*+x@example.org", '"*"@example.org'):
+            self.assertEqual(base_address(Address.parse(text)), '"*"@example.org')
+        self.assertEqual(listed_as('"*"@example.org'), '"*"@example.org')
+        self.assertEqual(listed_as("*+x@example.org"), '"*"@example.org')
 
 
 class ImmediateTests(SynchronousTestCase):
@@ -56,19 +75,75 @@ class ImmediateTests(SynchronousTestCase):
         )
 
 
+class GivesWayTests(SynchronousTestCase):
+    """What takes the place of what is on a list."""
+
+    def test_later_end(self) -> None:
+        """What ends gives way to what lasts longer, and to nothing shorter."""
+        week, day, always = (
+            Suppression(1, 1, "a@x", "a@x", 0.0, expires_at=e) for e in (7, 1, None)
+        )
+        self.assertTrue(day.gives_way_to(week))
+        self.assertTrue(week.gives_way_to(always))
+        for one in (week, always):
+            self.assertFalse(one.gives_way_to(day))
+            self.assertFalse(one.gives_way_to(one))
+
+    def test_what_the_recipient_said(self) -> None:
+        """A failed address that wants no mail is not sent to when it works again."""
+        kept = {
+            cause: Suppression(1, 1, "a@x", "a@x", 0.0, manual=cause == "manual", cause=cause)
+            for cause in ("", "bounce", "complaint", "unsubscribe", "manual")
+        }
+        for new in ("complaint", "unsubscribe"):
+            giving = [name for name, one in kept.items() if one.gives_way_to(kept[new])]
+            self.assertEqual(giving, ["", "bounce"])
+        self.assertFalse(kept["unsubscribe"].gives_way_to(kept["bounce"]))
+
+
 class SuppressedTests(SynchronousTestCase):
     """Suppressed."""
 
+    spelled = Address.parse("J.ane+x@example.org")
+
+    def suppressed(self, *known: Listed, now: float = 5.0) -> Suppressed:
+        """These, at that time."""
+        return Suppressed(lambda: now, lists_of(known))
+
     def test_known(self) -> None:
         """By account and base address; mail of no account is nobody's to suppress."""
-        suppressed = Suppressed([(1, "jane@example.org")])
-        spelled = Address.parse("J.ane+x@example.org")
-        self.assertTrue(suppressed(1, spelled))
-        self.assertFalse(suppressed(2, spelled))
-        self.assertFalse(suppressed(None, spelled))
-        suppressed.add(2, Address.parse("jane+y@example.org"))
-        self.assertTrue(suppressed(2, spelled))
+        suppressed = self.suppressed(Listed(1, "jane@example.org"))
+        self.assertTrue(suppressed(1, self.spelled))
+        self.assertFalse(suppressed(2, self.spelled))
+        self.assertFalse(suppressed(None, self.spelled))
+        suppressed.add(Listed(2, "jane@example.org"))
+        self.assertTrue(suppressed(2, self.spelled))
         suppressed.remove(2, "jane@example.org")
-        self.assertFalse(suppressed(2, spelled))
-        suppressed.replace([])
-        self.assertFalse(suppressed(1, spelled))
+        self.assertFalse(suppressed(2, self.spelled))
+        suppressed.remove(9, "nobody@example.org")
+        suppressed.replace({})
+        self.assertFalse(suppressed(1, self.spelled))
+
+    def test_servers(self) -> None:
+        """The server's list holds for every account, but not for mail of none."""
+        suppressed = self.suppressed(Listed(SERVER, "jane@example.org"))
+        self.assertTrue(suppressed(1, self.spelled))
+        self.assertTrue(suppressed(2, self.spelled))
+        self.assertFalse(suppressed(None, self.spelled))
+        self.assertFalse(suppressed(1, Address.parse("joe@example.org")))
+
+    def test_domains(self) -> None:
+        """A whole domain is every mailbox of it, and of no other."""
+        for whose in (1, SERVER):
+            suppressed = self.suppressed(Listed(whose, "*@example.org"))
+            self.assertTrue(suppressed(1, self.spelled))
+            self.assertFalse(suppressed(1, Address.parse("jane@sub.example.org")))
+
+    def test_ended(self) -> None:
+        """What has ended suppresses no more, from that very second."""
+        suppressed = self.suppressed(Listed(1, "jane@example.org", 5.0))
+        self.assertFalse(suppressed(1, self.spelled))
+        suppressed = self.suppressed(Listed(1, "jane@example.org", 5.1))
+        self.assertTrue(suppressed(1, self.spelled))
+        both = self.suppressed(Listed(1, "jane@example.org", 5.0), Listed(1, "*@example.org"))
+        self.assertTrue(both(1, self.spelled))

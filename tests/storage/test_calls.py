@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from attrs import evolve
@@ -142,8 +143,9 @@ class CallContract(Calling):
 
     async def test_suppressing(self) -> None:
         """The failure that adds an address is marked, the next one is not."""
-        for expected in (True, False):
-            await self.ended(await self.entry(2), EventKind.FAILED, REFUSED)
+        first = await self.entry(2)
+        for expected, entry in ((True, first), (False, await self.entry(2))):
+            await self.ended(entry, EventKind.FAILED, REFUSED)
             self.assertEqual(bool(self.told[-1].data.get("suppressing")), expected)
         [one] = self.listed(2)
         self.assertEqual(
@@ -156,6 +158,8 @@ class CallContract(Calling):
                 'delivery failure from queue with smtp code 550, enhanced code "1.1"',
             ),
         )
+        self.assertEqual((one.cause, one.entry_id), ("bounce", first.id))
+        self.assertTrue(one.evidence.startswith("550 5.1.1"), one.evidence)
         self.assertEqual(self.listed(1), [])
 
     async def test_three_in_a_row(self) -> None:
@@ -184,16 +188,17 @@ class CallContract(Calling):
 
     async def test_list(self) -> None:
         """Adding twice and removing what is not there say so; spellings are one address."""
-        spelled = Suppression(0, 1, "", "J.Doe+x@example.org", 5.0, True, "asked")
+        base = "jdoe@example.org"
+        spelled = Suppression(0, 1, base, "J.Doe+x@example.org", 5.0, True, "asked")
         with self.database.engine.begin() as connection:
             self.assertTrue(suppression.add(connection, spelled))
             self.assertFalse(suppression.add(connection, spelled))
-            self.assertTrue(suppression.present(connection, 1, "jdoe@example.org"))
-            self.assertFalse(suppression.present(connection, 2, "jdoe@example.org"))
-            self.assertEqual(suppression.everybody(connection), [(1, "jdoe@example.org")])
-            self.assertFalse(suppression.remove(connection, 2, "jdoe@example.org"))
-            self.assertTrue(suppression.remove(connection, 1, "jdoe@example.org"))
-            self.assertFalse(suppression.remove(connection, 1, "jdoe@example.org"))
+            self.assertIsNotNone(suppression.listed(connection, 1, base))
+            self.assertIsNone(suppression.listed(connection, 2, base))
+            self.assertEqual(suppression.everybody(connection), {1: {base: inf}})
+            self.assertFalse(suppression.remove(connection, 2, base))
+            self.assertTrue(suppression.remove(connection, 1, base))
+            self.assertFalse(suppression.remove(connection, 1, base))
 
     def listed(self, account_id: int) -> list[Suppression]:
         """An account's list."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -15,12 +16,13 @@ from mailrelay.control.suppression import (
     SuppressionFilter,
     SuppressionRecords,
 )
+from mailrelay.policy.suppression import Cause
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import changes_after
 from mailrelay.storage.directory_records import DatabaseDirectory
-from mailrelay.storage.suppression import everybody
+from mailrelay.storage.suppression import KEPT_AFTER_END, everybody, sweep_suppressions
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on
 
@@ -112,8 +114,8 @@ class SuppressionContract(Base):
         self.assertEqual(len(set(seen)), 6)
         of_anna = [one.suppression.base_address for one in await self.control.everything("anna")]
         self.assertEqual(of_anna, [f"u{at}@example.net" for at in range(5)])
-        read = self.database.read(everybody)
-        self.assertEqual(len(set(await read)), 6)
+        lists = await self.database.read(everybody)
+        self.assertEqual(sum(map(len, lists.values())), 6)
 
     async def test_import(self) -> None:
         """Many are added in small transactions; those that are there stay as they are."""
@@ -122,8 +124,8 @@ class SuppressionContract(Base):
             NewSuppression(Address(f"u{at}", "example.net"), 1.0, False, "imported")
             for at in range(250)
         ]
-        self.assertEqual(await self.control.import_all("anna", new), 249)
-        self.assertEqual(await self.control.import_all("anna", new), 0)
+        self.assertEqual(sum(await self.control.import_all("anna", new)), 249)
+        self.assertEqual(sum(await self.control.import_all("anna", new)), 0)
         found = {o.suppression.base_address: o for o in await self.control.everything("anna")}
         self.assertEqual(len(found), 250)
         self.assertEqual(found["u7@example.net"].suppression.reason, "first")
@@ -136,14 +138,97 @@ class SuppressionContract(Base):
             connection.execute(insert(tables.failure_streak).values(streak))
         found = await self.control.why("anna", "a+b@example.net")
         self.assertEqual(
-            (found.base_address, found.suppression, found.failures_in_a_row),
-            ("a@example.net", None, 2),
+            (found.base_address, found.suppressions, found.failures_in_a_row, found.is_suppressed),
+            ("a@example.net", [], 2, False),
         )
         await self.control.add("anna", "a@example.net", "asked")
         found = await self.control.why("anna", "a+c@example.net")
-        assert found.suppression is not None
-        self.assertEqual((found.suppression.reason, found.failures_in_a_row), ("asked", 0))
-        self.assertIsNone((await self.control.why("bert", "a@example.net")).suppression)
+        assert found.own is not None
+        self.assertEqual((found.own.reason, found.failures_in_a_row), ("asked", 0))
+        self.assertTrue(found.is_suppressed)
+        self.assertFalse((await self.control.why("bert", "a@example.net")).is_suppressed)
+
+    async def test_why_of_all_lists(self) -> None:
+        """The account's own, its whole domain, and both of the server: in that order."""
+        await self.control.add(None, "*@example.net", "the server's domain")
+        await self.control.add(None, "a@example.net", "the server's")
+        await self.control.add("anna", "*@example.net", "the domain")
+        await self.control.add("anna", "a+x@example.net", "own")
+        await self.control.add("bert", "b@example.net", "somebody else's")
+        found = await self.control.why("anna", "a@example.net")
+        self.assertEqual(
+            [(one.account, one.suppression.reason) for one in found.suppressions],
+            [
+                ("anna", "own"),
+                ("anna", "the domain"),
+                (None, "the server's"),
+                (None, "the server's domain"),
+            ],
+        )
+        found = await self.control.why("bert", "a@example.net")
+        self.assertEqual([one.account for one in found.suppressions], [None, None])
+        self.assertEqual((found.own, found.is_suppressed), (None, True))
+        self.assertEqual([one.account for one in await self.control.everything(None)], [None, None])
+        self.assertEqual(await self.control.remove(None, "*@example.net"), "*@example.net")
+        self.assertEqual(len((await self.control.why("bert", "a@example.net")).suppressions), 1)
+
+    async def test_ended(self) -> None:
+        """What has ended is shown as such, gives way to what is new, and is swept in time."""
+        await self.control.add("anna", "a@example.net", "for a second", expires_at=6.0)
+        [one] = await self.control.find(SuppressionFilter("anna", has_ended=True))  # it is 7
+        self.assertTrue(one.has_ended)
+        found = await self.control.why("anna", "a@example.net")
+        self.assertEqual((found.is_suppressed, found.own), (False, None))
+        self.assertEqual(len(found.suppressions), 1)
+        self.assertEqual(await self.database.read(everybody), {1: {"a@example.net": 6.0}})
+        await self.control.add("anna", "a@example.net", "for good")
+        [one] = await self.control.find(SuppressionFilter("anna"))
+        self.assertEqual((one.suppression.reason, one.has_ended), ("for good", False))
+        again = self.control.add("anna", "a@example.net", "shorter", expires_at=9.0)
+        await self.assertFailure(Deferred.fromCoroutine(again), AlreadyThere)
+        for expires_at in (5.0, 4.0, 1e11):
+            work = self.control.add("anna", "b@example.net", expires_at=expires_at)
+            await self.assertFailure(Deferred.fromCoroutine(work), Refusal)
+
+    async def test_swept(self) -> None:
+        """Some at a time, thirty days after the end; what does not end stays."""
+        for at in range(5):
+            await self.control.add("anna", f"u{at}@example.net", expires_at=10.0 + at)
+        await self.control.add("anna", "stays@example.net")
+        for now, limit, left in (
+            (10.0 + KEPT_AFTER_END - 1, 9, 6),
+            (10.0 + KEPT_AFTER_END + 9, 2, 4),
+            (10.0 + KEPT_AFTER_END + 9, 9, 1),
+            (1e12, 9, 1),
+        ):
+            await self.database.write(partial(sweep_suppressions, now=now, limit=limit))
+            self.assertEqual(len(await self.control.find(SuppressionFilter("anna"))), left)
+
+    async def test_filters(self) -> None:
+        """By list, cause, text, whole domains, and what has ended; all must fit."""
+        address = Address("x", "example.net")
+        new = [
+            NewSuppression(address, 1.0, False, cause=Cause.BOUNCE, evidence="550 no"),
+            NewSuppression(Address("Y_z", "other.example"), 1.0, cause=Cause.COMPLAINT),
+            NewSuppression(address, 1.0, expires_at=2.0, is_domain=True),
+        ]
+        await self.control.import_all("anna", new)
+        await self.control.import_all(None, new[:1])
+        for wanted, bases in (
+            (SuppressionFilter("anna"), ["x@example.net", "y_z@other.example", "*@example.net"]),
+            (SuppressionFilter(is_servers=True), ["x@example.net"]),
+            (SuppressionFilter(cause=Cause.BOUNCE), ["x@example.net"] * 2),
+            (SuppressionFilter("anna", cause=Cause.COMPLAINT), ["y_z@other.example"]),
+            (SuppressionFilter("anna", text="y_Z@"), ["y_z@other.example"]),
+            (SuppressionFilter("anna", text="X_"), []),
+            (SuppressionFilter(is_domain=True), ["*@example.net"]),
+            (SuppressionFilter("anna", is_domain=False, has_ended=True), []),
+            (SuppressionFilter("anna", has_ended=False), ["x@example.net", "y_z@other.example"]),
+        ):
+            found = await self.control.find(wanted)
+            self.assertEqual([one.suppression.base_address for one in found], bases, wanted)
+        [one] = await self.control.find(SuppressionFilter("anna", cause=Cause.BOUNCE))
+        self.assertEqual((one.suppression.evidence, one.suppression.manual), ("550 no", False))
 
 
 class SQLiteTests(SuppressionContract, OnSQLite, TestCase):

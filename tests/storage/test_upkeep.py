@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
+from mailrelay.policy.suppression import Suppression
 from mailrelay.queue.entry import Content, EntryState
 from mailrelay.storage import tables, upkeep, vacuum
 from mailrelay.storage.database import Database
@@ -19,6 +22,7 @@ from mailrelay.storage.nodes import beat, register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.spool import RowSpool
+from mailrelay.storage.suppression import KEPT_AFTER_END, add
 from mailrelay.storage.upkeep import DEAD_AFTER, SWEEP_BATCH, Upkeep, queue_sizes, sweep
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of
 from tests.storage.values import delivered, new_message
@@ -99,6 +103,17 @@ class UpkeepContract(Base):
         wanted = select(tables.entry.c.keep_until)
         left = self.successResultOf(self.database.read(lambda c: c.execute(wanted).scalars().all()))
         self.assertEqual(left, [300.0])
+
+    async def test_ended_suppressions_are_swept(self) -> None:
+        """What ended long ago goes, though no entry does."""
+        over = Suppression(0, 1, "a@x.example", "a@x.example", 1.0, expires_at=2.0)
+        stays = evolve(over, base_address="b@x.example", expires_at=4999.0)
+        self.wall = KEPT_AFTER_END + 10.0
+        for one in (over, stays):
+            await self.database.write(partial(add, new=one))
+        self.start()
+        self.clock.advance(2.0)
+        self.assertEqual(self.counted("suppression"), 1)
 
     async def test_living_are_not_swept(self) -> None:
         """Ready and held entries stay whatever the time is, and keep their message's history."""

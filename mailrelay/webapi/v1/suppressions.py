@@ -3,54 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from attrs import frozen
 from msgspec import Meta
 
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
 from mailrelay.control.suppression import (
-    MAX_REASON_CHARACTERS,
     ListedSuppression,
     SuppressionControl,
     SuppressionFilter,
 )
 from mailrelay.directory.keys import Scope
-from mailrelay.policy.suppression import Suppressed
-from mailrelay.smtp.address import Address, MalformedAddress
-from mailrelay.webapi.v1.fields import Id, Limit, Position
+from mailrelay.policy.suppression import Cause, Listed, Suppressed
+from mailrelay.webapi.v1.fields import Id, Limit, Position, Word
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Kind, Problem
+from mailrelay.webapi.v1.suppression_fields import (
+    CauseName,
+    Mailbox,
+    Reason,
+    Told,
+    checked_address,
+    checked_end,
+    seconds_of,
+)
+from mailrelay.webapi.v1.suppression_import import SuppressionImport
 from mailrelay.webapi.v1.times import Time, time_at
 
 ALREADY_THERE = Kind("already_there", 409, "It is there already")
 
-Mailbox = Annotated[str, Meta(min_length=3, max_length=512)]
-Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Told = Annotated[str, Meta(max_length=2000)]
-
 
 class SuppressionIn(Strict, frozen=True):
-    """An address that is not to be sent to, in any spelling."""
+    """An address that is not to be sent to, in any spelling; ``*@example.org``: the whole domain.
+
+    With ``expires_at`` it is sent to again from then on.
+    """
 
     address: Mailbox
     reason: Reason = ""
+    cause: CauseName = "manual"
+    expires_at: Time | None = None
 
 
 class SuppressionOut(Strict, frozen=True):
-    """``base_address`` stands for all spellings; ``is_manual`` when no failure put it there."""
+    """``base_address`` stands for all spellings, or as ``*@example.org`` for a whole domain.
+
+    ``scope`` is whose it is: ``server`` holds for every account, and is lifted by its operators.
+    ``cause`` is empty when it was not kept; ``evidence`` is the reply, or what a report says, of
+    the entry ``entry_id``.
+    """
 
     id: Id
+    scope: Literal["account", "server"]
     address: Told
     base_address: Told
     reason: Told
+    cause: Word
+    evidence: Told
+    entry_id: Id | None
     is_manual: bool
     added_at: Time
+    expires_at: Time | None
+    is_expired: bool
 
 
 class SuppressionsQuery(Strict, frozen=True):
-    """Those behind the cursor."""
+    """Those behind the cursor that all fits.
 
+    ``address`` is a part of it; ``is_domain``: only whole domains, or none; ``expired``: only
+    those that have ended, which are kept for 30 days, or none.
+    """
+
+    cause: CauseName | None = None
+    address: Mailbox | None = None
+    is_domain: bool | None = None
+    expired: bool | None = None
     cursor: Position = 0
     limit: Limit = 50
 
@@ -63,16 +91,20 @@ class SuppressionPage(Strict, frozen=True):
 
 
 class WhyQuery(Strict, frozen=True):
-    """The address, in any spelling."""
+    """The address, in any spelling, or ``*@example.org``."""
 
     address: Mailbox
 
 
 class WhyOut(Strict, frozen=True):
-    """``failures_in_a_row`` are of anybody's mail to exactly this address; three suppress it."""
+    """All that stands on lists for the address, its domain too: the account's, then the server's.
+
+    ``failures_in_a_row`` are of anybody's mail to exactly this address; three suppress it.
+    """
 
     base_address: Told
-    suppression: SuppressionOut | None
+    is_suppressed: bool
+    suppressions: Annotated[list[SuppressionOut], Meta(max_length=4)]
     failures_in_a_row: Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -100,7 +132,7 @@ class SuppressionOperations:
                 name="suppression_add",
                 method="POST",
                 path="/suppressions",
-                about="Put an address on the list.",
+                about="Put an address, or a whole domain, on the list.",
                 work=self.add,
                 answers={201: WhyOut},
                 scope=Scope.MANAGE,
@@ -111,7 +143,7 @@ class SuppressionOperations:
                 name="suppression_why",
                 method="GET",
                 path="/suppressions/why",
-                about="Whether an address is on the list, and why.",
+                about="Whether mail to an address is sent, and everything that stands against it.",
                 work=self.why,
                 answers={200: WhyOut},
                 scope=Scope.READ,
@@ -128,16 +160,25 @@ class SuppressionOperations:
                 body=WhyQuery,
                 problems=[NO_SUCH],
             ),
+            *SuppressionImport(self.control, self.in_memory).operations(),
         ]
 
     async def list(self, call: Call) -> Answer:
         """A page of the list."""
         query: SuppressionsQuery = call.query
-        wanted = SuppressionFilter(call.caller.account.name, query.limit, query.cursor)
+        wanted = SuppressionFilter(
+            call.caller.account.name,
+            query.limit,
+            query.cursor,
+            cause=Cause(query.cause) if query.cause is not None else None,
+            text=query.address,
+            is_domain=query.is_domain,
+            has_ended=query.expired,
+        )
         found = await self._control(call).find(wanted)
         more = len(found) == query.limit
         page = SuppressionPage(
-            suppressions=[_out(one) for one in found],
+            suppressions=[suppression_out(one) for one in found],
             next_cursor=found[-1].suppression.id if more else None,
         )
         return Answer(200, page)
@@ -145,20 +186,30 @@ class SuppressionOperations:
     async def add(self, call: Call) -> Answer:
         """One more."""
         body: SuppressionIn = call.body
-        address, account = _address(body.address), call.caller.account
+        account = call.caller.account
+        checked_address("address", body.address)
+        expires_at = seconds_of("expires_at", body.expires_at)
+        control = self._control(call)
+        checked_end("expires_at", expires_at, control.now())
         try:
-            await self._control(call).add(account.name, body.address, body.reason)
+            base = await control.add(
+                account.name,
+                body.address,
+                body.reason,
+                cause=Cause(body.cause),
+                expires_at=expires_at,
+            )
         except AlreadyThere:
             raise Problem(ALREADY_THERE, "the address is on the list", "address") from None
         except Refusal as refusal:
             raise Problem(INVALID_FIELD, str(refusal), "reason") from None
-        self.in_memory.add(account.id, address)
+        self.in_memory.add(Listed(account.id, base, expires_at))
         return Answer(201, await self._why(call, body.address))
 
     async def remove(self, call: Call) -> Answer:
         """One less."""
         body: WhyQuery = call.body
-        _address(body.address)
+        checked_address("address", body.address)
         account = call.caller.account
         try:
             base = await self._control(call).remove(account.name, body.address)
@@ -170,16 +221,15 @@ class SuppressionOperations:
     async def why(self, call: Call) -> Answer:
         """What is known of an address."""
         query: WhyQuery = call.query
-        _address(query.address)
+        checked_address("address", query.address)
         return Answer(200, await self._why(call, query.address))
 
     async def _why(self, call: Call, text: str) -> WhyOut:
-        account = call.caller.account.name
-        known = await self._control(call).why(account, text)
-        listed = known.suppression and ListedSuppression(known.suppression, account)
+        known = await self._control(call).why(call.caller.account.name, text)
         return WhyOut(
             base_address=known.base_address,
-            suppression=_out(listed) if listed else None,
+            is_suppressed=known.is_suppressed,
+            suppressions=[suppression_out(one) for one in known.suppressions],
             failures_in_a_row=known.failures_in_a_row,
         )
 
@@ -187,20 +237,20 @@ class SuppressionOperations:
         return self.control(f"api:{call.caller.login}")
 
 
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except MalformedAddress as error:
-        raise Problem(INVALID_FIELD, f"is no address: {error}", "address") from None
-
-
-def _out(one: ListedSuppression) -> SuppressionOut:
-    known = one.suppression
+def suppression_out(listed: ListedSuppression) -> SuppressionOut:
+    """As it is told to the account."""
+    known = listed.suppression
     return SuppressionOut(
         id=known.id,
+        scope="server" if listed.account is None else "account",
         address=known.original_address,
         base_address=known.base_address,
         reason=known.reason,
+        cause=known.cause,
+        evidence=known.evidence,
+        entry_id=known.entry_id,
         is_manual=known.manual,
         added_at=time_at(known.added_at),
+        expires_at=time_at(known.expires_at) if known.expires_at is not None else None,
+        is_expired=listed.has_ended,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mailrelay.control.suppression import NewSuppression
+from mailrelay.smtp.address import Address
 from mailrelay.testing.loopback import USER
 from tests.integration.webapi.api import APICase
 from tests.integration.world import OTHER_PASSWORD
@@ -84,3 +86,26 @@ class SuppressionTests(APICase):
         )
         self.assertEqual(dsn.recipient, USER)
         self.assertEqual(len(result["Submissions"]), 1)
+
+    async def test_what_mox_does_not_have(self) -> None:
+        """Whole domains, the server's list and what has ended are not seen; * is a mailbox."""
+        api = await self.start()
+        control = self.control(api)
+        await control.suppression.add("user", "*@x.example")
+        await control.suppression.add(None, "a@x.example")
+        past = NewSuppression(Address("b", "x.example"), 1.0, expires_at=2.0)
+        await control.suppression.import_all("user", [past])
+        for address in ("a@x.example", "b@x.example", "*@x.example"):
+            present = await api.call("SuppressionPresent", {"EmailAddress": address})
+            self.assertEqual(present.json, {"Present": False}, address)
+        self.assertEqual((await api.call("SuppressionList")).json, {"Suppressions": []})
+        for address, base in (("*@y.example", '"*"@y.example'), ("b@x.example", "b@x.example")):
+            mailbox = {"EmailAddress": address}
+            self.assertEqual((await api.call("SuppressionAdd", mailbox)).json, {})
+            present = await api.call("SuppressionPresent", mailbox)
+            self.assertEqual(present.json, {"Present": True})
+            [one] = (await api.call("SuppressionList")).json["Suppressions"]
+            self.assertEqual((one["BaseAddress"], one["OriginalAddress"]), (base, address))
+            self.assertEqual((await api.call("SuppressionRemove", mailbox)).json, {})
+        removed = await api.call("SuppressionRemove", {"EmailAddress": "*@x.example"})
+        self.assertEqual(removed.code, "error")

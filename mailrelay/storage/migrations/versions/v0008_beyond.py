@@ -70,6 +70,13 @@ def _suppressions() -> None:
     )
     op.add_column("suppression", sa.Column("entry_id", ID))
     op.add_column("suppression", sa.Column("expires_at", sa.Double()))
+    op.create_index(
+        "suppression_expires",
+        "suppression",
+        ["expires_at"],
+        sqlite_where=sa.text("expires_at IS NOT NULL"),
+        postgresql_where=sa.text("expires_at IS NOT NULL"),
+    )
 
 
 def _templates() -> None:
