@@ -230,5 +230,5 @@ class EndTests(StreamCase):
         object.__setattr__(database, "readers", readers)
         await client.http.send(To=[{"Address": DELIVERED}])
         await source.open()
-        heard = await source.seen(5)
+        heard = await source.seen(6)
         self.assertEqual([one.position for one in heard], await self.log(client))
