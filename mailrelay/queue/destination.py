@@ -5,11 +5,15 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from mailrelay.smtp.reply import Reply
+
+URGENT_LANES = 1 << 32
+"""From here on, lane numbers are of urgent entries."""
 
 
 @frozen
@@ -22,9 +26,10 @@ class Destination:
     concurrency: int | None = None  # attempts at once; the setting's when None
     together: int | None = None  # entries in one attempt; the setting's when None
 
-    def lane(self, account_id: int | None) -> int:
+    def lane(self, account_id: int | None, *, urgent: bool = False) -> int:
         """A stable number for this destination and account; collisions do no harm."""
-        return zlib.crc32(f"{self.key}\0{account_id}".encode())
+        number = zlib.crc32(f"{self.key}\0{account_id}".encode())
+        return number + URGENT_LANES if urgent else number
 
 
 @frozen
@@ -48,6 +53,10 @@ class Waiting(Protocol):
         """Whose it is."""
 
     @property
+    def is_urgent(self) -> bool:
+        """Whether it goes before what else is its account's."""
+
+    @property
     def queued_at(self) -> float:
         """When its life began."""
 
@@ -62,6 +71,8 @@ E = TypeVar("E", bound=Waiting)
 class Backlog(Generic[E]):
     """The entries in memory for one destination, taken fairly between accounts.
 
+    Accounts take turns, whatever is urgent; in an account's turn its urgent entries go first.
+
     Invariant: an entry is in exactly one of: here, under attempt, or not in memory.
     """
 
@@ -72,56 +83,72 @@ class Backlog(Generic[E]):
     failures: int = 0
     failed_at: float = 0.0  # monotonic seconds
     _by_account: dict[int | None, deque[E]] = field(factory=dict)
-    _turns: deque[int | None] = field(factory=deque)
+    _urgent: dict[int | None, deque[E]] = field(factory=dict)
+    _turns: deque[int | None] = field(factory=deque)  # who is in either
     size: int = 0
+    urgent_size: int = 0
 
     def push(self, entry: E) -> None:
-        """Put ``entry`` behind its account's others."""
-        account = entry.account_id
-        own = self._by_account.get(account)
+        """Put ``entry`` behind its account's others, urgent or not as it is."""
+        account, lanes = entry.account_id, self._by_account
+        if entry.is_urgent:
+            lanes = self._urgent
+            self.urgent_size += 1
+        own = lanes.get(account)
         if own is None:
-            own = self._by_account[account] = deque()
-            self._turns.append(account)
+            if account not in self._by_account and account not in self._urgent:
+                self._turns.append(account)
+            own = lanes[account] = deque()
         own.append(entry)
         self.size += 1
 
-    def account_size(self, account_id: int | None) -> int:
-        """How many entries of one account wait here."""
-        own = self._by_account.get(account_id)
+    def lane_size(self, account_id: int | None, *, urgent: bool = False) -> int:
+        """How many entries of one account, urgent or others, wait here."""
+        own = (self._urgent if urgent else self._by_account).get(account_id)
         return len(own) if own else 0
 
     def pop_group(self, most: int) -> list[E]:
         """The next account's first entry, and those behind it that go with it, up to ``most``."""
         account = self._turns.popleft()
-        own = self._by_account[account]
+        is_urgent = account in self._urgent
+        lanes = self._urgent if is_urgent else self._by_account
+        own = lanes[account]
         group = [own.popleft()]
         while own and len(group) < most and own[0].goes_with(group[0]):
             group.append(own.popleft())
-        if own:
+        if not own:
+            del lanes[account]
+        if own or account in self._by_account:
             self._turns.append(account)
-        else:
-            del self._by_account[account]
         self.size -= len(group)
+        if is_urgent:
+            self.urgent_size -= len(group)
         return group
 
     def pop_all(self) -> list[E]:
         """Everything that waits."""
-        entries = [entry for own in self._by_account.values() for entry in own]
+        entries = [entry for own in self._all_lanes() for entry in own]
         self._by_account.clear()
+        self._urgent.clear()
         self._turns.clear()
-        self.size = 0
+        self.size = self.urgent_size = 0
         return entries
+
+    def _all_lanes(self) -> Iterable[deque[E]]:
+        return chain(self._urgent.values(), self._by_account.values())
 
     def move_times(self, step: float) -> None:
         """The wall clock was set by ``step`` seconds: what waits here is not older for it."""
-        for own in self._by_account.values():
+        for own in self._all_lanes():
             moved = [aged(entry, step) for entry in own]
             own.clear()
             own.extend(moved)
 
-    def accounts(self) -> Iterable[tuple[int | None, int]]:
-        """Account and how many of its entries wait."""
-        return ((account, len(own)) for account, own in self._by_account.items())
+    def lanes(self) -> Iterable[tuple[int | None, bool, int]]:
+        """Account, whether it is of urgent entries, and how many wait."""
+        for is_urgent, lanes in ((True, self._urgent), (False, self._by_account)):
+            for account, own in lanes.items():
+                yield account, is_urgent, len(own)
 
     def host_failed(self, rules: BackOff, now: float, reply: Reply) -> bool:
         """Count a host failure at monotonic ``now``; True when this suspends the destination."""

@@ -73,6 +73,11 @@ class Entry:
         """Whose message it is of."""
         return self.message.account_id
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it goes before its account's other entries for the same destination."""
+        return self.message.is_urgent
+
     def goes_with(self, other: Entry) -> bool:
         """Whether one transaction can carry both: the same content from the same reverse-path."""
         return (

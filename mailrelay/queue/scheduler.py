@@ -104,6 +104,17 @@ class Scheduler(Window[Entry]):
         """Due is what the clock says now."""
         await self._steps.noticed()
 
+    async def claim(self, limit: int, full_lanes: Sequence[int]) -> Sequence[Entry]:
+        """Urgent entries before all others: there is room for them when there is for no other."""
+        urgent = min(self.room(urgent=True), self._settings.claim_batch)
+        if urgent <= 0:
+            return []
+        return await self._o.store.claim_due(self._o.now(), limit, full_lanes, urgent)
+
+    async def next_urgent_at(self) -> float | None:
+        """See Window."""
+        return await self._o.store.next_due_at(urgent=True)
+
     def reconfigure(self, settings: QueueSettings) -> None:
         """Go on with other settings; attempts under way keep theirs."""
         self._settings = settings
@@ -118,8 +129,8 @@ class Scheduler(Window[Entry]):
     def admit(self, entry: Entry) -> Entry:
         """``entry`` as it is to be stored: claimed when there is room for it in memory."""
         destination = self._o.route(entry)
-        account = entry.message.account_id
-        lane = destination.lane(account)
+        account, urgent = entry.message.account_id, entry.is_urgent
+        lane = destination.lane(account, urgent=urgent)
         if self._o.is_held(entry):
             return evolve(entry, lane=lane, state=EntryState.HELD, destination=destination)
         now = self._o.now()
@@ -130,7 +141,7 @@ class Scheduler(Window[Entry]):
             suspended = backlog.suspended_until - self._o.clock.seconds() if backlog else 0.0
             if suspended > 0:
                 due = now + suspended
-            elif self.has_room(backlog, account):
+            elif self.has_room(backlog, account, urgent=urgent):
                 epoch = self._o.epoch()
         return evolve(entry, lane=lane, next_attempt_at=due, epoch=epoch, destination=destination)
 
@@ -145,8 +156,8 @@ class Scheduler(Window[Entry]):
             elif entry.state is EntryState.HELD:
                 continue
             elif entry.next_attempt_at <= now:
-                destination = entry.destination
-                self.left_behind(destination if isinstance(destination, Destination) else None)
+                to = entry.destination if isinstance(entry.destination, Destination) else None
+                self.left_behind(to, urgent=entry.is_urgent)
             else:
                 self.wake_after(entry.next_attempt_at - now)
         for backlog in touched.values():

@@ -49,15 +49,19 @@ class QueueStore(Protocol):
         """
 
     def claim_due(
-        self, now: float, limit: int, full_lanes: Sequence[int]
+        self, now: float, limit: int, full_lanes: Sequence[int], urgent: int = 0
     ) -> Deferred[Sequence[Entry]]:
         """Entries with ``next_attempt_at <= now``, earliest first, now this node's.
 
-        Entries of ``full_lanes`` are left where they are.
+        Entries of ``full_lanes`` are left where they are.  With ``urgent``, up to so many urgent
+        ones come before all others, also beyond ``limit``, and no more of them.
         """
 
-    def next_due_at(self) -> Deferred[float | None]:
-        """When the earliest unclaimed ready entry is due, None when there is none."""
+    def next_due_at(self, *, urgent: bool = False) -> Deferred[float | None]:
+        """When the earliest unclaimed ready entry is due, None when there is none.
+
+        With ``urgent``, of those alone.
+        """
 
     def begin_attempts(self, begun: Sequence[Begun]) -> Deferred[Sequence[bool]]:
         """Count attempts and set retry times *before* they are made, so that a crash cannot loop.

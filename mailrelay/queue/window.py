@@ -71,7 +71,7 @@ class Window(Service, Generic[E]):
         self._in_memory = 0  # waiting or under attempt
         # Why due entries may wait in the store alone: no room in memory, or not in their lane.
         self._window_was_full = False
-        self._full_destinations: set[str] = set()
+        self._full: set[tuple[str, bool]] = set()  # destination's key, and whether for urgent ones
         self._filling = False
         self._fill_again = False  # asked for while filling
         self._timer: IDelayedCall | None = None
@@ -94,6 +94,14 @@ class Window(Service, Generic[E]):
 
     async def before_claim(self) -> None:
         """What is done before due entries are asked for.  Raises: StoreUnavailable."""
+
+    async def claim(self, limit: int, full_lanes: Sequence[int]) -> Sequence[E]:
+        """Due entries that there is room for, now this node's.  Raises: StoreUnavailable."""
+        return await self._claims.claim_due(self._now(), limit, full_lanes) if limit > 0 else []
+
+    async def next_urgent_at(self) -> float | None:
+        """When the next entry is due for which there is room when others wait for some."""
+        return None
 
     # Lifecycle
 
@@ -135,17 +143,24 @@ class Window(Service, Generic[E]):
 
     # In and out of memory
 
-    def has_room(self, backlog: Backlog[E] | None, account_id: int | None) -> bool:
+    def has_room(
+        self, backlog: Backlog[E] | None, account_id: int | None, *, urgent: bool = False
+    ) -> bool:
         """Whether one more of an account's entries fits."""
-        in_lane = backlog.account_size(account_id) if backlog is not None else 0
-        return in_lane < self._sizes.window_per_lane and self._in_memory < self._sizes.window
+        in_lane = backlog.lane_size(account_id, urgent=urgent) if backlog is not None else 0
+        return in_lane < self._sizes.window_per_lane and self.room(urgent=urgent) > 0
 
-    def left_behind(self, destination: Destination | None) -> None:
+    def room(self, *, urgent: bool = False) -> int:
+        """How many more entries fit in memory; for urgent ones a lane's worth is kept free."""
+        beyond = self._sizes.window_per_lane if urgent else 0
+        return self._sizes.window + beyond - self._in_memory
+
+    def left_behind(self, destination: Destination | None, *, urgent: bool = False) -> None:
         """A due entry stays in the store: remember what it waits for."""
-        if self._in_memory >= self._sizes.window:
+        if self.room(urgent=urgent) <= 0:
             self._window_was_full = True
         elif destination is not None:
-            self._full_destinations.add(destination.key)
+            self._full.add((destination.key, urgent))
         else:
             self.wake()
 
@@ -165,11 +180,15 @@ class Window(Service, Generic[E]):
         self._in_memory -= count
         self._drop_if_over(backlog)
         window_free = self._in_memory <= self._sizes.window // 2
-        lane_free = backlog.size <= self._sizes.window_per_lane // 2
-        if (self._window_was_full and window_free) or (
-            lane_free and backlog.destination.key in self._full_destinations
-        ):
+        if (self._window_was_full and window_free) or (self._full and self._lane_freed(backlog)):
             self._fill()
+
+    def _lane_freed(self, backlog: Backlog[E]) -> bool:
+        """Whether there is room again for what was left behind for this destination."""
+        key, few = backlog.destination.key, self._sizes.window_per_lane // 2
+        return (backlog.size <= few and (key, False) in self._full) or (
+            backlog.urgent_size <= few and (key, True) in self._full
+        )
 
     def _drop_if_over(self, backlog: Backlog[E]) -> None:
         if backlog.is_over(self._sizes.back_off, self._clock.seconds()):
@@ -197,19 +216,16 @@ class Window(Service, Generic[E]):
 
     async def _fill_window(self) -> None:
         self._window_was_full = False
-        self._full_destinations.clear()
+        self._full.clear()
         while self.running:
             await self.before_claim()
-            room = self._sizes.window - self._in_memory
-            batch = min(room, self._sizes.claim_batch)
-            if batch <= 0:
-                self._window_was_full = True
-                break
-            full = self._full_lanes()
-            claimed = await self._claims.claim_due(self._now(), batch, full)
+            batch = min(self.room(), self._sizes.claim_batch)
+            claimed = await self.claim(batch, self._full_lanes())
             for entry in claimed:
                 self.push(entry)
-            if len(claimed) < batch:
+            if batch <= 0:
+                self._window_was_full = True
+            if not claimed or len(claimed) < batch:
                 break
         for backlog in list(self._backlogs.values()):
             self.pump(backlog)
@@ -217,19 +233,24 @@ class Window(Service, Generic[E]):
         due_at = await self._claims.next_due_at()
         if due_at is not None and self.running:
             delay = due_at - self._now()
-            if delay <= 0 and (self._window_was_full or self._full_destinations):
-                delay = LONGEST_SLEEP  # it waits for room, and is taken when there is some
+            if delay <= 0 and (self._window_was_full or self._full):
+                delay = await self._until_urgent()  # others are taken when there is room
             self.wake_after(max(delay, 0.05))  # it may have come due since the claim
         elif self.running:
             self.wake_after(LONGEST_SLEEP)
 
+    async def _until_urgent(self) -> float:
+        due_at = await self.next_urgent_at()
+        delay = due_at - self._now() if due_at is not None else LONGEST_SLEEP
+        return delay if delay > 0 else LONGEST_SLEEP
+
     def _full_lanes(self) -> list[int]:
         full = []
         for backlog in self._backlogs.values():
-            for account, size in backlog.accounts():
+            for account, is_urgent, size in backlog.lanes():
                 if size >= self._sizes.window_per_lane:
-                    full.append(backlog.destination.lane(account))
-                    self._full_destinations.add(backlog.destination.key)
+                    full.append(backlog.destination.lane(account, urgent=is_urgent))
+                    self._full.add((backlog.destination.key, is_urgent))
         return full
 
     def age(self, step: float) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 from sqlalchemy import (
     Connection,
     bindparam,
-    func,
     select,
     text,
-    update,
 )
 from twisted.internet.defer import Deferred
 
@@ -24,7 +22,6 @@ from mailrelay.queue.entry import (
     Entry,
     EntryState,
     Finished,
-    Message,
     NewMessage,
 )
 from mailrelay.queue.store import NotStored
@@ -33,17 +30,15 @@ from mailrelay.storage.calls import insert_calls
 from mailrelay.storage.clock_steps import move_batch, record_step
 from mailrelay.storage.conditions import refusal_of
 from mailrelay.storage.database import Database
+from mailrelay.storage.due import claim_due, earliest_due
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.rows import (
-    ENTRY_COLUMNS,
     content_of,
     content_row,
-    entry_of,
     entry_row,
     event_row,
-    message_of,
     message_row,
     tag_rows,
 )
@@ -93,12 +88,6 @@ _unclaim = GuardedUpdate(
     "node_id = {node} AND epoch = {epoch}",
     ("bigint",),
 )
-_claim = Prepared(
-    update(_entry)
-    .where(_entry.c.id == bindparam("b_id"))
-    .values({"node_id": bindparam("b_node"), "epoch": bindparam("b_epoch")}),
-    ("b_node", "b_epoch", "b_id"),
-)
 
 
 def insert_messages(connection: Connection, messages: Sequence[NewMessage], node: Node) -> None:
@@ -108,8 +97,8 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage], node
     _insert_entry.many(
         connection, [entry_row(entry, node.id) for m in messages for entry in m.entries]
     )
-    insert_events(connection, [event for m in messages for event in m.events])
     _insert_tag.many(connection, [row for m in messages for row in tag_rows(m.message)])
+    insert_events(connection, [event for m in messages for event in m.events])
 
 
 def insert_events(connection: Connection, events: Sequence[NewEvent]) -> None:
@@ -166,38 +155,16 @@ class DatabaseQueueStore:
         return refusal
 
     def claim_due(
-        self, now: float, limit: int, full_lanes: Sequence[int]
+        self, now: float, limit: int, full_lanes: Sequence[int], urgent: int = 0
     ) -> Deferred[Sequence[Entry]]:
         """See QueueStore."""
-        return self._database.write(lambda c: self._claim_due(c, now, limit, full_lanes))
-
-    def _claim_due(
-        self, connection: Connection, now: float, limit: int, full_lanes: Sequence[int]
-    ) -> Sequence[Entry]:
-        # The constants stand as text: with parameters the partial index is not used.
-        due = (
-            select(*ENTRY_COLUMNS, *_message.c)
-            .join(_message, _message.c.id == _entry.c.message_id)
-            .where(text("entry.state = 0 AND entry.node_id = 0"))
-            .where(_entry.c.next_attempt_at <= now)
-            .order_by(_entry.c.next_attempt_at)
-            .limit(limit)
+        return self._database.write(
+            lambda c: claim_due(c, self._node, now, limit, full_lanes, urgent)
         )
-        if full_lanes:
-            due = due.where(_entry.c.lane.not_in(full_lanes))
-        if connection.dialect.name == "postgresql":
-            due = due.with_for_update(of=_entry, skip_locked=True)
-        rows = connection.execute(due).all()
-        epoch = self._node.epoch
-        _claim.many(connection, [(self._node.id, epoch, row[0]) for row in rows])
-        return [evolve(entry, epoch=epoch) for entry in _entries(rows)]
 
-    def next_due_at(self) -> Deferred[float | None]:
+    def next_due_at(self, *, urgent: bool = False) -> Deferred[float | None]:
         """See QueueStore."""
-        earliest = select(func.min(_entry.c.next_attempt_at)).where(
-            text("state = 0 AND node_id = 0")
-        )
-        return self._database.read(lambda c: c.execute(earliest).scalar())
+        return self._database.read(lambda c: earliest_due(c, urgent=urgent))
 
     def begin_attempts(self, begun: Sequence[Begun]) -> Deferred[Sequence[bool]]:
         """See QueueStore."""
@@ -382,19 +349,6 @@ def _finish_row(f: Finished) -> Row:
         f.event.kind.value if retired else None,
         f.event.at,
     )
-
-
-def _entries(rows: Sequence[Any]) -> list[Entry]:
-    """Entries from rows of ENTRY_COLUMNS and the message's; one Message for those that share it."""
-    messages: dict[int, Message] = {}
-    entries = []
-    width = len(ENTRY_COLUMNS)
-    for row in rows:
-        message = messages.get(row[width])
-        if message is None:
-            message = messages[row[width]] = message_of(tuple(row[width:]))
-        entries.append(entry_of(row, message))
-    return entries
 
 
 def _regrouped(flat: Sequence[bool], groups: Sequence[Sequence[object]]) -> list[Sequence[bool]]:

@@ -213,6 +213,13 @@ entry = Table(
         postgresql_where=text("state = 0 AND node_id = 0"),
     ),
     Index(
+        "entry_urgent",
+        "next_attempt_at",
+        "lane",
+        sqlite_where=text("state = 0 AND node_id = 0 AND lane >= 4294967296"),
+        postgresql_where=text("state = 0 AND node_id = 0 AND lane >= 4294967296"),
+    ),
+    Index(
         "entry_claimed",
         "node_id",
         sqlite_where=text("node_id <> 0"),

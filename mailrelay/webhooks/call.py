@@ -61,6 +61,11 @@ class Call:
     epoch: int = 0
     endpoint_id: int | None = None  # of a standard endpoint
 
+    @property
+    def is_urgent(self) -> bool:
+        """See Waiting: none is."""
+        return False
+
     def goes_with(self, other: Call) -> bool:
         """See Waiting: calls to one standard endpoint that failed as often, and not too often."""
         return (

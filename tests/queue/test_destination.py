@@ -57,8 +57,9 @@ class FairnessTests(SynchronousTestCase):
         """Each entry leaves once; the size is right all along."""
         backlog: Backlog[Entry] = Backlog(destination())
         for number, (account, id_) in enumerate(pushed):
-            backlog.push(entry(number, message(account * 10 + id_, account_id=account)))
-        self.assertEqual(sum(size for _, size in backlog.accounts()), len(pushed))
+            of = message(account * 10 + id_, account_id=account, is_urgent=id_ == 5)
+            backlog.push(entry(number, of))
+        self.assertEqual(sum(size for _, _, size in backlog.lanes()), len(pushed))
         seen = []
         while backlog.size:
             group = backlog.pop_group(most)
@@ -66,14 +67,30 @@ class FairnessTests(SynchronousTestCase):
             self.assertEqual(len({one.message.id for one in group}), 1)
             seen += [one.id for one in group]
         self.assertEqual(sorted(seen), list(range(len(pushed))))
-        self.assertEqual(list(backlog.accounts()), [])
+        self.assertEqual((list(backlog.lanes()), backlog.urgent_size), ([], 0))
+
+    def test_urgent(self) -> None:
+        """In its account's turn what is urgent goes first, in order; turns stay as they are."""
+        backlog: Backlog[Entry] = Backlog(destination())
+        for id_, account, is_urgent in (
+            *((1, 1, False), (2, 1, False), (3, 2, False), (4, 2, False)),
+            *((5, 1, True), (6, 1, True), (7, 3, True), (8, 1, False), (9, 3, False)),
+        ):
+            backlog.push(entry(id_, message(id_, account_id=account, is_urgent=is_urgent)))
+        self.assertEqual((backlog.lane_size(1), backlog.lane_size(1, urgent=True)), (3, 2))
+        self.assertIn((1, True, 2), list(backlog.lanes()))
+        popped = []
+        while backlog.size:
+            popped += [one.id for one in backlog.pop_group(9)]
+        self.assertEqual(popped, [5, 3, 7, 6, 4, 9, 1, 2, 8])
 
     def test_pop_all(self) -> None:
         """Everything leaves, and the backlog can be used again."""
         backlog: Backlog[Entry] = Backlog(destination())
         for number in range(4):
-            backlog.push(entry(number, message(number, account_id=number % 2)))
-        self.assertEqual((backlog.account_size(0), backlog.account_size(9)), (2, 0))
+            of = message(number, account_id=number % 2, is_urgent=number == 3)
+            backlog.push(entry(number, of))
+        self.assertEqual((backlog.lane_size(0), backlog.lane_size(9)), (2, 0))
         self.assertEqual(sorted(e.id for e in backlog.pop_all()), [0, 1, 2, 3])
         self.assertEqual(backlog.size, 0)
         backlog.push(entry(7))
@@ -140,6 +157,7 @@ class LaneTests(SynchronousTestCase):
         self.assertEqual(one.lane(7), destination().lane(7))
         self.assertEqual(len({one.lane(None), one.lane(1), destination("x").lane(1)}), 3)
         self.assertTrue(0 <= one.lane(1) < 1 << 32)
+        self.assertEqual(one.lane(1, urgent=True), one.lane(1) + (1 << 32))
 
 
 class EndTests(SynchronousTestCase):

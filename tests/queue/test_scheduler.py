@@ -33,6 +33,7 @@ from mailrelay.storage.stores import Threads, open_stores
 START = 1_000_000.0
 OK = Delivered(reply(250, "2.0.0", "ok"))
 LATER = Deferral(reply(451, "4.2.0", "later"))
+SENDER = Address("sender", "client.test")
 NEVER = PermanentFailure(reply(550, "5.1.1", "no such user"))
 
 
@@ -68,8 +69,8 @@ class ScriptedTransport:
         waiting.callback(self.result(job))
 
 
-class SchedulerTests(SynchronousTestCase):
-    """Due entries are attempted fairly, recorded first, and never lost."""
+class SchedulerCase(SynchronousTestCase):
+    """A test of a scheduler."""
 
     def setUp(self) -> None:
         """A scheduler over a fresh database."""
@@ -115,14 +116,23 @@ class SchedulerTests(SynchronousTestCase):
         """The wall clock, which can be set."""
         return START + self.clock.seconds() + self.offset
 
-    def message(self, account: int | None, recipients: Sequence[str]) -> Sequence[Entry]:
+    def message(
+        self,
+        account: int | None,
+        recipients: Sequence[str],
+        *,
+        urgent: bool = False,
+        delay: float = 0.0,
+    ) -> Sequence[Entry]:
         """Accept a message from ``account``; its entries as they were stored."""
         now = self.now()
-        sender = Address("sender", "client.test")
-        message = Message(self.store.new_id(), account, sender, now, 30, "submission")
+        due = now + delay
+        message = Message(
+            self.store.new_id(), account, SENDER, now, 30, "submission", is_urgent=urgent
+        )
         entries = [
             self.scheduler.admit(
-                Entry(self.store.new_id(), message, Address.parse(recipient), now, now)
+                Entry(self.store.new_id(), message, Address.parse(recipient), due, due)
             )
             for recipient in recipients
         ]
@@ -140,6 +150,10 @@ class SchedulerTests(SynchronousTestCase):
     def kinds(self, entry: Entry) -> list[str]:
         """What happened to ``entry``, in order."""
         return [event.kind.value for event in self.events if event.entry_id == entry.id]
+
+
+class SchedulerTests(SchedulerCase):
+    """Due entries are attempted fairly, recorded first, and never lost."""
 
     def test_fresh_entry_goes_straight_out(self) -> None:
         """What was just accepted is attempted without a timer."""

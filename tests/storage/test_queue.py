@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve
 from sqlalchemy import func, select, text
@@ -11,11 +12,13 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
 from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.destination import URGENT_LANES
 from mailrelay.queue.entry import Begun, Content, Entry, EntryState, NewMessage
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.due import IS_NOT_URGENT, IS_URGENT, due_query
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import ContentGone, DatabaseQueueStore
 from mailrelay.storage.queue_records import BATCH, DatabaseQueueRecords
@@ -124,6 +127,23 @@ class QueueStoreContract(Base):
         self.assertEqual([e.lane for e in taken], [2])
         later = await self.store.claim_due(100.0, 10, [])
         self.assertEqual([e.lane for e in later], [1])
+
+    async def test_urgent_first(self) -> None:
+        """What is urgent comes before what is due for longer, beyond the limit, and for itself."""
+        urgent: dict[str, Any] = {"lane": URGENT_LANES + 7}
+        for due_at in (10.0, 20.0):
+            await self.store.add(new_message(self.store, next_attempt_at=due_at))
+        for due_at in (30.0, 40.0, 500.0):
+            await self.store.add(new_message(self.store, next_attempt_at=due_at, **urgent))
+        self.assertEqual(await self.store.next_due_at(urgent=True), 30.0)
+        none = await self.store.claim_due(100.0, 0, [URGENT_LANES + 7], 5)
+        self.assertEqual(list(none), [])
+        due = [
+            [entry.next_attempt_at for entry in await self.store.claim_due(100.0, limit, [], most)]
+            for limit, most in ((0, 1), (2, 5), (9, 5), (9, 0))
+        ]
+        self.assertEqual(due, [[30.0], [40.0, 10.0], [20.0], []])
+        self.assertEqual(await self.store.next_due_at(urgent=True), 500.0)
 
     async def test_claimed_once(self) -> None:
         """What one node claimed no node claims again, that node included."""
@@ -499,6 +519,16 @@ class SQLiteTests(QueueStoreContract, OnSQLite, TestCase):
     """On SQLite."""
 
     make_engine = OnSQLite.make_engine
+
+    async def test_the_urgent_have_an_index(self) -> None:
+        """However much is due, what is urgent is found without a look at it."""
+        for which, index in ((IS_URGENT, "entry_urgent"), (IS_NOT_URGENT, "entry_due")):
+            query = due_query(100.0, 5, [1, 2], which)
+            with self.database.engine.connect() as connection:
+                text = query.compile(connection, compile_kwargs={"literal_binds": True})
+                plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+            self.assertIn(f"SEARCH entry USING INDEX {index} (next_attempt_at<?)", plan)
+            self.assertNotIn("TEMP B-TREE", plan)
 
 
 class PostgresTests(QueueStoreContract, OnPostgres, TestCase):

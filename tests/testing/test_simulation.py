@@ -180,7 +180,7 @@ class PlantedBugTests(SynchronousTestCase):
 
         def plant(server: Any) -> None:
             claim_due = server.stores.queue.claim_due
-            server.stores.queue.claim_due = lambda now, limit, full: claim_due(now, 500, [])
+            server.stores.queue.claim_due = lambda now, *rest: claim_due(now, 500, [])
 
         self._find(plant, "entries in memory")
 

@@ -22,6 +22,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "tag", "message_id"),
     )
     op.create_index("message_tag_of", "message_tag", ["message_id"])
+    op.create_index(
+        "entry_urgent",
+        "entry",
+        ["next_attempt_at", "lane"],
+        sqlite_where=sa.text("state = 0 AND node_id = 0 AND lane >= 4294967296"),
+        postgresql_where=sa.text("state = 0 AND node_id = 0 AND lane >= 4294967296"),
+    )
     _endpoints()
     _suppressions()
     _templates()
