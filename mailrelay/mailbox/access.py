@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -10,6 +10,28 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.queue.entry import Content
+
+BLOCK_BYTES = 256 * 1024
+
+
+@frozen
+class MailboxQuery:
+    """Which messages; None is any.  Times are seconds since the epoch.
+
+    ``sender``, ``recipient`` and ``subject`` are within the envelope's and the subject, whatever
+    the case of their letters.
+    """
+
+    mailbox: str | None = None
+    since: float | None = None
+    until: float | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    subject: str | None = None
+    flag: str | None = None
+    without_flag: str | None = None
+    before_id: int | None = None
+    limit: int = 50
 
 
 @frozen
@@ -22,6 +44,11 @@ class StoredMessage:
     prefix: bytes
     content: Content
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in all."""
+        return len(self.prefix) + self.content.size_bytes
+
 
 class NoSuchMailbox(Exception):
     """The account has no mailbox of that name."""
@@ -31,11 +58,21 @@ class AlreadyInMailbox(Exception):
     """The message is there."""
 
 
+class ContentGone(Exception):
+    """The message was removed while its bytes were read."""
+
+
 class AccountMessages(Protocol):
     """One account's messages.  Methods may fail with StoreUnavailable.
 
     What another account has is not there.
     """
+
+    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[Sequence[MailboxMessage]]:
+        """Messages that ``wanted`` fits, newest first."""
+
+    def mailboxes(self, account_id: int) -> Deferred[Sequence[str]]:
+        """The names of the account's mailboxes."""
 
     def get(self, account_id: int, id_: int) -> Deferred[StoredMessage | None]:
         """A message; large content is read with ``read_spool``."""
@@ -56,3 +93,32 @@ class AccountMessages(Protocol):
 
         Fails with NoSuchMailbox, AlreadyInMailbox.
         """
+
+
+async def blocks(
+    store: AccountMessages, stored: StoredMessage, start: int = 0, end: int | None = None
+) -> AsyncIterator[bytes]:
+    """The bytes of ``stored`` from ``start`` to ``end``, in pieces of BLOCK_BYTES at most.
+
+    Raises: ContentGone.
+    """
+    content = stored.content
+    front = stored.prefix + content.prefix
+    at, end = start, stored.size_bytes if end is None else end
+    while at < end:
+        size, behind = min(BLOCK_BYTES, end - at), at - len(front)
+        if behind < 0:
+            block = front[at : min(at + size, len(front))]
+        elif content.body is not None:
+            block = content.body[behind : behind + size]
+        else:
+            block = await store.read_spool(content.spool_name or "", behind, size)
+        if not block:
+            raise ContentGone(f"message {stored.listed.id} was removed")
+        yield block
+        at += len(block)
+
+
+async def whole(store: AccountMessages, stored: StoredMessage) -> bytes:
+    """All bytes of ``stored``.  Raises: ContentGone."""
+    return b"".join([block async for block in blocks(store, stored)])

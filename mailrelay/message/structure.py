@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -85,31 +85,43 @@ def decoded_text(content: bytes, part: Part) -> str:
     return text_of(data, part.params.get("charset", "")).replace("\r\n", "\n")
 
 
-def _front_of_text(content: bytes, part: Part) -> str:
-    """``decoded_text`` up to MAX_TEXT_BYTES.
+def front_of_text(
+    content: bytes, part: Part | None, most_bytes: int = MAX_TEXT_BYTES
+) -> tuple[str, bool]:
+    """``decoded_text`` up to ``most_bytes`` of UTF-8, and whether that is not all of it.
 
     No encoding and charset of use have 16 bytes for one of UTF-8: what is beyond is not decoded.
     """
-    end = min(part.end, part.body_at + 16 * MAX_TEXT_BYTES)
+    if part is None:
+        return "", False
+    end = min(part.end, part.body_at + 16 * most_bytes)
     data = decoded_bytes(content[part.body_at : end], part.encoding)
     text = text_of(data, part.params.get("charset", "")).replace("\r\n", "\n")
-    return text.encode()[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+    encoded = text.encode()
+    is_cut = end < part.end or len(encoded) > most_bytes
+    return encoded[:most_bytes].decode("utf-8", "ignore"), is_cut
 
 
 def text_and_html(content: bytes, part: Part) -> tuple[str, str]:
-    """What people are to read, as plain text and as HTML, each empty without.
+    """What people are to read, as plain text and as HTML, each empty without."""
+    text, html = text_parts(part)
+    return front_of_text(content, text)[0], front_of_text(content, html)[0]
+
+
+def walk(part: Part, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Part]]:
+    """``part`` and all parts in it, in order, with the paths that lead to them."""
+    yield path, part
+    for index, child in enumerate(part.parts):
+        yield from walk(child, (*path, index))
+
+
+def text_parts(part: Part) -> tuple[Part | None, Part | None]:
+    """The parts that are the message's text and its HTML.
 
     In a multipart the parts themselves come first: of an alternative all, else up to the first
     that is either; then what is in them, in order.  Attachments are nobody's text, nor are the
-    resources of a related.
+    resources of a related.  Recursion goes no deeper than MAX_DEPTH, as ``read_structure`` does.
     """
-    found = _texts_in(part)
-    text, html = ("" if one is None else _front_of_text(content, one) for one in found)
-    return text, html
-
-
-def _texts_in(part: Part) -> tuple[Part | None, Part | None]:
-    """Not deeper than MAX_DEPTH, as ``read_structure`` is not."""
     if not part.parts:
         return _texts_among([part], up_to_first=True)
     parts = part.parts
@@ -122,7 +134,7 @@ def _texts_in(part: Part) -> tuple[Part | None, Part | None]:
         return found
     for child in parts:
         if child.parts:
-            found = _texts_in(child)
+            found = text_parts(child)
             if found != (None, None):
                 return found
     return None, None

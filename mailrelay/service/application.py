@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -21,6 +21,7 @@ from mailrelay.observe.bell import Bell
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.service.history import history_operations
+from mailrelay.service.received import received_mail
 from mailrelay.service.streams import stream_operations
 from mailrelay.service.webhooks import webhook_operations
 from mailrelay.smtp.reply import Reply
@@ -31,6 +32,7 @@ from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.web.intake import Intake
+from mailrelay.web.request import Route
 from mailrelay.webapi.http import WebAPI
 from mailrelay.webapi.messages import Messages
 from mailrelay.webapi.methods import methods
@@ -79,20 +81,21 @@ def suppression_control(s: Surroundings, stores: Stores) -> Callable[[str], Supp
     return lambda actor: SuppressionControl(records, s.now, actor)
 
 
-def make_api(
+def api_routes(
     s: Surroundings,
     settings: Settings,
     stores: Stores,
     doors: Doors,
     intake: Intake,
     metrics: Metrics,
-) -> API:
-    """Our own API."""
+) -> Sequence[Route]:
+    """Our own API, and what its answers link to."""
 
     def random() -> bytes:
         return bytes.fromhex(doors.token())
 
     records = DatabaseKeyRecords(stores.database, s.now)
+    received = received_mail(s, settings, stores, intake)
     keys = KeyControl(records, s.workers, random, s.now, "api")
     lists = suppression_control(s, stores)
     operations = [
@@ -103,10 +106,12 @@ def make_api(
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
         *SuppressionOperations(lists, doors.suppressed).operations(),
         *webhook_operations(s, stores, random, doors.load_directory),
+        *received.operations,
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     repeats = Repeats(DatabaseAnswers(stores.database, s.now), s.now)
-    return API(operations, door, intake, repeats, metrics.called)
+    api = API(operations, door, intake, repeats, metrics.called)
+    return [*received.routes, *api.routes()]
 
 
 def make_sender(s: Surroundings, settings: Settings, stores: Stores, doors: Doors) -> Sender:

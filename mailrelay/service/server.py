@@ -38,7 +38,7 @@ from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
 from mailrelay.queue.transport import Job, Result, Transport
 from mailrelay.routing.router import Router
-from mailrelay.service.application import Doors, make_api, make_intake, make_webapi
+from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
@@ -243,7 +243,7 @@ class Server(MultiService):
 
     def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
         s, settings = self._s, self._settings
-        return make_api(s, settings, self.stores, doors, intake, self.metrics).routes()
+        return api_routes(s, settings, self.stores, doors, intake, self.metrics)
 
     def _transport(self) -> Transport:
         return self._ways.transport

@@ -6,11 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, select, update
 from twisted.internet.defer import Deferred
 
-from mailrelay.mailbox.access import AlreadyInMailbox, NoSuchMailbox, StoredMessage
+from mailrelay.mailbox.access import (
+    AlreadyInMailbox,
+    MailboxQuery,
+    NoSuchMailbox,
+    StoredMessage,
+)
 from mailrelay.mailbox.flags import moved_to
+from mailrelay.mailbox.model import DEFAULT_MAILBOXES, MailboxMessage
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.mailbox import mailbox_message
@@ -26,6 +32,17 @@ class DatabaseAccountMessages:
 
     database: Database
     spool: Spool
+
+    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[Sequence[MailboxMessage]]:
+        """See AccountMessages."""
+        return self.database.read(lambda c: _find(c, account_id, wanted))
+
+    def mailboxes(self, account_id: int) -> Deferred[Sequence[str]]:
+        """See AccountMessages."""
+        named = select(_mailbox.c.name).where(_mailbox.c.account_id == account_id)
+        return self.database.read(
+            lambda c: sorted({*c.execute(named).scalars(), *DEFAULT_MAILBOXES})
+        )
 
     def get(self, account_id: int, id_: int) -> Deferred[StoredMessage | None]:
         """See AccountMessages."""
@@ -64,6 +81,41 @@ class DatabaseAccountMessages:
     def move(self, account_id: int, id_: int, mailbox: str) -> Deferred[bool]:
         """See AccountMessages."""
         return self.database.write(lambda c: _move(c, account_id, id_, mailbox))
+
+
+def _find(connection: Connection, account_id: int, wanted: MailboxQuery) -> list[MailboxMessage]:
+    query = (
+        select(_message, _mailbox.c.name.label("mailbox"))
+        .join(_mailbox, _mailbox.c.id == _message.c.mailbox_id)
+        .where(_message.c.account_id == account_id, *_conditions(wanted))
+        .order_by(_message.c.id.desc())
+        .limit(wanted.limit)
+    )
+    return [mailbox_message(row) for row in connection.execute(query)]
+
+
+def _conditions(wanted: MailboxQuery) -> list[ColumnElement[bool]]:
+    conditions = [
+        _mailbox.c.name == wanted.mailbox if wanted.mailbox is not None else None,
+        _message.c.received_at >= wanted.since if wanted.since is not None else None,
+        _message.c.received_at < wanted.until if wanted.until is not None else None,
+        _within(_message.c.reverse_path, wanted.sender),
+        _within(_message.c.recipient, wanted.recipient),
+        _within(_message.c.subject, wanted.subject),
+        _has_flag(wanted.flag) if wanted.flag is not None else None,
+        ~_has_flag(wanted.without_flag) if wanted.without_flag is not None else None,
+        _message.c.id < wanted.before_id if wanted.before_id is not None else None,
+    ]
+    return [condition for condition in conditions if condition is not None]
+
+
+def _within(column: ColumnElement[str], text: str | None) -> ColumnElement[bool] | None:
+    return None if text is None else column.icontains(text, autoescape=True)
+
+
+def _has_flag(flag: str) -> ColumnElement[bool]:
+    flags = literal(" ") + func.lower(_message.c.flags) + literal(" ")
+    return flags.contains(f" {flag} ", autoescape=True)
 
 
 def _row(connection: Connection, account_id: int, id_: int) -> Any:

@@ -296,6 +296,7 @@ mailbox_message = Table(
     Column("prefix", LargeBinary, nullable=False),
     Column("remote_ip", String(45)),
     Index("mailbox_message_of", "mailbox_id", "uid"),
+    Index("mailbox_message_of_account", "account_id", "id"),
     Index("mailbox_message_content", "message_id"),
 )
 

@@ -22,6 +22,10 @@ class HTTPSettings:
             " links in messages and webhooks begin with it"
         ),
     )
+    file_links_hold: float = field(
+        default=7 * 86400.0,
+        metadata=_doc("that a link to a received message or its attachment holds"),
+    )
     connections: int = field(default=2000, metadata=_doc("open connections in all; 503"))
     connections_per_address: int = field(
         default=100, metadata=_doc("open connections of one address, IPv6 by /64; 503")

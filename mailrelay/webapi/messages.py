@@ -11,6 +11,8 @@ from mailrelay.mailbox.access import (
     AlreadyInMailbox,
     NoSuchMailbox,
     StoredMessage,
+    blocks,
+    whole,
 )
 from mailrelay.mailbox.flags import BadFlag, flag_of, in_order
 from mailrelay.message.structure import NoSuchPart, decoded, part_at, read_structure
@@ -30,8 +32,6 @@ from mailrelay.webapi.types import (
 )
 from mailrelay.webhooks.reading import ReadMessage, name_addresses, read_message
 
-BLOCK_BYTES = 256 * 1024
-
 
 def _not_found() -> APIError:
     return APIError("messageNotFound", "no such message")
@@ -47,7 +47,7 @@ class Messages:
     async def get(self, caller: Caller, request: MessageRequest) -> MessageGetResult:
         """A message, parsed.  Raises: APIError."""
         stored = await self._stored(caller, request.msg_id)
-        read = await self.executor.run(read_message, await self._whole(stored))
+        read = await self.executor.run(read_message, await whole(self.store, stored))
         return _result(stored, read)
 
     async def raw(
@@ -55,12 +55,12 @@ class Messages:
     ) -> tuple[int, AsyncIterator[bytes]]:
         """A message's size and its bytes as they are stored.  Raises: APIError."""
         stored = await self._stored(caller, request.msg_id)
-        return stored.listed.size_bytes, self._blocks(stored)
+        return stored.size_bytes, blocks(self.store, stored)
 
     async def part(self, caller: Caller, request: MessagePartRequest) -> bytes:
         """A part's content, its transfer encoding undone.  Raises: APIError."""
         stored = await self._stored(caller, request.msg_id)
-        content = await self._whole(stored)
+        content = await whole(self.store, stored)
         try:
             return await self.executor.run(_part, content, request.part_path)
         except NoSuchPart:
@@ -105,20 +105,6 @@ class Messages:
         if stored is None:
             raise _not_found()
         return stored
-
-    async def _whole(self, stored: StoredMessage) -> bytes:
-        return b"".join([block async for block in self._blocks(stored)])
-
-    async def _blocks(self, stored: StoredMessage) -> AsyncIterator[bytes]:
-        content = stored.content
-        yield stored.prefix + content.prefix
-        if content.body is not None:
-            yield content.body
-            return
-        at = 0
-        while block := await self.store.read_spool(content.spool_name or "", at, BLOCK_BYTES):
-            yield block
-            at += len(block)
 
 
 def _part(content: bytes, path: Sequence[int]) -> bytes:

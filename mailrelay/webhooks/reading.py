@@ -37,13 +37,18 @@ class ReadMessage:
 
 def read_message(content: bytes) -> ReadMessage:
     """What ``content`` says.  Never raises."""
-    try:
-        header = parse_header(content)
-    except HeaderTooLarge:
-        header = Header((), 0)
+    header = read_header(content)
     part = read_structure(content)
     text, html = text_and_html(content, part)
     return ReadMessage(header, read_fields(header), part, text, html)
+
+
+def read_header(content: bytes) -> Header:
+    """The header of ``content``; one that is too large is none."""
+    try:
+        return parse_header(content)
+    except HeaderTooLarge:
+        return Header((), 0)
 
 
 def name_addresses(people: Iterable[NamedAddress]) -> list[NameAddress]:

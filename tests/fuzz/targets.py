@@ -10,6 +10,8 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from random import Random
 
+from msgspec.json import encode
+
 from mailrelay.config.load import BadConfiguration, parse_settings
 from mailrelay.directory.credentials import ScramVerifier, pretended_verifier
 from mailrelay.inbound.proxy import MalformedHeader, parse_proxy_header
@@ -31,8 +33,16 @@ from mailrelay.message.header import (
     parse_header,
 )
 from mailrelay.message.report import DeliveryReport, code_of, read_report
-from mailrelay.message.structure import decoded, decoded_text, read_structure, text_and_html
+from mailrelay.message.structure import (
+    decoded,
+    decoded_text,
+    part_at,
+    read_structure,
+    text_and_html,
+)
 from mailrelay.message.words import CONTROLS, decoded_words
+from mailrelay.policy.file_links import PATH, PURPOSE, FileLinks
+from mailrelay.policy.links import Links
 from mailrelay.smtp.address import Address, MalformedAddress, parse_path
 from mailrelay.smtp.command import BadCommand, parse_command
 from mailrelay.smtp.extensions import Extensions
@@ -45,6 +55,8 @@ from mailrelay.smtp.reader import (
     has_bare,
 )
 from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
+from mailrelay.webapi.v1.downloads import disposition
+from mailrelay.webhooks.received import Kept, received_mail
 from tests.fuzz.generators import cut, grown
 from tests.fuzz.http import http_connection, url
 
@@ -357,6 +369,21 @@ def structure(random: Random) -> None:
         todo += part.parts
 
 
+def received(random: Random) -> None:
+    """Any message is told, and each link that is told leads to a part."""
+    content = grown(random, MIME, 40)
+    kept = Kept(1, 2, "Inbox", [], 3.0, len(content), "", "a@b.example", None)
+    links = FileLinks(Links(b"secret", PURPOSE), "", 100.0)
+    told = received_mail(content, kept, links, 3.0)
+    encode(told)
+    for one in told.attachments:
+        file = links.read(one.url.removeprefix(PATH), 4.0)
+        assert file is not None and file.part is not None
+        part = part_at(read_structure(content), file.part)
+        assert len(decoded(content, part)) == one.size_bytes
+        disposition(one.filename).encode("ascii")
+
+
 def report(random: Random) -> None:
     """Any message is a report or none; what one says can be asked."""
     front = b"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\n--b\r\n"
@@ -495,6 +522,7 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         reply_lines,
         header,
         structure,
+        received,
         report,
         dsn,
         proxy_header,

@@ -55,6 +55,10 @@ class FuzzTests(SynchronousTestCase):
         """MIME structures."""
         self.run_target("structure")
 
+    def test_received(self) -> None:
+        """Received messages as they are told."""
+        self.run_target("received")
+
     def test_report(self) -> None:
         """Reports and header fields of others."""
         self.run_target("report")

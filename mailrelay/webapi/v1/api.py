@@ -25,6 +25,7 @@ from mailrelay.webapi.v1.problems import (
     STORE_UNAVAILABLE,
     WRONG_METHOD,
     Problem,
+    as_problem,
     problem_of,
     problem_response,
 )
@@ -54,7 +55,7 @@ class API:
         paths: dict[str, dict[str, Operation]] = {}
         for operation in self.operations:
             paths.setdefault(operation.path, {})[operation.method] = operation
-        route = partial(Route, (), problem=_as_problem)
+        route = partial(Route, (), problem=as_problem)
         return [
             route(f"{base}openapi.json", self._openapi),
             *(
@@ -88,6 +89,8 @@ class API:
                 content_type=operation.content_type,
                 is_endless=True,
             )
+        if answer.response is not None:
+            return answer.response
         body = encoded(answer.body) if answer.encoded is None else answer.encoded
         return Response(
             answer.status, body, answer.headers, content_type="application/json; charset=utf-8"
@@ -136,10 +139,6 @@ class API:
 
 
 _LATER = {"Retry-After": "5"}
-
-
-def _as_problem(response: Response) -> Response:
-    return problem_response(problem_of(response))
 
 
 def _wrong_method(allowed: list[str]) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mailrelay.webapi.v1.decoding import MOST_ID_DIGITS
-from mailrelay.webapi.v1.operations import EVENT_STREAM, Operation
+from mailrelay.webapi.v1.operations import EVENT_STREAM, JSON, Operation
 from mailrelay.webapi.v1.problems import CONTENT_TYPE, Kind, ProblemDetails
 
 _REF = "#/components/schemas/{name}"
@@ -99,6 +99,8 @@ def _answers(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]
             if operation.content_type == EVENT_STREAM:
                 schema = {"type": "string", "description": f"Each event's data: {type_.__name__}"}
             answer["content"] = {operation.content_type: {"schema": schema}}
+        elif operation.content_type != JSON:
+            answer["content"] = {operation.content_type: {}}
         answers[str(status)] = answer
     return answers
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from mailrelay.directory.keys import Scope
 from mailrelay.queue.entry import StoredAnswer
-from mailrelay.web.request import Request
+from mailrelay.web.request import Request, Response
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.v1.problems import (
     ALWAYS,
@@ -52,7 +52,8 @@ class Answer:
 
     ``stream`` stands in place of a body: parts without an end, sent as the client reads them.
     ``kept`` is what is kept of it for repetitions, where it is not the body itself; ``is_kept``
-    when it is done; ``encoded`` is a body that was kept.
+    when it is done; ``encoded`` is a body that was kept.  ``response`` is all of the answer, where
+    it is no JSON.
     """
 
     status: int
@@ -62,15 +63,16 @@ class Answer:
     kept: Struct | None = None
     is_kept: bool = False
     stream: AsyncIterator[bytes] | None = None
+    response: Response | None = None
 
 
 @frozen(kw_only=True)
 class Operation:
     """``work`` answers one of ``answers``, or raises a Problem of one of ``problems``.
 
-    ``scope`` is what a key must be for; ``needs_login`` is False for what everybody may read.
-    ``header`` names a header field that it reads, with the schema of its value.  A
-    ``content_type`` of EVENT_STREAM makes what it answers the data of each event.
+    ``scope`` is what a key must be for; ``header`` names a header field that it reads, with the
+    schema of its value.  ``content_type`` is the answer's: EVENT_STREAM makes what it answers the
+    data of each event.
     """
 
     name: str

@@ -102,3 +102,8 @@ def problem_of(response: Response) -> Problem:
     kind = _OF_STATUS.get(response.status, INTERNAL)
     text = response.body.decode() if isinstance(response.body, bytes) else ""
     return Problem(kind, text.strip().removeprefix(f"{response.status} - "), "", response.headers)
+
+
+def as_problem(response: Response) -> Response:
+    """The same, as it is answered."""
+    return problem_response(problem_of(response))

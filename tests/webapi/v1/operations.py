@@ -9,6 +9,7 @@ from attrs import frozen
 from mailrelay.directory.model import Directory
 from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.keys import KeyOperations
+from mailrelay.webapi.v1.mailbox import MailboxOperations
 from mailrelay.webapi.v1.operations import Operation
 from mailrelay.webapi.v1.sending import SendingOperations
 
@@ -28,4 +29,5 @@ def all_operations(directory: Directory) -> list[Operation]:
         *AccountOperations(lambda: directory).operations(),
         *KeyOperations(nothing, nothing).operations(),
         *SendingOperations(sender).operations(),
+        *MailboxOperations(nothing, nothing, nothing).operations(),
     ]

@@ -32,6 +32,7 @@ def upgrade() -> None:
     _endpoints()
     _suppressions()
     _templates()
+    op.create_index("mailbox_message_of_account", "mailbox_message", ["account_id", "id"])
     op.create_table(
         "statistic",
         sa.Column("account_id", ID, autoincrement=False, nullable=False),

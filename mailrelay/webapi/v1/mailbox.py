@@ -1,0 +1,333 @@
+"""What the account received: lists, one message, its bytes and parts, flags, moving, deleting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated
+
+from attrs import frozen
+from msgspec import Meta
+
+from mailrelay.directory.keys import Scope
+from mailrelay.mailbox.access import (
+    AlreadyInMailbox,
+    MailboxQuery,
+    NoSuchMailbox,
+    StoredMessage,
+)
+from mailrelay.mailbox.flags import BadFlag, flag_of, in_order
+from mailrelay.mailbox.model import MailboxMessage
+from mailrelay.message.structure import OPAQUE
+from mailrelay.policy.file_links import FileLinks, path_of
+from mailrelay.webapi.v1.downloads import MESSAGE, Downloads
+from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Text
+from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
+from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Kind, Problem
+from mailrelay.webapi.v1.times import Time, time_at
+from mailrelay.webhooks.received import Flags, Kept, MailEnvelope, ReceivedMail, received_mail
+from mailrelay.webhooks.received import PartPath as Path
+
+MOST_FLAGS = 100
+"""Of a message, as far as flags are set here."""
+
+IN_MAILBOX = Kind("in_mailbox", 409, "The message is in that mailbox")
+
+Searched = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Flag = Annotated[str, Meta(min_length=1, max_length=100)]
+SomeFlags = Annotated[list[Flag], Meta(max_length=MOST_FLAGS)]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class MailSummary(Strict, frozen=True):
+    """A message in a mailbox, without what it says."""
+
+    id: Id
+    mailbox: Line
+    flags: Flags
+    received_at: Time
+    size_bytes: Bytes
+    envelope: MailEnvelope
+    subject: Text
+
+
+class MailQuery(Strict, frozen=True):
+    """All that is given must fit.
+
+    ``sender`` and ``recipient`` are within the addresses of the envelope, ``subject`` within the
+    subject.  ``flag`` is one that is set, ``without_flag`` one that is not.
+    """
+
+    mailbox: Name | None = None
+    sender: Searched | None = None
+    recipient: Searched | None = None
+    subject: Searched | None = None
+    flag: Flag | None = None
+    without_flag: Flag | None = None
+    since: Time | None = None
+    until: Time | None = None
+    cursor: Id | None = None
+    limit: Limit = 50
+
+
+class MailPage(Strict, frozen=True):
+    """Newest first.  ``next_cursor`` is for those before them, null when there are none."""
+
+    messages: Annotated[list[MailSummary], Meta(max_length=100)]
+    next_cursor: Id | None
+
+
+class MailboxNames(Strict, frozen=True):
+    """The account's mailboxes."""
+
+    mailboxes: Annotated[list[Line], Meta(max_length=10_000)]
+
+
+class PartQuery(Strict, frozen=True):
+    """Which part, as the message's structure has it; empty for the whole body."""
+
+    path: Path = ""
+
+
+class FlagsIn(Strict, frozen=True):
+    """Flags to set and to clear, in any case; one in both is cleared."""
+
+    add: SomeFlags = []
+    remove: SomeFlags = []
+
+
+class MoveIn(Strict, frozen=True):
+    """Where to; names match exactly."""
+
+    mailbox: Name
+
+
+@frozen
+class MailboxOperations:
+    """``/mailbox``.  Answers have links that hold for some time from ``now`` on."""
+
+    downloads: Downloads
+    links: FileLinks
+    now: Callable[[], float]
+
+    def operations(self) -> Sequence[Operation]:
+        """What can be asked."""
+        return [*self._reading(), *self._changing()]
+
+    def _reading(self) -> Sequence[Operation]:
+        return [
+            Operation(
+                name="mailbox_list",
+                method="GET",
+                path="/mailboxes",
+                about="The names of the account's mailboxes.",
+                work=self.mailboxes,
+                answers={200: MailboxNames},
+                scope=Scope.READ,
+            ),
+            Operation(
+                name="mail_list",
+                method="GET",
+                path="/mailbox/messages",
+                about="Messages in the account's mailboxes, newest first.",
+                work=self.list,
+                answers={200: MailPage},
+                scope=Scope.READ,
+                query=MailQuery,
+            ),
+            Operation(
+                name="mail_get",
+                method="GET",
+                path="/mailbox/messages/{id}",
+                about="One message, parsed, with links to what is attached.",
+                work=self.get,
+                answers={200: ReceivedMail},
+                scope=Scope.READ,
+            ),
+            Operation(
+                name="mail_raw",
+                method="GET",
+                path="/mailbox/messages/{id}/raw",
+                about="A message's bytes, as they are stored.",
+                work=self.raw,
+                answers={200: None},
+                content_type=MESSAGE,
+                scope=Scope.READ,
+            ),
+            Operation(
+                name="mail_part",
+                method="GET",
+                path="/mailbox/messages/{id}/part",
+                about="One part of a message, decoded.",
+                work=self.part,
+                answers={200: None},
+                content_type=OPAQUE,
+                scope=Scope.READ,
+                query=PartQuery,
+            ),
+        ]
+
+    def _changing(self) -> Sequence[Operation]:
+        return [
+            Operation(
+                name="mail_delete",
+                method="DELETE",
+                path="/mailbox/messages/{id}",
+                about="Remove a message for good.",
+                work=self.delete,
+                answers={204: None},
+                scope=Scope.MANAGE,
+            ),
+            Operation(
+                name="mail_flags",
+                method="POST",
+                path="/mailbox/messages/{id}/flags",
+                about="Set and clear flags of a message.",
+                work=self.flags,
+                answers={200: MailSummary},
+                scope=Scope.MANAGE,
+                body=FlagsIn,
+            ),
+            Operation(
+                name="mail_move",
+                method="POST",
+                path="/mailbox/messages/{id}/move",
+                about="Put a message in another mailbox; its id stays.",
+                work=self.move,
+                answers={200: MailSummary},
+                scope=Scope.MANAGE,
+                body=MoveIn,
+                problems=[IN_MAILBOX],
+            ),
+        ]
+
+    async def mailboxes(self, call: Call) -> Answer:
+        """The mailboxes."""
+        names = await self.downloads.store.mailboxes(call.caller.account.id)
+        return Answer(200, MailboxNames(mailboxes=list(names)))
+
+    async def list(self, call: Call) -> Answer:
+        """A page of messages.  Raises: Problem."""
+        query: MailQuery = call.query
+        wanted = MailboxQuery(
+            mailbox=query.mailbox,
+            since=query.since.timestamp() if query.since else None,
+            until=query.until.timestamp() if query.until else None,
+            sender=query.sender,
+            recipient=query.recipient,
+            subject=query.subject,
+            flag=_flag(query.flag, "flag"),
+            without_flag=_flag(query.without_flag, "without_flag"),
+            before_id=query.cursor,
+            limit=query.limit,
+        )
+        found = await self.downloads.store.find(call.caller.account.id, wanted)
+        more = len(found) == query.limit
+        page = MailPage(
+            messages=[_summary(one) for one in found],
+            next_cursor=found[-1].id if more else None,
+        )
+        return Answer(200, page)
+
+    async def get(self, call: Call) -> Answer:
+        """One message.  Raises: Problem, Refused."""
+        stored = await self._stored(call)
+        work = partial(received_mail, kept=_kept(stored), links=self.links, now=self.now())
+        return Answer(200, await self.downloads.read(stored, work))
+
+    async def raw(self, call: Call) -> Answer:
+        """Its bytes.  Raises: Problem."""
+        file = await self.downloads.file(call.caller.account.id, call.id, None)
+        return Answer(200, response=file)
+
+    async def part(self, call: Call) -> Answer:
+        """One part.  Raises: Problem, Refused."""
+        query: PartQuery = call.query
+        path = path_of(query.path)
+        return Answer(
+            200, response=await self.downloads.file(call.caller.account.id, call.id, path)
+        )
+
+    async def delete(self, call: Call) -> Answer:
+        """Remove it.  Raises: Problem."""
+        _check(await self.downloads.store.delete(call.caller.account.id, call.id))
+        return Answer(204)
+
+    async def flags(self, call: Call) -> Answer:
+        """Set and clear.  Raises: Problem."""
+        body: FlagsIn = call.body
+        add, remove = _flags(body.add, "add"), _flags(body.remove, "remove")
+
+        def change(flags: Sequence[str]) -> Sequence[str]:
+            changed = in_order({*flags, *add} - {*remove})
+            if len(changed) > max(MOST_FLAGS, len(flags)):
+                raise Problem(INVALID_FIELD, f"a message has up to {MOST_FLAGS} flags", "add")
+            return changed
+
+        store = self.downloads.store
+        _check(await store.change_flags(call.caller.account.id, call.id, change))
+        return await self._summarised(call)
+
+    async def move(self, call: Call) -> Answer:
+        """Put it elsewhere.  Raises: Problem."""
+        body: MoveIn = call.body
+        try:
+            _check(await self.downloads.store.move(call.caller.account.id, call.id, body.mailbox))
+        except NoSuchMailbox:
+            raise Problem(INVALID_FIELD, "there is no mailbox of that name", "mailbox") from None
+        except AlreadyInMailbox:
+            raise Problem(IN_MAILBOX, "the message is there") from None
+        return await self._summarised(call)
+
+    async def _stored(self, call: Call) -> StoredMessage:
+        return await self.downloads.stored(call.caller.account.id, call.id)
+
+    async def _summarised(self, call: Call) -> Answer:
+        return Answer(200, _summary((await self._stored(call)).listed))
+
+
+def _check(was_there: bool) -> None:
+    if not was_there:
+        raise Problem(NO_SUCH, "there is nothing of that id")
+
+
+def _flags(given: Sequence[str], field: str) -> Sequence[str]:
+    return [str(_flag(text, f"{field}[{index}]")) for index, text in enumerate(given)]
+
+
+def _flag(text: str | None, field: str) -> str | None:
+    try:
+        return None if text is None else flag_of(text)
+    except BadFlag as error:
+        raise Problem(INVALID_FIELD, str(error), field) from None
+
+
+def _envelope(listed: MailboxMessage) -> MailEnvelope:
+    return MailEnvelope(sender=listed.reverse_path, recipient=listed.recipient)
+
+
+def _summary(listed: MailboxMessage) -> MailSummary:
+    return MailSummary(
+        id=listed.id,
+        mailbox=listed.mailbox,
+        flags=list(in_order(listed.flags)),
+        received_at=time_at(listed.received_at),
+        size_bytes=listed.size_bytes,
+        envelope=_envelope(listed),
+        subject=listed.subject,
+    )
+
+
+def _kept(stored: StoredMessage) -> Kept:
+    listed = stored.listed
+    return Kept(
+        listed.id,
+        listed.account_id,
+        listed.mailbox,
+        in_order(listed.flags),
+        listed.received_at,
+        stored.size_bytes,
+        listed.reverse_path,
+        listed.recipient,
+        stored.remote_ip,
+    )
