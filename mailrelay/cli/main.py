@@ -15,6 +15,7 @@ from mailrelay.cli.localserve import localserve
 from mailrelay.cli.message import message
 from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
+from mailrelay.cli.relay import relay
 from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.suppression import suppression
@@ -41,6 +42,7 @@ for command in (
     suppression,
     holdrule,
     route,
+    relay,
     webhook,
     backup,
     restore,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
@@ -15,10 +16,12 @@ from mailrelay.config.transports import (
     FailSection,
     HostTransportSection,
     RelayHostSection,
+    RelayingSection,
     RouteSection,
     SocksSection,
     TransportSection,
 )
+from mailrelay.control.relays import RelayFolder, RelayPlace
 from mailrelay.inbound.context import ListenerSettings
 from mailrelay.outbound.settings import OutboundSettings, Timeouts
 from mailrelay.queue.schedule import PROFILES
@@ -148,6 +151,17 @@ def relay_host(section: RelayHostSection) -> RelayHost:
         section.username or None,
         section.password or None,
         section.auth_without_tls,
+    )
+
+
+def relay_place(section: RelayingSection) -> RelayPlace:
+    """Where it is said which relay hosts there are."""
+    return RelayPlace(
+        RelayFolder(Path(section.dir)) if section.dir else None,
+        section.variables,
+        Path(section.recipient_routes) if section.recipient_routes else None,
+        section.tls_scope == "all",
+        frozenset(host.lower() for host in section.unverified_hosts),
     )
 
 

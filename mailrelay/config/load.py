@@ -12,6 +12,7 @@ from typing import Any
 from attrs import asdict, evolve
 from twisted.internet.endpoints import serverFromString
 
+from mailrelay.config.convert import relay_place
 from mailrelay.config.read import Problem, Reader
 from mailrelay.config.settings import (
     HTTP_ROLES,
@@ -22,15 +23,20 @@ from mailrelay.config.settings import (
 )
 from mailrelay.config.transport_checks import check_logins, check_routes, check_transports
 from mailrelay.config.transports import (
+    DOCKER_VARIABLES,
     PORTS,
+    TLS_SCOPES,
     HostTransportSection,
     RelayHostSection,
+    RelayingSection,
     TransportSection,
     relay_host_sections,
 )
+from mailrelay.control.relays import read_sources
 from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
+from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.smtp.address import MalformedAddress, normal_domain
 from mailrelay.web.settings import HTTPSettings
 
@@ -89,6 +95,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
     sections = {
         "storage",
         "tls",
+        "relaying",
         "relay_host",
         "limits",
         "queue",
@@ -109,6 +116,13 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
             reader.problem(section or "", "must be a table")
             continue
         target[key if section is None else key.removeprefix(f"{section}_")] = _toml_value(value)
+    relaying = {
+        setting: environment[name]
+        for name, setting in DOCKER_VARIABLES.items()
+        if environment.get(name)
+    }
+    if relaying and isinstance(table.setdefault("relaying", {}), dict):
+        table["relaying"].update(relaying)
 
 
 def _toml_value(text: str) -> object:
@@ -147,6 +161,7 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         settings,
         data_dir=data_dir,
         relay_host=relay_host,
+        relaying=_completed_relaying(settings.relaying, reader, base),
         transport=transports,
         route=routes,
         tls=tls,
@@ -168,6 +183,15 @@ def _completed_host(
     return evolve(host, password=_password(host, reader, base, place))
 
 
+def _completed_relaying(section: RelayingSection, reader: Reader, base: Path) -> RelayingSection:
+    return evolve(
+        section,
+        dir=str(base / section.dir) if section.dir else "",
+        recipient_routes=str(base / section.recipient_routes) if section.recipient_routes else "",
+        password=_password(section, reader, base, "relaying"),
+    )
+
+
 def _completed_transport(
     transport: TransportSection, reader: Reader, base: Path, place: str
 ) -> TransportSection:
@@ -182,7 +206,10 @@ def _completed_transport(
 
 
 def _password(
-    host: RelayHostSection | HostTransportSection, reader: Reader, base: Path, place: str
+    host: RelayHostSection | HostTransportSection | RelayingSection,
+    reader: Reader,
+    base: Path,
+    place: str,
 ) -> str:
     """The password, read from its file if it has one."""
     if not host.password_file:
@@ -224,6 +251,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     _check_ports(settings, reader)
     check_transports(settings.transport, reader.problem)
     check_routes(settings.route, settings.transport, reader.problem)
+    _check_relaying(settings.relaying, reader)
     check_logins(list(relay_host_sections(settings.relay_host, settings.route)), reader.problem)
     _check_log(settings, reader)
 
@@ -238,6 +266,15 @@ def _check_queue(queue: QueueSection, reader: Reader) -> None:
     for name in ("concurrency_per_destination", "recipients_per_attempt", "window"):
         if getattr(queue, name) < 1:
             reader.problem(f"queue.{name}", "must be at least 1")
+
+
+def _check_relaying(section: RelayingSection, reader: Reader) -> None:
+    if section.tls_scope not in TLS_SCOPES:
+        reader.problem("relaying.tls_scope", f"must be one of {', '.join(TLS_SCOPES)}")
+    try:
+        read_sources(relay_place(section), ())
+    except (RelayProblem, OSError) as error:
+        reader.problem("relaying", str(error))
 
 
 def _check_http(http: HTTPSettings, reader: Reader) -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from mailrelay.config.transports import RelayHostSection, RouteSection, TransportSection
+from mailrelay.config.transports import (
+    RelayHostSection,
+    RelayingSection,
+    RouteSection,
+    TransportSection,
+)
 from mailrelay.directory.login import LoginSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
@@ -165,6 +170,7 @@ class Settings:
     listener: Sequence[ListenerSection] = field(factory=tuple, metadata=_doc(""))
     storage: StorageSection = field(factory=StorageSection, metadata=_doc(""))
     tls: TLSSection = field(factory=TLSSection, metadata=_doc(""))
+    relaying: RelayingSection = field(factory=RelayingSection, metadata=_doc(""))
     relay_host: RelayHostSection | None = field(default=None, metadata=_doc(""))
     transport: Sequence[TransportSection] = field(factory=tuple, metadata=_doc(""))
     route: Sequence[RouteSection] = field(factory=tuple, metadata=_doc(""))

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import field, frozen
 
 from mailrelay.net.tls import TLSLevel
 from mailrelay.routing.ways import MECHANISMS
+
+DOCKER_VARIABLES = {
+    "DEFAULT_RELAY_HOST": "default_host",
+    "RELAY_HOST": "host",
+    "RELAY_PORT": "port",
+    "RELAY_USER": "username",
+    "RELAY_PASSWORD": "password",
+}
+"""docker-mailserver's, and the settings of ``[relaying]`` that they are."""
+
+TLS_SCOPES = ("relay", "all")
 
 PORTS = {"submissions": 465, "submission": 587, "smtp": 25}
 KINDS = (*PORTS, "direct", "socks", "fail")
@@ -31,6 +42,44 @@ class RelayHostSection:
     auth_without_tls: bool = field(
         default=False, metadata=_doc("send the password though the connection is not encrypted")
     )
+
+
+@frozen
+class RelayingSection:
+    """``[relaying]``: relay hosts by sender, as docker-mailserver has them."""
+
+    dir: str = field(
+        default="",
+        metadata=_doc("folder of postfix-relaymap.cf and postfix-sasl-password.cf"),
+    )
+    recipient_routes: str = field(
+        default="", metadata=_doc("file of recipient routes: PATTERN smtp:NEXTHOP")
+    )
+    default_host: str = field(
+        default="", metadata=_doc("next hop of all senders; $DEFAULT_RELAY_HOST")
+    )
+    host: str = field(
+        default="", metadata=_doc("next hop of senders in domains of ours; $RELAY_HOST")
+    )
+    port: str = field(default="", metadata=_doc("its port, 25 when empty; $RELAY_PORT"))
+    username: str = field(
+        default="", metadata=_doc("log in there, or at default_host if that is set; $RELAY_USER")
+    )
+    password: str = field(default="", repr=False, metadata=_doc("its password; $RELAY_PASSWORD"))
+    password_file: str = field(default="", metadata=_doc("a file whose first line it is"))
+    tls_scope: str = field(
+        default="relay",
+        metadata=_doc("relay or all: where TLS is required once there are credentials"),
+    )
+    unverified_hosts: Sequence[str] = field(
+        factory=tuple,
+        metadata=_doc("relay hosts that are logged in to though their certificate is not right"),
+    )
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What docker-mailserver's variables would say."""
+        return {name: getattr(self, setting) for name, setting in DOCKER_VARIABLES.items()}
 
 
 @frozen

@@ -63,7 +63,7 @@ class RelayProblem(Exception):
 
 
 @frozen
-class Line:
+class RelayLine:
     """One entry: ``key`` as it is compared, ``value`` without blanks around it."""
 
     key: str
@@ -71,9 +71,9 @@ class Line:
     number: int
 
 
-def read_lines(file: RelayFile, text: str) -> tuple[Sequence[Line], Sequence[RelayWarning]]:
+def read_lines(file: RelayFile, text: str) -> tuple[Sequence[RelayLine], Sequence[RelayWarning]]:
     """The entries of a file, each key once.  Raises: RelayProblem."""
-    found: dict[str, Line] = {}
+    found: dict[str, RelayLine] = {}
     warnings: list[RelayWarning] = []
     for number, raw in enumerate(text.split("\n"), 1):
         line = _line(file, raw, number)
@@ -91,7 +91,7 @@ def read_lines(file: RelayFile, text: str) -> tuple[Sequence[Line], Sequence[Rel
     return list(found.values()), warnings
 
 
-def _line(file: RelayFile, raw: str, number: int) -> Line | None:
+def _line(file: RelayFile, raw: str, number: int) -> RelayLine | None:
     stripped = raw.strip()
     if not stripped or stripped.startswith("#"):
         return None
@@ -101,7 +101,7 @@ def _line(file: RelayFile, raw: str, number: int) -> Line | None:
         said = "begins with a blank: Postfix takes such a line for more of the one before"
         raise RelayProblem(file, number, said)
     key, *rest = stripped.split(None, 1)
-    return Line(normal_key(key), rest[0] if rest else "", number)
+    return RelayLine(normal_key(key), rest[0] if rest else "", number)
 
 
 @frozen
@@ -131,7 +131,7 @@ def read_relay_map(text: str) -> tuple[RelayMap, Sequence[RelayWarning]]:
     return RelayMap(hops, frozenset(out)), warnings
 
 
-def _hops(file: RelayFile, line: Line) -> Sequence[NextHop]:
+def _hops(file: RelayFile, line: RelayLine) -> Sequence[NextHop]:
     try:
         return parse_next_hops(line.value)
     except MalformedNextHop as error:
@@ -179,7 +179,7 @@ def without_line(text: str, key: str) -> str:
 
 def _changed(text: str, key: str, new: str | None) -> str:
     lines, is_there = [], False
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n") if text else ():
         if normal_key(line.split(None, 1)[0] if line.strip() else "") != key:
             lines.append(line)
         elif new is not None and not is_there:

@@ -49,10 +49,11 @@ class MatchedBy(Enum):
 
 @frozen
 class Login:
-    """Credentials, and what they were found by."""
+    """Credentials, and what they were found by: by what, and under which key."""
 
     credentials: Credentials
     matched_by: MatchedBy
+    key: str
 
 
 @frozen
@@ -62,11 +63,7 @@ class Hop:
     next_hop: NextHop
     tls: HopTLS
     login: Login | None = None
-
-    @property
-    def verifies(self) -> bool:
-        """A password is told to nobody but the host that it is for."""
-        return self.login is not None
+    verifies: bool = False
 
 
 @frozen
@@ -80,10 +77,14 @@ class Considered:
 
 @frozen
 class RelayDecision:
-    """By ``hops``, in order; by the recipient's MX when there are none."""
+    """By ``hops``, in order; by the recipient's MX when there are none.
+
+    ``is_routed`` when a recipient's route said so, and no other rule holds.
+    """
 
     hops: Sequence[Hop]
     considered: Sequence[Considered]
+    is_routed: bool = False
 
 
 @frozen
@@ -139,6 +140,8 @@ class RelayRules:
     credentials: Mapping[str, Credentials] = field(factory=dict, repr=False)
     senders_log_in: bool = False  # credentials are looked up by sender, too
     encrypts: bool = False  # relay hosts must have TLS
+    encrypts_all: bool = False  # ... and recipient routes and MX hosts, too
+    unverified: frozenset[str] = frozenset()  # hosts whose certificates need not be right
     warnings: Sequence[RelayWarning] = ()
 
     def decide(self, sender: Address | None, recipient: Address) -> RelayDecision:
@@ -148,15 +151,16 @@ class RelayRules:
             routed = self.by_recipient.get(key)
             if routed is not None:
                 considered.append(Considered("recipient route", key, _told(routed) or "by MX"))
-                return RelayDecision([Hop(hop, _least(hop, False)) for hop in routed], considered)
+                encrypts = self.encrypts and self.encrypts_all
+                hops = [Hop(hop, _least(hop, encrypts)) for hop in routed]
+                return RelayDecision(hops, considered, is_routed=True)
         if self.by_recipient:
             considered.append(Considered("recipient route", str(recipient), "no entry"))
-        hops = self._of_sender(sender, considered) or self.default
-        if not hops:
-            considered.append(Considered("default relay host", "", "none: by MX"))
-        elif hops is self.default:
-            considered.append(Considered("default relay host", "", _told(hops)))
-        return RelayDecision([self._hop(hop, sender, considered) for hop in hops], considered)
+        chosen = self._of_sender(sender, considered) or self.default
+        if chosen is self.default:
+            said = _told(chosen) or "none: by MX"
+            considered.append(Considered("default relay host", "", said))
+        return RelayDecision([self._hop(hop, sender, considered) for hop in chosen], considered)
 
     def _of_sender(
         self, sender: Address | None, considered: list[Considered]
@@ -177,9 +181,11 @@ class RelayRules:
             found = self.credentials.get(key)
             considered.append(Considered("credentials", key, "found" if found else "no entry"))
             if found is not None:
-                login = Login(found, matched_by)
+                login = Login(found, matched_by, key)
                 break
-        return Hop(hop, _least(hop, self.encrypts), login)
+        # A password is told to nobody but the host that it is for.
+        verifies = login is not None and hop.host not in self.unverified
+        return Hop(hop, _least(hop, self.encrypts), login, verifies)
 
     def _credential_keys(
         self, hop: NextHop, sender: Address | None
@@ -255,6 +261,8 @@ class RelaySources:
     recipient_routes: Mapping[str, Sequence[NextHop]] = field(factory=dict)
     managed_domains: Sequence[str] = ()
     warnings: Sequence[RelayWarning] = ()
+    encrypts_all: bool = False
+    unverified: frozenset[str] = frozenset()
 
     def rules(self) -> RelayRules:
         """The rules, and what about them is hardly meant."""
@@ -275,6 +283,8 @@ class RelaySources:
             credentials,
             senders_log_in=self.credentials is not None,
             encrypts=self.credentials is not None or env.login is not None,
+            encrypts_all=self.encrypts_all,
+            unverified=self.unverified,
         )
         return evolve(rules, warnings=[*self.warnings, *self._warnings(rules)])
 

@@ -19,6 +19,17 @@ WITHOUT_JSON = {
     "holdrule remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     **{
+        f"relay {verb}": "changes one thing, and says so"
+        for verb in (
+            "add-domain",
+            "exclude-domain",
+            "add-auth",
+            "add-host-auth",
+            "remove",
+            "import",
+        )
+    },
+    **{
         f"{noun} {verb}": "changes one thing, and says so"
         for noun in ("domain", "account", "address")
         for verb in ("add", "set", "remove")

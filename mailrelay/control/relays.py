@@ -1,0 +1,317 @@
+"""Relay hosts as operators see and change them: a folder with docker-mailserver's two files.
+
+Invariants:
+
+- A change is written whole or not at all, and only if the file can be used afterwards.
+- Files are their owner's alone (0600): there are passwords in one of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from attrs import field, frozen
+
+from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.routing.next_hop import MalformedNextHop, parse_next_hops, parse_port
+from mailrelay.routing.relay_files import (
+    Credentials,
+    RelayFile,
+    RelayLine,
+    RelayProblem,
+    RelayWarning,
+    normal_key,
+    read_credentials,
+    read_lines,
+    read_relay_map,
+    with_line,
+    without_line,
+)
+from mailrelay.routing.relay_rules import RelaySources, read_environment, read_recipient_routes
+from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
+
+FILES = (RelayFile.RELAY_MAP, RelayFile.CREDENTIALS)
+MAX_FILE_BYTES = 4 * 1024 * 1024
+
+_READERS: Mapping[RelayFile, Callable[[str], object]] = {
+    RelayFile.RELAY_MAP: read_relay_map,
+    RelayFile.CREDENTIALS: read_credentials,
+}
+
+
+@frozen
+class RelayEntry:
+    """What is said of a key: its next hops, that it opts out, who logs in for it."""
+
+    key: str
+    next_hop: str | None = None
+    opted_out: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@frozen
+class RelayFolder:
+    """Where the files are."""
+
+    path: Path
+
+    def read(self, file: RelayFile) -> str | None:
+        """A file's text, None when there is none.  Raises: RelayProblem, OSError."""
+        try:
+            data = (self.path / file.file_name).read_bytes()
+        except FileNotFoundError:
+            return None
+        if len(data) > MAX_FILE_BYTES:
+            raise RelayProblem(file, 0, f"has more than {MAX_FILE_BYTES} bytes")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise RelayProblem(file, line, "is not UTF-8") from None
+
+    def write(self, file: RelayFile, text: str) -> None:
+        """Put ``text`` in place of the file.  Raises: OSError."""
+        target = self.path / file.file_name
+        owner = target.stat() if target.exists() else self.path.stat()
+        new = self.path / f".{file.file_name}.new"
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            if os.geteuid() == 0:
+                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            os.fsync(stream.fileno())
+        new.replace(target)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While nobody else changes the files.  Raises: OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@frozen
+class RelayControl:
+    """What may be asked of the relay hosts.  Everything blocks, and raises Refusal and OSError."""
+
+    folder: RelayFolder
+
+    def add_domain(self, domain: str, host: str, port: str = "25") -> str:
+        """Have senders of ``domain``, or one address, go by a host; the key."""
+        key = _sender_key(domain)
+        self._set(RelayFile.RELAY_MAP, key, _bracketed(host, port))
+        return key
+
+    def exclude_domain(self, domain: str) -> str:
+        """Have senders of ``domain`` not go by the environment's RELAY_HOST; the key."""
+        key = _sender_key(domain)
+        if not key.startswith("@"):
+            raise Refusal(f"{domain} is an address: only whole domains can be excluded")
+        self._set(RelayFile.RELAY_MAP, key, "")
+        return key
+
+    def add_login(self, domain: str, username: str, password: str) -> str:
+        """Have senders of ``domain``, or one address, log in; the key."""
+        key = _sender_key(domain)
+        self._set(RelayFile.CREDENTIALS, key, _login(username, password))
+        return key
+
+    def add_host_login(self, host: str, username: str, password: str) -> str:
+        """Have everybody log in at a host, written as in the map or its name alone; the key."""
+        try:
+            hops = parse_next_hops(host)
+        except MalformedNextHop as error:
+            raise Refusal(str(error)) from None
+        if len(hops) != 1:
+            raise Refusal(f"{host!r} is not one next hop")
+        self._set(RelayFile.CREDENTIALS, hops[0].key, _login(username, password))
+        return hops[0].key
+
+    def remove(self, text: str) -> Sequence[RelayFile]:
+        """Take a key out of both files; those that it was in."""
+        wanted = {normal_key(text)}
+        with suppress(Refusal):  # a host's key is none
+            wanted.add(_sender_key(text))
+        changed = []
+        with self._held():
+            for file in FILES:
+                before = self._text(file)
+                after = before
+                for key in wanted:
+                    after = without_line(after, key)
+                if after != before:
+                    self._store(file, after)
+                    changed.append(file)
+        if not changed:
+            raise NoSuch(f"no relay host or login of {text}: mailrelay relay list")
+        return changed
+
+    def entries(self) -> Sequence[RelayEntry]:
+        """Everything that the files say, in their order."""
+        lines = {line.key: line.value for line in self._lines(RelayFile.RELAY_MAP)}
+        logins = self._logins()
+        return [
+            RelayEntry(
+                key,
+                lines.get(key) or None,
+                key in lines and not lines[key],
+                logins[key].username if key in logins else None,
+                logins[key].password if key in logins else None,
+            )
+            for key in [*lines, *(key for key in logins if key not in lines)]
+        ]
+
+    def import_from(self, other: RelayFolder, *, replace: bool) -> int:
+        """Take over the entries of another folder's files; how many are new or changed here.
+
+        Raises: RelayProblem, when the other's cannot be used.
+        """
+        given = {file: other.read(file) or "" for file in FILES}
+        lines = {file: read_lines(file, text)[0] for file, text in given.items()}
+        for file, text in given.items():
+            _READERS[file](text)
+        with self._held():
+            changes = {file: list(self._news(file, lines[file], replace=replace)) for file in FILES}
+            for file, news in changes.items():
+                text = self._text(file)
+                for line in news:
+                    text = with_line(text, line.key, line.value)
+                if news:
+                    self._store(file, text)
+        return sum(map(len, changes.values()))
+
+    def _news(
+        self, file: RelayFile, lines: Sequence[RelayLine], *, replace: bool
+    ) -> Iterator[RelayLine]:
+        mine = {line.key: line.value for line in self._lines(file)}
+        for line in lines:
+            if mine.get(line.key) == line.value:
+                continue
+            if line.key in mine and not replace:
+                said = f"{line.key} has another value here: --replace takes the new one"
+                raise Refusal(f"{file.file_name}, line {line.number}: {said}")
+            yield line
+
+    # Files
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        try:
+            self.folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self.folder.locked():
+                yield
+        except RelayProblem as problem:
+            raise Refusal(f"{self.folder.path}: {problem}") from None
+
+    def _set(self, file: RelayFile, key: str, value: str) -> None:
+        with self._held():
+            before = self.folder.read(file)
+            after = with_line(before or "", key, value)
+            if after != before:
+                self._store(file, after)
+
+    def _store(self, file: RelayFile, text: str) -> None:
+        _READERS[file](text)
+        self.folder.write(file, text)
+
+    def _text(self, file: RelayFile) -> str:
+        return self.folder.read(file) or ""
+
+    def _lines(self, file: RelayFile) -> Iterator[RelayLine]:
+        try:
+            yield from read_lines(file, self._text(file))[0]
+        except RelayProblem as problem:
+            raise Refusal(f"{self.folder.path}: {problem}") from None
+
+    def _logins(self) -> Mapping[str, Credentials]:
+        try:
+            return read_credentials(self._text(RelayFile.CREDENTIALS))[0]
+        except RelayProblem as problem:
+            raise Refusal(f"{self.folder.path}: {problem}") from None
+
+
+def _sender_key(text: str) -> str:
+    bare = text.strip().removeprefix("@")
+    try:
+        return (
+            f"@{normal_domain(bare)}" if "@" not in bare else normal_key(str(Address.parse(bare)))
+        )
+    except MalformedAddress as error:
+        raise Refusal(f"{text!r} is neither a domain nor an address: {error}") from None
+
+
+def _bracketed(host: str, port: str) -> str:
+    bare = host.strip()
+    if bare.startswith("[") and bare.endswith("]"):
+        bare = bare[1:-1]
+    try:
+        parse_port(port)
+        [hop] = parse_next_hops(f"[{bare}]:{port}")
+    except (MalformedNextHop, ValueError) as error:
+        raise Refusal(f"{host!r} with port {port!r} is no relay host: {error}") from None
+    return f"[{hop.host}]:{port}"
+
+
+def _login(username: str, password: str) -> str:
+    if not username or ":" in username or username[0].isspace():
+        raise Refusal("the user name must not be empty, have a colon, or begin with a blank")
+    if not password or password[-1].isspace():
+        raise Refusal("the password must not be empty or end with a blank")
+    login = f"{username}:{password}"
+    if not login.isprintable():
+        raise Refusal("user name and password must be printable characters")
+    return login
+
+
+@frozen
+class RelayPlace:
+    """Where everything is said about relay hosts that is not directory data."""
+
+    folder: RelayFolder | None = None
+    variables: Mapping[str, str] = field(factory=dict, repr=False)
+    recipient_routes: Path | None = None
+    encrypts_all: bool = False
+    unverified: frozenset[str] = frozenset()
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """What to watch."""
+        folder = self.folder
+        of_folder = [folder.path / file.file_name for file in FILES] if folder is not None else []
+        return [*of_folder, *([self.recipient_routes] if self.recipient_routes else [])]
+
+
+def read_sources(place: RelayPlace, managed_domains: Sequence[str]) -> RelaySources:
+    """Everything that decides, as it stands now.  Blocks.  Raises: RelayProblem, OSError."""
+    warnings: list[RelayWarning] = []
+    texts = {file: place.folder.read(file) if place.folder is not None else None for file in FILES}
+    relay_map = credentials = None
+    text = texts[RelayFile.RELAY_MAP]
+    if text is not None:
+        relay_map, told = read_relay_map(text)
+        warnings += told
+    text = texts[RelayFile.CREDENTIALS]
+    if text is not None:
+        credentials, told = read_credentials(text)
+        warnings += told
+    routes = place.recipient_routes
+    return RelaySources(
+        read_environment(place.variables),
+        relay_map,
+        credentials,
+        read_recipient_routes(routes.read_text(encoding="utf-8")) if routes is not None else {},
+        managed_domains,
+        warnings,
+        place.encrypts_all,
+        place.unverified,
+    )
