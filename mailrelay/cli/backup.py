@@ -16,6 +16,7 @@ from attrs import define, field
 
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import config_option, directory_option, find_settings
+from mailrelay.config.convert import relay_place
 from mailrelay.config.settings import Settings
 from mailrelay.config.transports import login_sections
 from mailrelay.control.backup import BackupControl, CannotBackUp
@@ -157,7 +158,9 @@ def files_beside(settings: Settings, config_file: Path | None) -> list[Path]:
     found += [base / f for f in (settings.tls.certificate, settings.tls.private_key) if f]
     hosts = login_sections(settings.relay_host, settings.route, settings.transport)
     found += [base / host.password_file for _, host in hosts if host.password_file]
-    return found
+    relaying = settings.relaying
+    found += [base / relaying.password_file] if relaying.password_file else []
+    return found + [file for file in relay_place(relaying).files if file.exists()]
 
 
 def _refuse_postgres(extra: list[Path]) -> NoReturn:

@@ -19,10 +19,12 @@ from cryptography import x509
 
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import EX_CONFIG, EX_USAGE
+from mailrelay.config.convert import relay_place
 from mailrelay.config.load import BadConfiguration, load_settings
 from mailrelay.config.read import Problem, line_of
 from mailrelay.config.settings import SMTP_ROLES, Settings
 from mailrelay.config.transports import login_sections
+from mailrelay.control.relays import read_sources
 from mailrelay.net.privileges import CannotDropPrivileges, refuse_root
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate
 
@@ -229,3 +231,5 @@ def _relay(settings: Settings) -> Iterator[Remark]:
             yield Remark(place, "a username without password: set password or password_file")
         if host.auth_without_tls:
             yield Remark(f"{place}.auth_without_tls", "the password may be sent in clear")
+    for warning in read_sources(relay_place(settings.relaying), ()).rules().warnings:
+        yield Remark("relaying", str(warning))

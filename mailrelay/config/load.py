@@ -273,7 +273,7 @@ def _check_relaying(section: RelayingSection, reader: Reader) -> None:
         reader.problem("relaying.tls_scope", f"must be one of {', '.join(TLS_SCOPES)}")
     try:
         read_sources(relay_place(section), ())
-    except (RelayProblem, OSError) as error:
+    except RelayProblem as error:
         reader.problem("relaying", str(error))
 
 

@@ -61,18 +61,8 @@ class RelayFolder:
     path: Path
 
     def read(self, file: RelayFile) -> str | None:
-        """A file's text, None when there is none.  Raises: RelayProblem, OSError."""
-        try:
-            data = (self.path / file.file_name).read_bytes()
-        except FileNotFoundError:
-            return None
-        if len(data) > MAX_FILE_BYTES:
-            raise RelayProblem(file, 0, f"has more than {MAX_FILE_BYTES} bytes")
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise RelayProblem(file, line, "is not UTF-8") from None
+        """A file's text, None when there is none.  Raises: RelayProblem."""
+        return read_text(file, self.path / file.file_name)
 
     def write(self, file: RelayFile, text: str) -> None:
         """Put ``text`` in place of the file.  Raises: OSError."""
@@ -240,6 +230,24 @@ class RelayControl:
             raise Refusal(f"{self.folder.path}: {problem}") from None
 
 
+def read_text(file: RelayFile, path: Path) -> str | None:
+    """The text at ``path``, None when there is none.  Raises: RelayProblem."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RelayProblem(file, 0, f"cannot be read: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise RelayProblem(file, 0, f"has more than {MAX_FILE_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RelayProblem(file, line, "is not UTF-8") from None
+
+
 def _sender_key(text: str) -> str:
     bare = text.strip().removeprefix("@")
     try:
@@ -292,7 +300,7 @@ class RelayPlace:
 
 
 def read_sources(place: RelayPlace, managed_domains: Sequence[str]) -> RelaySources:
-    """Everything that decides, as it stands now.  Blocks.  Raises: RelayProblem, OSError."""
+    """Everything that decides, as it stands now.  Blocks.  Raises: RelayProblem."""
     warnings: list[RelayWarning] = []
     texts = {file: place.folder.read(file) if place.folder is not None else None for file in FILES}
     relay_map = credentials = None
@@ -304,12 +312,16 @@ def read_sources(place: RelayPlace, managed_domains: Sequence[str]) -> RelaySour
     if text is not None:
         credentials, told = read_credentials(text)
         warnings += told
-    routes = place.recipient_routes
+    routes = None
+    if place.recipient_routes is not None:
+        routes = read_text(RelayFile.RECIPIENT_ROUTES, place.recipient_routes)
+        if routes is None:
+            raise RelayProblem(RelayFile.RECIPIENT_ROUTES, 0, f"no file {place.recipient_routes}")
     return RelaySources(
         read_environment(place.variables),
         relay_map,
         credentials,
-        read_recipient_routes(routes.read_text(encoding="utf-8")) if routes is not None else {},
+        read_recipient_routes(routes or ""),
         managed_domains,
         warnings,
         place.encrypts_all,

@@ -13,6 +13,7 @@ from mailrelay.routing.route import Route
 from mailrelay.routing.router import Because, Decision, Router
 from mailrelay.routing.ways import (
     ByMX,
+    ByRelayChain,
     ByRelayHost,
     Discard,
     Fail,
@@ -23,7 +24,15 @@ from mailrelay.routing.ways import (
 )
 from mailrelay.smtp.address import Address, MalformedAddress
 
-_BY_ROUTES = frozenset({Because.ROUTE, Because.RELAY_HOST, Because.MX})
+_BY_ROUTES = frozenset(
+    {
+        Because.ROUTE,
+        Because.RELAY_RULE,
+        Because.RECIPIENT_ROUTE,
+        Because.RELAY_HOST,
+        Because.MX,
+    }
+)
 
 
 @frozen
@@ -98,9 +107,12 @@ def way_text(way: object) -> str:
         case ToMailbox():
             return "into the mailbox"
         case ByMX():
-            return f"by MX of {way.domain}{_families(way)}{_through(way.socks)}"
+            level = f", TLS {way.least_tls.value}" if way.least_tls is not None else ""
+            return f"by MX of {way.domain}{_families(way)}{_through(way.socks)}{level}"
         case ByRelayHost():
             return f"by {_host_text(way.relay_host)}"
+        case ByRelayChain():
+            return "by " + ", else by ".join(map(_host_text, way.relay_hosts))
         case Discard():
             return "thrown away"
         case Fail():
@@ -125,4 +137,5 @@ def _through(socks: SocksProxy | None) -> str:
 def _host_text(host: RelayHost) -> str:
     start = "TLS from the first byte" if host.implicit_tls else "STARTTLS"
     login = f", logging in as {host.username}" if host.username else ""
-    return f"{host.host} port {host.port}, {start}, level {host.tls.value}{login}"
+    mx = " (by its MX records)" if host.mx_lookup else ""
+    return f"{host.host} port {host.port}{mx}, {start}, level {host.tls.value}{login}"

@@ -48,25 +48,26 @@ class HostFinder:
             return self
         return evolve(self, settings=evolve(s, ipv4=s.ipv4 and ipv4, ipv6=s.ipv6 and ipv6))
 
-    async def for_domain(self, domain: str) -> Sequence[Target]:
-        """The addresses for mail to ``domain``, best first.
+    async def for_domain(self, domain: str, port: int | None = None) -> Sequence[Target]:
+        """The addresses for mail to ``domain``, best first; ``port`` when it is not the setting's.
 
         Raises: Undeliverable, Postponed, LookupFailed, NoSuchDomain.
         """
+        port = port or self.settings.mx_port
         override = self.settings.host_overrides.get(domain)
         if override:
-            return await self.for_host(override, self.settings.mx_port)
+            return await self.for_host(override, port)
         if as_ip(domain) is not None:
-            return self._foreign(await self.for_host(domain, self.settings.mx_port))
+            return self._foreign(await self.for_host(domain, port))
         records = await self.resolver.mx_hosts(domain)
         if not records:  # RFC 5321 section 5.1: the domain itself is the implicit MX
-            targets = await self.for_host(domain, self.settings.mx_port)
+            targets = await self.for_host(domain, port)
             if not targets:
                 raise Undeliverable(NO_ADDRESS)
             return self._foreign(targets)
         if all(record.host == "" for record in records):  # RFC 7505 section 3
             raise Undeliverable(NULL_MX)
-        return await self._for_records(self._ordered(records))
+        return await self._for_records(self._ordered(records), port)
 
     def _ordered(self, records: Sequence[MXHost]) -> list[MXHost]:
         """By preference, at random among equals, without us and what is worse than us."""
@@ -78,7 +79,7 @@ class HostFinder:
             raise Undeliverable(LOOPS_BACK)
         return sorted(usable, key=lambda r: (r.preference, self.random.random()))
 
-    async def _for_records(self, records: Sequence[MXHost]) -> Sequence[Target]:
+    async def _for_records(self, records: Sequence[MXHost], port: int) -> Sequence[Target]:
         targets: list[tuple[int, Target]] = []
         trouble: Exception | None = None
         ourselves: int | None = None
@@ -88,7 +89,7 @@ class HostFinder:
             if is_worse or hosts == self.settings.most_hosts:
                 break
             try:
-                found = await self.for_host(record.host, self.settings.mx_port)
+                found = await self.for_host(record.host, port)
             except NoSuchDomain:
                 continue  # another host may exist
             except Exception as error:

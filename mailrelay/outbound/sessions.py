@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from mailrelay.net.resolver import NoSuchDomain
 from mailrelay.net.tls import TLSLevel
+from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder, Target
 from mailrelay.outbound.opening import LoginFailed, SessionRefused, TLSFailed
 from mailrelay.outbound.pool import Access, ConnectionPool
@@ -23,7 +23,7 @@ from mailrelay.queue.outcome import (
     outcome_of_error,
 )
 from mailrelay.queue.transport import Job
-from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost, SocksProxy
+from mailrelay.routing.ways import ByMX, ByRelayChain, ByRelayHost, RelayHost, SocksProxy
 from mailrelay.smtp.reply import reply
 
 NO_HOST = reply(451, "4.4.1", "no host to connect to")
@@ -58,6 +58,25 @@ class Session:
     is_kept: bool
 
 
+@frozen
+class _Source:
+    """Something that hosts are found by, and how these are talked to."""
+
+    access: Access
+    relay_host: RelayHost | None = None
+    by_mx: ByMX | None = None
+    tls_is_fixed: bool = False
+    chained: RelayHost | None = None  # when there are others that may take its place
+
+
+@frozen
+class _Place:
+    """An address to connect to, and what it was found by."""
+
+    source: _Source
+    target: Target
+
+
 @define
 class Sessions:
     """The sessions of one attempt.
@@ -68,28 +87,42 @@ class Sessions:
     pool: ConnectionPool
     hosts: HostFinder
     mx_tls: TLSLevel
+    health: RelayHealth
     job: Job
     transcript: Transcript
-    _left: list[Target] | None = None
+    _unresolved: list[_Source] | None = None
+    _left: list[_Place] = field(factory=list)
     _proxy: Target | None = None
     _asked: list[Target] = field(factory=list)
     _failures: list[tuple[Deferral | PermanentFailure, Target]] = field(factory=list)
     _log: Logger = field(factory=Logger, init=False)
 
-    @property
-    def _access(self) -> Access:
-        require_tls, way = self.job.message.require_tls, self.job.destination.way
+    def _sources(self) -> list[_Source]:
+        """Where hosts are to be found, and how they are talked to, best first."""
+        way = self.job.destination.way
         if isinstance(way, ByMX):
-            return Access(self.mx_tls, socks=way.socks)
-        assert isinstance(way, ByRelayHost)
-        access = _access_to(way.relay_host)
+            return [_Source(Access(way.least_tls or self.mx_tls, socks=way.socks), by_mx=way)]
+        if isinstance(way, ByRelayHost):
+            fixed = way.tls_is_fixed
+            return [_Source(self._access_to(way.relay_host), way.relay_host, tls_is_fixed=fixed)]
+        assert isinstance(way, ByRelayChain)
+        hosts = way.relay_hosts
+        chained = len(hosts) > 1
+        return [
+            _Source(self._access_to(host), host, chained=host if chained else None)
+            for host in hosts
+        ]
+
+    def _access_to(self, host: RelayHost) -> Access:
+        access = access_to(host)
         # RFC 8689 section 4.2.1, step 4, whatever level the relay host is set to
-        return evolve(access, level=TLSLevel.VERIFY) if require_tls else access
+        return evolve(access, level=TLSLevel.VERIFY) if self.job.message.require_tls else access
 
     @property
     def _key(self) -> Hashable:
         # REQUIRETLS: these connections are verified, the others may not be.
-        return self.job.destination.key, self.job.message.require_tls, self._access
+        accesses = tuple(source.access for source in self._sources())
+        return self.job.destination.key, self.job.message.require_tls, accesses
 
     async def next(self) -> Session:
         """A kept connection, or a new one to the first host left that lets us begin.
@@ -102,18 +135,23 @@ class Sessions:
             self.transcript.note("connection reused")
             connection.transcript = self.transcript
             return Session(connection, target, is_kept=True)
-        left = await self._find()
-        while left:
-            target = left.pop(0)
+        while await self._find():
+            place = self._left.pop(0)
+            target = place.target
             if target in self._asked:
                 continue
             self.transcript.note(f"{target.host} [{target.ip}]:{target.port}")
             try:
-                return Session(await self._open(target), target, is_kept=False)
+                connection = await self._open(place)
             except Exception as error:
-                outcome = self._opening_outcome(error, target)
+                outcome = self._opening_outcome(error, place)
                 self.transcript.note(str(outcome.reply))
                 self._failures.append((outcome, target))
+                self._note_failure(place.source)
+            else:
+                if place.source.chained is not None:
+                    self.health.answered(place.source.chained)
+                return Session(connection, target, is_kept=False)
         raise self._no_connection()
 
     def _no_connection(self) -> NoConnection:
@@ -126,10 +164,11 @@ class Sessions:
     async def has_another(self, session: Session) -> bool:
         """Whether there is a host to ask after the one of ``session``."""
         try:
-            left = await self._find()
+            await self._find()
         except Exception:
             return False  # it was a kept connection, and now its hosts cannot be found
-        return any(target != session.target and target not in self._asked for target in left)
+        others = [place.target for place in self._left if place.target not in self._asked]
+        return any(target != session.target for target in others) or bool(self._unresolved)
 
     def give_back(self, session: Session) -> None:
         """The attempt is over: keep the connection for the next message."""
@@ -141,26 +180,55 @@ class Sessions:
         session.connection.close()
         self.transcript.note("trying the next host")
 
-    async def _find(self) -> list[Target]:
-        if self._left is None:
-            self._left = list(await self._targets(self.job.destination.way))
-        return self._left
+    async def _find(self) -> bool:
+        """Whether there is a place left to try.
 
-    async def _targets(self, way: Any) -> Sequence[Target]:
-        require_tls = self.job.message.require_tls
-        if isinstance(way, ByMX):
+        Raises: what keeps the last source's hosts from being found, when no other was.
+        """
+        if self._unresolved is None:
+            self._unresolved = self._by_health(self._sources())
+        while not self._left and self._unresolved:
+            source = self._unresolved.pop(0)
+            try:
+                found = await self._targets(source)
+            except Exception as error:
+                if not self._unresolved and not self._failures and not self._asked:
+                    raise
+                self.transcript.note(str(error))
+                self._note_failure(source)
+                continue
+            self._left = [_Place(source, target) for target in found]
+        return bool(self._left)
+
+    def _note_failure(self, source: _Source) -> None:
+        if source.chained is not None:
+            self.health.failed(source.chained)
+
+    def _by_health(self, sources: list[_Source]) -> list[_Source]:
+        if len(sources) < 2:
+            return sources
+        by_host = {source.chained: source for source in sources if source.chained is not None}
+        hosts = list(by_host)
+        return [by_host[host] for host in self.health.in_order(hosts)]
+
+    async def _targets(self, source: _Source) -> Sequence[Target]:
+        require_tls, way = self.job.message.require_tls, source.by_mx
+        if way is not None:
             if require_tls:  # RFC 8689 section 4.2.1, step 2
                 raise Undeliverable(UNVALIDATED_MX)
             if way.socks is not None:
                 self._proxy = await self._proxy_at(way.socks)
             return await self.hosts.by_families(way.ipv4, way.ipv6).for_domain(way.domain)
-        assert isinstance(way, ByRelayHost)
-        host = way.relay_host
-        if require_tls and way.tls_is_fixed and host.tls is not TLSLevel.VERIFY:
+        host = source.relay_host
+        assert host is not None
+        if require_tls and source.tls_is_fixed and host.tls is not TLSLevel.VERIFY:
             raise Undeliverable(UNVERIFIED_TRANSPORT)
         try:
+            if host.mx_lookup:
+                return await self.hosts.for_domain(host.host, host.port)
             return await self.hosts.for_host(host.host, host.port)
-        except NoSuchDomain as error:  # the operator's to mend: no reason to bounce all mail
+        except (NoSuchDomain, Undeliverable) as error:
+            # The operator's to mend: no reason to bounce all mail.
             raise Postponed(reply(451, "4.4.4", f"no such relay host: {error}")) from error
 
     async def _proxy_at(self, socks: SocksProxy) -> Target:
@@ -175,8 +243,8 @@ class Sessions:
         self.transcript.note(f"through SOCKS proxy {socks.host} [{found[0].ip}]:{socks.port}")
         return found[0]
 
-    async def _open(self, target: Target) -> SMTPClientProtocol:
-        access = self._access
+    async def _open(self, place: _Place) -> SMTPClientProtocol:
+        access, target = place.source.access, place.target
         try:
             return await self.pool.connect(target, access, self.transcript, self._proxy)
         except Exception as error:
@@ -189,8 +257,9 @@ class Sessions:
         plain = evolve(access, level=TLSLevel.NONE)
         return await self.pool.connect(target, plain, self.transcript, self._proxy)
 
-    def _opening_outcome(self, error: Exception, target: Target) -> Deferral | PermanentFailure:
+    def _opening_outcome(self, error: Exception, place: _Place) -> Deferral | PermanentFailure:
         """Classify what kept a connection from getting ready."""
+        target = place.target
         if isinstance(error, SessionRefused):
             # RFC 5321 section 3.1: 554 instead of a greeting; another host may take it.
             answer = error.reply
@@ -200,22 +269,24 @@ class Sessions:
                 "cannot log in to {host}: {reply}", host=target.host, reply=str(error.reply)
             )
         if _is_tls_trouble(error) or type(error).__name__ == "VerificationError":
-            return self._tls_outcome(error, target)
+            return self._tls_outcome(error, place)
         return outcome_of_error(error)
 
-    def _tls_outcome(self, error: Exception, target: Target) -> Deferral | PermanentFailure:
+    def _tls_outcome(self, error: Exception, place: _Place) -> Deferral | PermanentFailure:
+        target = place.target
         passes = isinstance(error, TLSFailed) and error.is_temporary
         if self.job.message.require_tls and not passes:  # RFC 8689 section 4.2.1: it must bounce
             return PermanentFailure(
                 reply(550, "5.7.10", f"REQUIRETLS, and no verified TLS with {target.host}: {error}")
             )
-        if not self._access.implicit_tls:
+        if not place.source.access.implicit_tls:
             return Deferral(reply(454, "4.7.5", f"TLS failed: {error}"))
         where = f"port {target.port} of {target.host}"
         return Deferral(reply(454, "4.7.5", f"no TLS from the first byte on {where}: {error}"))
 
 
-def _access_to(host: RelayHost) -> Access:
+def access_to(host: RelayHost) -> Access:
+    """How ``host`` is talked to."""
     return Access(
         host.tls,
         host.implicit_tls,

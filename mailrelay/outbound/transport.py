@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.content import Outgoing
+from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder, Target
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.protocol import SMTPClientProtocol
@@ -52,11 +53,12 @@ class _Trail:
 
 @frozen
 class SMTPTransport:
-    """Delivers jobs whose way is ByMX or ByRelayHost."""
+    """Delivers jobs whose way is ByMX, ByRelayHost or ByRelayChain."""
 
     pool: ConnectionPool
     hosts: HostFinder
     mx_tls: TLSLevel
+    health: RelayHealth
     now: Callable[[], float]
     content: Callable[[int], Deferred[Content]]
     read_spool: Callable[[str, int, int], Deferred[bytes]]
@@ -95,7 +97,7 @@ class SMTPTransport:
         content = await self.content(job.message.id)
         envelope = outgoing_envelope(job.message, job.entries, content.size_bytes)
         message = OutgoingMessage(envelope, lambda: self._outgoing(content))
-        sessions = Sessions(self.pool, self.hosts, self.mx_tls, job, trail.transcript)
+        sessions = Sessions(self.pool, self.hosts, self.mx_tls, self.health, job, trail.transcript)
         session, said = await _ask(sessions, message, trail)
         for _ in range(self.hosts.settings.most_sessions - 1):
             if not said.may_ask_next or not await sessions.has_another(session):

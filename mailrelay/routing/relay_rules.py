@@ -144,6 +144,11 @@ class RelayRules:
     unverified: frozenset[str] = frozenset()  # hosts whose certificates need not be right
     warnings: Sequence[RelayWarning] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing here concerns any mail."""
+        return not (self.by_sender or self.default or self.by_recipient)
+
     def decide(self, sender: Address | None, recipient: Address) -> RelayDecision:
         """How mail goes that has no mailbox here."""
         considered: list[Considered] = []

@@ -8,9 +8,12 @@ from enum import Enum
 from attrs import frozen
 
 from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuchUser
+from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.simulated import simulated_failure
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry
+from mailrelay.routing.relay_rules import RelayRules
+from mailrelay.routing.relay_ways import destination_by
 from mailrelay.routing.route import Route, RoutingSettings
 from mailrelay.routing.transports import relay_key
 from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
@@ -32,6 +35,8 @@ class Because(Enum):
     DOMAIN_DISABLED = "the domain is ours, and switched off"
     LOCAL_ONLY = "localserve sends nothing to other servers"
     ROUTE = "the route is the first that fits"
+    RELAY_RULE = "the rules of [relaying] name relay hosts for this sender"
+    RECIPIENT_ROUTE = "a recipient route of [relaying] fits"
     RELAY_HOST = "no route fits, and [relay_host] takes the rest"
     MX = "no route fits, and there is no [relay_host]"
 
@@ -56,6 +61,7 @@ class Router:
     current: Callable[[], RoutingSettings]
     directory: Callable[[], Directory]
     is_suppressed: Callable[[int | None, Address], bool] = lambda account_id, recipient: False
+    relays: Callable[[], RelayRules] = RelayRules
 
     def __call__(self, entry: Entry) -> Destination:
         """Where ``entry`` goes now."""
@@ -114,10 +120,26 @@ class Router:
         route, domain = self._route(entry, settings), entry.recipient.domain
         if route is not None:
             return Decision(_by_route(route, domain), Because.ROUTE, route)
+        by_rule = self._by_rule(entry)
+        if by_rule is not None:
+            return by_rule
         host = settings.relay_host
         if host is not None:
             return Decision(Destination(relay_key(host), ByRelayHost(host)), Because.RELAY_HOST)
         return Decision(_by_mx(domain), Because.MX)
+
+    def _by_rule(self, entry: Entry) -> Decision | None:
+        rules = self.relays()
+        if rules.is_empty:
+            return None
+        decision = rules.decide(entry.reverse_path, entry.recipient)
+        because = Because.RECIPIENT_ROUTE if decision.is_routed else Because.RELAY_RULE
+        if decision.hops:
+            return Decision(destination_by(decision), because)
+        level = TLSLevel.ENCRYPT if rules.encrypts and rules.encrypts_all else None
+        if not decision.is_routed and level is None:
+            return None
+        return Decision(_by_mx(entry.recipient.domain, level), because)
 
 
 def _by_route(route: Route, domain: str) -> Destination:
@@ -131,5 +153,6 @@ def _by_route(route: Route, domain: str) -> Destination:
     return Destination(relay_key(host), ByRelayHost(host))
 
 
-def _by_mx(domain: str) -> Destination:
-    return Destination(f"mx:{domain}", ByMX(domain))
+def _by_mx(domain: str, level: TLSLevel | None = None) -> Destination:
+    key = f"mx:{domain}" if level is None else f"mx:{domain}:{level.value}"
+    return Destination(key, ByMX(domain, least_tls=level))

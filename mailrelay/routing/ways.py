@@ -26,6 +26,7 @@ class RelayHost:
     password: str | None = field(default=None, repr=False)
     auth_without_tls: bool = False
     mechanisms: Sequence[str] = MECHANISMS[1:]  # of SASL: no other is used
+    mx_lookup: bool = False  # to the hosts that its MX records name
 
 
 @frozen
@@ -53,6 +54,7 @@ class ByMX:
     ipv4: bool = True
     ipv6: bool = True
     socks: SocksProxy | None = None
+    least_tls: TLSLevel | None = None  # the setting's when None
 
 
 @frozen
@@ -61,6 +63,13 @@ class ByRelayHost:
 
     relay_host: RelayHost
     tls_is_fixed: bool = False
+
+
+@frozen
+class ByRelayChain:
+    """Relay hosts, the first one first; the next when one cannot be talked to."""
+
+    relay_hosts: Sequence[RelayHost]
 
 
 @frozen
@@ -81,4 +90,4 @@ class Refrain:
     """Not attempted: the account does not send to the recipient any more."""
 
 
-Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | Discard | Fail | Refrain
+Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | ByRelayChain | Discard | Fail | Refrain

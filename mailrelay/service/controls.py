@@ -8,21 +8,25 @@ from random import Random
 
 from attrs import frozen
 
-from mailrelay.config.convert import routing_settings
+from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
+from mailrelay.control.errors import Refusal
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
+from mailrelay.control.relays import read_sources
 from mailrelay.control.routes import RouteControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
+from mailrelay.routing.relay_files import RelayProblem
+from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.router import Router
 from mailrelay.smtp.address import Address
 from mailrelay.storage.call_records import DatabaseCallRecords
@@ -116,8 +120,15 @@ def _router(settings: Settings, database: Database, now: Callable[[], float]) ->
         with database.engine.connect().execution_options(read_only=True) as connection:
             return Suppressed(now, everybody(connection))(account_id, recipient)
 
+    @cache
+    def relays() -> RelayRules:
+        try:
+            return read_sources(relay_place(settings.relaying), sorted(directory().domains)).rules()
+        except RelayProblem as problem:
+            raise Refusal(str(problem)) from None
+
     routing = routing_settings(settings)
-    return Router(lambda: routing, directory, is_suppressed)
+    return Router(lambda: routing, directory, is_suppressed, relays)
 
 
 def _kept_for(database: Database, account_id: int | None) -> float | None:

@@ -16,7 +16,12 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from mailrelay.acceptance.accept import STORE_FULL, Acceptance
-from mailrelay.config.convert import listener_settings, queue_settings, routing_settings
+from mailrelay.config.convert import (
+    listener_settings,
+    queue_settings,
+    relay_place,
+    routing_settings,
+)
 from mailrelay.config.settings import HTTP_ROLES, ListenerSection, Settings
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Directory
@@ -37,9 +42,11 @@ from mailrelay.queue.content_cache import ContentCache
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
 from mailrelay.queue.transport import Job, Result, Transport
+from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
+from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.ways_out import WaysOut
@@ -55,7 +62,10 @@ from mailrelay.web.request import Route
 
 _log = Logger()
 
-STARTUP_ERRORS = (UnusableDatabase, UnusableCertificate, CannotListen, CannotDropPrivileges)
+STARTUP_ERRORS = (
+    *(UnusableDatabase, UnusableCertificate, CannotListen, CannotDropPrivileges),
+    *(RelayProblem,),
+)
 """What an operator did or can mend: the message is enough, no traceback."""
 
 FIXED = (
@@ -103,7 +113,7 @@ class Server(MultiService):
     def startService(self) -> None:
         """Drop privileges, open the stores, serve.  Blocks: the reactor does not run yet.
 
-        Raises: UnusableDatabase, UnusableCertificate, CannotListen, CannotDropPrivileges.
+        Raises: what STARTUP_ERRORS names.
         """
         settings = self._settings
         for listener in self.listeners:
@@ -158,6 +168,10 @@ class Server(MultiService):
         )
         stores.queue.committed = self._committed
         stores.mailboxes.committed = self._arrived
+        self._relaying = Relaying(
+            relay_place(settings.relaying), lambda: self.directory, s.clock, s.workers
+        )
+        self._relaying.load()
         reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
         self._ways = WaysOut(
             s, settings, stores, self._cache, self.listeners, lambda: self.directory, self._token
@@ -169,7 +183,12 @@ class Server(MultiService):
                 # Jitter needs no secrecy, and the system's source is a call into the kernel.
                 random=Random(s.random.getrandbits(64)),
                 store=stores.queue,
-                route=Router(lambda: self._routing, lambda: self.directory, known.suppressed),
+                route=Router(
+                    lambda: self._routing,
+                    lambda: self.directory,
+                    known.suppressed,
+                    self._relaying.rules,
+                ),
                 transport=self._transport(),
                 reporter=reporter,
                 epoch=lambda: stores.node.epoch,
@@ -222,7 +241,15 @@ class Server(MultiService):
             stores.orphans,
         )
         uses = repeated(s.clock, KEY_USES_EVERY, key_uses.write, _log)
-        for service in (self._mail_log, self._space, self.scheduler, self.calls, upkeep, uses):
+        for service in (
+            self._mail_log,
+            self._space,
+            self._relaying,
+            self.scheduler,
+            self.calls,
+            upkeep,
+            uses,
+        ):
             service.setServiceParent(self)
         self._add_gauges()
 
@@ -324,6 +351,8 @@ class Server(MultiService):
         gauge("mailrelay_queue_in_memory", "Entries in memory", lambda: self.scheduler.in_memory)
         gauge("mailrelay_store_short", "1 when mail is refused for lack of room", self._is_short)
         gauge("mailrelay_mail_log_lost", "Lines not written", lambda: self._mail_log.left_out)
+        gauge("mailrelay_relay_hosts_resting", "Passed over", lambda: self._ways.health.resting)
+        gauge("mailrelay_relay_files_stale", "1 when they cannot be used", self._is_stale)
         gauge("mailrelay_smtp_commands", "Commands read", lambda: self._counters.commands)
         gauge("mailrelay_smtp_refusals", "Replies 4yz and 5yz", lambda: self._counters.refused)
         gauge("mailrelay_auth_failures", "Failed logins", lambda: self._counters.auth_failures)
@@ -333,6 +362,9 @@ class Server(MultiService):
 
     def _http_connections(self) -> float:
         return self._sites.connections
+
+    def _is_stale(self) -> float:
+        return float(self._relaying.is_stale)
 
     def _is_short(self) -> float:
         return float(self._space.is_short)
@@ -371,6 +403,7 @@ class Server(MultiService):
         self._certificate = certificate
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
+        self._relaying.reconfigure(relay_place(settings.relaying))
         self.scheduler.reconfigure(queue_settings(settings.queue))
         self._serve()
         self.scheduler.wake()

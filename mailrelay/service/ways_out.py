@@ -13,11 +13,20 @@ from mailrelay.net.listening import Listener
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls
 from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport, RefrainTransport
+from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.queue.content_cache import ContentCache
-from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
+from mailrelay.routing.ways import (
+    ByMX,
+    ByRelayChain,
+    ByRelayHost,
+    Discard,
+    Fail,
+    Refrain,
+    ToMailbox,
+)
 from mailrelay.service.calls import make_reading
 from mailrelay.storage.stores import Stores
 
@@ -46,8 +55,15 @@ class WaysOut:
             frozenset({settings.hostname.lower()}),
             frozenset(_own_addresses(listeners, outbound.mx_port)),
         )
+        self.health = RelayHealth(s.clock.seconds)
         smtp = SMTPTransport(
-            self.pool, hosts, outbound.mx_tls, s.now, cache.content, stores.queue.read_spool
+            self.pool,
+            hosts,
+            outbound.mx_tls,
+            self.health,
+            s.now,
+            cache.content,
+            stores.queue.read_spool,
         )
         self.failing = FailTransport(s.now, s.clock)
         reading = make_reading(s, stores, directory)
@@ -55,6 +71,7 @@ class WaysOut:
             {
                 ByMX: smtp,
                 ByRelayHost: smtp,
+                ByRelayChain: smtp,
                 ToMailbox: MailboxTransport(stores.mailboxes, directory, s.now, reading),
                 Discard: DiscardTransport(s.now),
                 Fail: self.failing,

@@ -415,6 +415,9 @@ password_file = "secret"
 [[transport]]
 name = "smarthost"
 smtp = { host = "smtp.example.net", username = "me", password_file = "transport-secret" }
+[relaying]
+dir = "relays"
+password_file = "relaying-secret"
 """
 
     def setUp(self) -> None:
@@ -423,8 +426,10 @@ smtp = { host = "smtp.example.net", username = "me", password_file = "transport-
         self.folder.mkdir()
         self.config = self.folder / "mailrelay.toml"
         self.config.write_text(self.CONFIG)
-        for name in ("secret", "transport-secret"):
+        for name in ("secret", "transport-secret", "relaying-secret"):
             (self.folder / name).write_text("x\n")
+        (self.folder / "relays").mkdir()
+        (self.folder / "relays" / "postfix-relaymap.cf").write_text("@a.test [b.example]\n")
 
     def test_backup_says_what_to_do(self) -> None:
         """It names pg_dump and every file to copy beside it, and is no success."""
@@ -442,6 +447,9 @@ smtp = { host = "smtp.example.net", username = "me", password_file = "transport-
     def test_files_beside(self) -> None:
         """A backup takes the configuration and every file that it names."""
         settings = parse_settings(self.CONFIG, {}, file="f", base=self.folder)
-        names = ["mailrelay.toml", "tls.pem", "tls-key.pem", "secret", "transport-secret"]
+        names = (
+            *("mailrelay.toml", "tls.pem", "tls-key.pem", "secret", "transport-secret"),
+            *("relaying-secret", "relays/postfix-relaymap.cf"),
+        )
         wanted = [self.folder / name for name in names]
         self.assertEqual(files_beside(settings, self.config), wanted)

@@ -47,3 +47,16 @@ class ReachableTests(SynchronousTestCase):
             file.write_text(CONFIG.format(endpoint=endpoint))
             said = run(self, "check-config", str(file)).stdout
             self.assertEqual("listener[1].webapi" in said, is_told, said)
+
+    def test_relay_hosts(self) -> None:
+        """What a file of relay hosts hardly means is remarked; what it cannot mean is a problem."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        file = folder / "mailrelay.toml"
+        file.write_text(CONFIG.format(endpoint="tcp:8080") + '[relaying]\ndir = "."\n')
+        relay_map = folder / "postfix-relaymap.cf"
+        relay_map.write_text("a.test [b.example]\n")
+        self.assertIn("a.test fits no sender", run(self, "check-config", str(file)).stdout)
+        relay_map.write_text("@a.test [b.example\n")
+        said = run(self, "check-config", str(file), code=78).output
+        self.assertIn("postfix-relaymap.cf, line 1", said)

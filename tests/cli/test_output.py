@@ -20,15 +20,9 @@ WITHOUT_JSON = {
     "key remove": "changes one thing, and says so",
     **{
         f"relay {verb}": "changes one thing, and says so"
-        for verb in (
-            "add-domain",
-            "exclude-domain",
-            "add-auth",
-            "add-host-auth",
-            "remove",
-            "import",
-        )
+        for verb in ("add-domain", "exclude-domain", "add-auth", "add-host-auth", "remove")
     },
+    "relay import": "says how many entries it took",
     **{
         f"{noun} {verb}": "changes one thing, and says so"
         for noun in ("domain", "account", "address")

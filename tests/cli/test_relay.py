@@ -101,9 +101,9 @@ class CheckTests(FolderTestCase):
         self.put(RelayFile.CREDENTIALS, "@ours.test u:sesame\n[r.example]:25 x:y\n")
         result = relay(self.folder, "check", "joe@ours.test", "bob@remote.test")
         for said in (
-            "route:   relay",
+            "route:     relay",
             "r.example port 587, TLS encrypt, certificate verified, as u (by sender-domain)",
-            "rule 1:  sender joe@ours.test: no entry",
+            "rule 1:    sender joe@ours.test: no entry",
             "sender @ours.test: [r.example]:587",
             "credentials @ours.test: found",
             "[r.example]:25 is no relay host of the map",

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
 from mailrelay.net.tls import TLSLevel, client_tls
+from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.settings import OutboundSettings, Timeouts
@@ -57,7 +58,8 @@ class OutboundTestCase(TestCase):
         hosts = HostFinder(
             resolver or FakeResolver(), chosen, Random(1), frozenset({"us.test"}), frozenset()
         )
-        return SMTPTransport(pool, hosts, tls, self.now, self._content, self._read)
+        self.health = RelayHealth(reactor.seconds)
+        return SMTPTransport(pool, hosts, tls, self.health, self.now, self._content, self._read)
 
     def _content(self, _: int) -> Deferred[Content]:
         if self.spool is not None:

@@ -1,0 +1,43 @@
+"""The hops that the relay rules chose, as a destination.  Pure."""
+
+from __future__ import annotations
+
+from mailrelay.net.tls import TLSLevel
+from mailrelay.queue.destination import Destination
+from mailrelay.routing.relay_rules import Hop, HopTLS, RelayDecision
+from mailrelay.routing.transports import relay_key
+from mailrelay.routing.ways import ByRelayChain, RelayHost
+
+
+def destination_by(decision: RelayDecision) -> Destination:
+    """The hops of ``decision``, which has some, in the order in which they are tried."""
+    hosts = tuple(relay_host_of(hop) for hop in decision.hops)
+    parts = [
+        relay_key(host) + _login_key(hop) for host, hop in zip(hosts, decision.hops, strict=True)
+    ]
+    return Destination(f"relays:{','.join(parts)}", ByRelayChain(hosts))
+
+
+def _login_key(hop: Hop) -> str:
+    """One user may have a password for each sender: they share no destination."""
+    return f"({hop.login.key})" if hop.login is not None else ""
+
+
+def relay_host_of(hop: Hop) -> RelayHost:
+    """How a hop is talked to."""
+    login = hop.login.credentials if hop.login is not None else None
+    return RelayHost(
+        hop.next_hop.host,
+        hop.next_hop.port,
+        _level(hop),
+        hop.tls is HopTLS.IMPLICIT,
+        login.username if login is not None else None,
+        login.password if login is not None else None,
+        mx_lookup=hop.next_hop.mx_lookup,
+    )
+
+
+def _level(hop: Hop) -> TLSLevel:
+    if hop.verifies:
+        return TLSLevel.VERIFY
+    return TLSLevel.MAY if hop.tls is HopTLS.MAY else TLSLevel.ENCRYPT
