@@ -7,10 +7,12 @@ from pathlib import Path
 
 from attrs import evolve
 from twisted.application.internet import TimerService
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from typing_extensions import override
 
 from mailrelay.control.relays import RelayPlace, read_sources
 from mailrelay.directory.model import Directory
@@ -24,7 +26,7 @@ LOOK_EVERY = 2.0
 Seen = Sequence[tuple[int, int, int] | None]
 
 
-class Relaying(TimerService):
+class Relaying(MultiService):
     """Answers with the rules, in the reactor thread.
 
     Invariant: what cannot be used changes nothing; ``is_stale`` until it can.
@@ -39,14 +41,26 @@ class Relaying(TimerService):
         clock: IReactorTime,
         executor: Executor,
     ) -> None:
-        super().__init__(LOOK_EVERY, self._look)
-        self.clock = clock
+        super().__init__()
+        self._clock = clock
         self._place, self._directory, self._executor = place, directory, executor
         self._sources = RelaySources()
         self._seen: Seen = ()
         self._domains: frozenset[str] | None = None
         self._rules = RelayRules()
         self.is_stale = False
+
+    @override
+    def startService(self) -> None:
+        """Begin to watch the files, when there are any."""
+        super().startService()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._place.files and self.running and not list(self):
+            watch = TimerService(LOOK_EVERY, self._look)
+            watch.clock = self._clock
+            watch.setServiceParent(self)
 
     def load(self) -> None:
         """Read everything now.  Blocks: at start, before the reactor runs.
@@ -68,6 +82,8 @@ class Relaying(TimerService):
         """Go by what ``place`` says, from the next look on."""
         if place != self._place:
             self._place, self._seen = place, ()
+            self._watch()
+            self._look()
 
     def _look(self) -> Deferred[object]:
         place = self._place

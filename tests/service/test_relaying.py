@@ -98,13 +98,16 @@ class RelayingTests(SynchronousTestCase):
 
     def test_another_place(self) -> None:
         """A configuration that is read again may name another folder."""
-        relaying = self.start()
+        relaying = self.start(RelayPlace())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         other = self.folder / "other"
         other.mkdir()
         (other / "postfix-relaymap.cf").write_text("@ours.test [other.example]\n")
         relaying.reconfigure(RelayPlace(RelayFolder(other)))
-        self.clock.advance(LOOK_EVERY)
         self.assertEqual(self.host(relaying), "other.example")
+        (other / "postfix-relaymap.cf").write_text("@ours.test [changed.example]\n")
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual(self.host(relaying), "changed.example")
 
     def test_warnings_are_logged(self) -> None:
         """What is allowed and hardly meant is said when it is read."""
