@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -11,9 +12,11 @@ from twisted.internet.defer import Deferred
 import mailrelay
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.config.settings import Settings
+from mailrelay.control.filling import TemplateWriter
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import Imported
 from mailrelay.control.suppression import SuppressionControl
+from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.surroundings import Surroundings
@@ -31,6 +34,7 @@ from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
+from mailrelay.storage.templates import DatabaseTemplateRecords
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Route
 from mailrelay.webapi.http import WebAPI
@@ -40,11 +44,13 @@ from mailrelay.webapi.send import Sender
 from mailrelay.webapi.suppressions import Suppressions
 from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.api import API
+from mailrelay.webapi.v1.filling import LetterWriter
 from mailrelay.webapi.v1.idempotency import Repeats
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.login import Door, KeyLimits
 from mailrelay.webapi.v1.sending import SendingOperations
 from mailrelay.webapi.v1.suppressions import SuppressionOperations
+from mailrelay.webapi.v1.templates import TemplateOperations
 
 UPLOADS_FOLDER = "uploads"
 SENT_FLAGS = ("$notjunk", "\\seen")
@@ -98,15 +104,18 @@ def api_routes(
     received = received_mail(s, settings, stores, intake)
     keys = KeyControl(records, s.workers, random, s.now, "api")
     lists = suppression_control(s, stores)
+    templates = DatabaseTemplateRecords(stores.database, s.now)
+    letters = LetterWriter(TemplateWriter(templates, s.workers))
     operations = [
         *AccountOperations(doors.directory).operations(),
-        *SendingOperations(make_sender(s, settings, stores, doors)).operations(),
+        *SendingOperations(make_sender(s, settings, stores, doors), letters).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
         *SuppressionOperations(lists, doors.suppressed).operations(),
         *webhook_operations(s, stores, random, doors.load_directory),
         *received.operations,
+        *TemplateOperations(partial(TemplateControl, templates, s.workers)).operations(),
     ]
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     repeats = Repeats(DatabaseAnswers(stores.database, s.now), s.now)

@@ -201,7 +201,15 @@ def remove_account(connection: Connection, name: str) -> None:
     for own in (*application, tables.mailbox, tables.hold_rule):
         connection.execute(delete(own).where(own.c.account_id == id_))
     connection.execute(delete(tables.sent_to).where(tables.sent_to.c.account_id == id_))
+    _remove_templates(connection, id_)
     connection.execute(delete(_account).where(_account.c.id == id_))
+
+
+def _remove_templates(connection: Connection, account: int) -> None:
+    template, version = tables.template, tables.template_version
+    own = select(template.c.id).where(template.c.account_id == account)
+    connection.execute(delete(version).where(version.c.template_id.in_(own)))
+    connection.execute(delete(template).where(template.c.account_id == account))
 
 
 def add_address(connection: Connection, localpart: str, domain: str, account: str) -> None:

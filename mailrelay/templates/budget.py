@@ -9,7 +9,7 @@ from attrs import define
 from mailrelay.templates.variables import size_of
 
 MOST_STEPS = 200_000
-"""Of one message's part: some tenths of a second; a table of 1,000 lines needs 30,000."""
+"""Of one message: some tenths of a second; a table of 1,000 lines needs 30,000."""
 
 CHARACTERS_A_STEP = 16
 

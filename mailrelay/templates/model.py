@@ -10,11 +10,12 @@ from mailrelay.message.words import CONTROLS
 
 MOST_SOURCE_CHARACTERS = 256 * 1024
 MOST_SUBJECT_CHARACTERS = 2000
-MOST_TEMPLATES = 1000
+MOST_TEMPLATES = 500
 """Of one account."""
 
 MOST_VERSIONS = 100
-"""Of one template: the oldest go when there are more."""
+MOST_KEPT_CHARACTERS = 4 * 1024 * 1024
+"""Of all versions of one template: the oldest go when there are more, of either."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:/@+-]{0,99}")
 

@@ -179,27 +179,32 @@ def _compiled(part: str, source: str) -> jinja2.Template:
         raise BadTemplate(part, 0, _told(error)) from None
 
 
-def rendered(template: Compiled, variables: Mapping[str, Any]) -> Written:
+def rendered(
+    template: Compiled, variables: Mapping[str, Any], budget: Budget | None = None
+) -> Written:
     """A message.  The text is made of the HTML where the template has none.
 
     Raises: CannotRender.
     """
     if size_of(variables) > MOST_SIZE:
         raise CannotRender("", 0, f"the variables are over {MOST_SIZE} characters")
-    written = {part: _filled(part, one, variables) for part, one in template.parts.items()}
+    given = {**variables, _BUDGET: budget or Budget()}
+    written = {part: _filled(part, one, given) for part, one in template.parts.items()}
     subject, html = written.get("subject", ""), written.get("html", "")
     found = CONTROLS.search(subject)
     if found is not None:
         said = f"has the control character U+{ord(found.group()):04X}"
         raise CannotRender("subject", 0, said)
     text = written["text"] if "text" in template.parts else plain_text(html)
+    if not text and not html:
+        raise CannotRender("", 0, "the template makes an empty message of these variables")
     return Written(subject, text, html)
 
 
 def _filled(part: str, template: jinja2.Template, variables: Mapping[str, Any]) -> str:
     pieces: list[str] = []
     left = MOST_OUTPUT[part]
-    context = template.new_context({**variables, _BUDGET: Budget()})
+    context = template.new_context(dict(variables))
     try:
         for piece in template.root_render_func(context):
             pieces.append(piece)

@@ -207,7 +207,9 @@ class BudgetTests(SynchronousTestCase):
         source = "{% for a in range(300) %}" + "x" * 4000 + "{% endfor %}"
         self.assert_broken_off(source)
         self.assertLess(300 * 3000, MOST_OUTPUT["text"])
-        self.assertEqual(len(written(source.replace("x" * 1000, ""))), 0)
+        self.assertEqual(len(written(source.replace("x" * 1000, "", 1))), 300 * 3000)
+        error = self.assertRaises(CannotRender, written, "{% if s %}x{% endif %}", s="")
+        self.assertIn("empty message", str(error))
 
     def test_variables(self) -> None:
         """So is what it is filled with."""

@@ -138,7 +138,7 @@ def _invalid(error: msgspec.ValidationError) -> Problem:
     """msgspec's message, with its place as our clients write it."""
     text, _, place = str(error).partition(" - at `")
     text = text.removeprefix("Object ")
-    field = place.rstrip("`").removeprefix("key in ").removeprefix("$").lstrip(".")
+    field = place.rstrip("`").removeprefix("key` in `").removeprefix("$").lstrip(".")
     named = _NAMED.fullmatch(text)
     if named is not None:
         field = f"{field}.{named[2]}" if field else named[2]

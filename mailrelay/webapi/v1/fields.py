@@ -20,3 +20,7 @@ Word: TypeAlias = Annotated[str, Meta(max_length=40)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=LONGEST_TAG, pattern=TAG_PATTERN)]
 Tags: TypeAlias = Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
+TemplateName: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:/@+-]*(?!\n)$")
+]
+TemplateVersion: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]

@@ -16,7 +16,8 @@ from mailrelay.message.draft import Draft, File, Unwritable
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.words import CONTROLS
 from mailrelay.smtp.address import Address, MalformedAddress
-from mailrelay.webapi.v1.fields import Tags
+from mailrelay.templates.variables import Variables
+from mailrelay.webapi.v1.fields import Tags, TemplateName, TemplateVersion
 from mailrelay.webapi.v1.operations import Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -64,8 +65,18 @@ Extra: TypeAlias = Annotated[list[ExtraField], Meta(max_length=100)]
 Priority: TypeAlias = Literal["high", "normal"]
 
 
+class TemplateUse(Strict, frozen=True):
+    """A template of the account, in its newest version unless one is named."""
+
+    name: TemplateName
+    version: TemplateVersion | None = None
+    variables: Variables = field(default_factory=dict)
+
+
 class Letter(Strict, frozen=True):
-    """A message.  Text, HTML or both; to, cc or bcc.
+    """A message.  Text, HTML or both, or a template in place of these and the subject.
+
+    To, cc or bcc.
 
     ``send_at`` is when the first attempt is made, up to a year ahead.  With ``require_tls`` it
     travels by verified TLS or comes back.  With ``priority`` high it leaves before the account's
@@ -80,6 +91,7 @@ class Letter(Strict, frozen=True):
     subject: Annotated[str, Meta(max_length=10_000)] = ""
     text: Long = ""
     html: Long = ""
+    template: TemplateUse | None = None
     headers: Annotated[list[HeaderField], Meta(max_length=200)] = field(default_factory=list)
     attachments: Annotated[list[Attachment], Meta(max_length=200)] = field(default_factory=list)
     extra: Extra = field(default_factory=list)

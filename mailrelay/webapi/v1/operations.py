@@ -72,7 +72,7 @@ class Operation:
 
     ``scope`` is what a key must be for; ``header`` names a header field that it reads, with the
     schema of its value.  ``content_type`` is the answer's: EVENT_STREAM makes what it answers the
-    data of each event.
+    data of each event.  ``changes_nothing`` says of a POST that it only tells.
     """
 
     name: str
@@ -88,11 +88,12 @@ class Operation:
     most_body_bytes: int = SMALL_BODY_BYTES
     header: tuple[str, Mapping[str, object]] | None = None
     content_type: str = JSON
+    changes_nothing: bool = False
 
     @property
     def is_write(self) -> bool:
         """Whether it changes something, and may have an Idempotency-Key."""
-        return self.method != "GET"
+        return self.method != "GET" and not self.changes_nothing
 
     @property
     def kinds(self) -> Sequence[Kind]:

@@ -20,6 +20,7 @@ from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.errors import APIError
 from mailrelay.webapi.send import Sender
 from mailrelay.webapi.v1.fields import Id
+from mailrelay.webapi.v1.filling import LetterWriter
 from mailrelay.webapi.v1.letter import (
     Letter,
     draft_of,
@@ -64,6 +65,7 @@ class SendingOperations:
     """What sends."""
 
     sender: Sender
+    letters: LetterWriter
 
     def operations(self) -> Sequence[Operation]:
         """What can be asked."""
@@ -84,12 +86,13 @@ class SendingOperations:
 
     async def send(self, call: Call) -> Answer:
         """Send one message.  Raises: Problem."""
-        letter: Letter = call.body
+        given: Letter = call.body
         sender, now = self.sender, self.sender.now()
-        parties = parties_of(letter)
+        parties = parties_of(given)
         from_ = parties.from_.address
         caller = as_sender(call.caller, from_)
-        self._check(caller, letter, from_, parties.recipients)
+        self._check(caller, given, from_, parties.recipients)
+        letter = await self.letters.filled(caller.account, given)
         message_id = f"<{new_from_id(sender.token())}@{sender.hostname}>"
         draft = draft_of(
             letter,
@@ -128,7 +131,7 @@ class SendingOperations:
             raise Problem(
                 NOT_ALLOWED, "is no address that this login or key may send from", "from.address"
             )
-        if not letter.text and not letter.html:
+        if not letter.text and not letter.html and letter.template is None:
             raise Problem(INVALID_FIELD, "at least one of text and html must be there", "text")
         if not recipients:
             raise Problem(INVALID_FIELD, "there is no recipient: to, cc and bcc are empty", "to")

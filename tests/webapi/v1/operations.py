@@ -12,6 +12,7 @@ from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.mailbox import MailboxOperations
 from mailrelay.webapi.v1.operations import Operation
 from mailrelay.webapi.v1.sending import SendingOperations
+from mailrelay.webapi.v1.templates import TemplateOperations
 
 
 @frozen
@@ -28,6 +29,7 @@ def all_operations(directory: Directory) -> list[Operation]:
     return [
         *AccountOperations(lambda: directory).operations(),
         *KeyOperations(nothing, nothing).operations(),
-        *SendingOperations(sender).operations(),
         *MailboxOperations(nothing, nothing, nothing).operations(),
+        *SendingOperations(sender, nothing).operations(),
+        *TemplateOperations(nothing).operations(),
     ]

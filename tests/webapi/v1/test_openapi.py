@@ -34,7 +34,8 @@ def unbounded(schema: Any, place: str) -> Iterator[str]:
         yield from unbounded(inner, f"{place}.{name}")
     for word in ("additionalProperties", "propertyNames", "items"):
         if isinstance(schema.get(word), dict):
-            yield from unbounded(schema[word], f"{place} {word}")
+            named = {"type": "string"} if word == "propertyNames" else {}
+            yield from unbounded({**named, **schema[word]}, f"{place} {word}")
     for one in schema.get("anyOf", ()):
         yield from unbounded(one, place)
 
