@@ -5,10 +5,13 @@ Subclasses say how it is started, and add what only it can do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mailrelay.config.transports import RelayHostSection
+from mailrelay.config.settings import QueueSection
+from mailrelay.config.transports import RelayHostSection, RelayingSection
 from mailrelay.net.tls import TLSLevel
+from mailrelay.observe.events import Event, EventKind
 from mailrelay.testing.loopback import PASSWORD, USER
 from mailrelay.testing.scripted_server import Manners, ScriptedServer, polite
 from tests.interop.programs import InteropTestCase, reactor, soon
@@ -92,6 +95,9 @@ class ToPeerContract(_Base):
     saw_login: bytes
     """What it writes into Received when we logged in."""
 
+    always_offers_auth = False
+    """Whether it offers AUTH though it wants no login."""
+
     async def peer(self, next_port: int, *, wants_login: bool = False) -> MailServer:
         """Start it: it relays to ``next_port`` in clear, for THEIR_LOGIN only if it wants that."""
         raise NotImplementedError
@@ -141,6 +147,46 @@ class ToPeerContract(_Base):
         end, transcript = await self.relayed(CONTENT, "one@peer.test", wants_login=True)
         self.assertIn("C: AUTH PLAIN ****", transcript)
         self.assertIn(self.saw_login, end.contents[0])
+
+    async def by_sender(self, port: int, credentials: str, **relaying: Any) -> Event:
+        """What became of a message of ``a.test``, whose relay host this is."""
+        folder = self.folder()
+        (folder / "postfix-relaymap.cf").write_text(f"@a.test [127.0.0.1]:{port}\n")
+        (folder / "postfix-sasl-password.cf").write_text(credentials)
+        section = RelayingSection(dir=str(folder), **relaying)
+        server = await self.us(relaying=section, queue=QueueSection(first_retry_after=3600.0))
+        await self.send(server.port("mx"), CONTENT, "one@peer.test", sender="joe@a.test")
+        return await self.outcome(server)
+
+    async def test_login_of_the_sender(self) -> None:
+        """The sender's domain has its relay host, and its login there."""
+        end = await ScriptedServer.start(self, reactor, polite())
+        peer = await self.peer(end.port, wants_login=True)
+        login = f"@a.test {':'.join(THEIR_LOGIN)}\n@b.test wrong:wrong\n"
+        event = await self.by_sender(peer.port, login, unverified_hosts=["127.0.0.1"])
+        self.assertEqual(event.kind, EventKind.DELIVERED, event)
+        while not end.contents:
+            await soon()
+        self.assertIn(self.saw_login, end.contents[0])
+
+    async def test_what_keeps_us_from_the_relay_host(self) -> None:
+        """Wrong password, wrong certificate, no AUTH: the mail waits, and nothing leaves."""
+        end = await ScriptedServer.start(self, reactor, polite())
+        login = f"@a.test {':'.join(THEIR_LOGIN)}\n"
+        unverified: dict[str, Any] = {"unverified_hosts": ["127.0.0.1"]}
+        cases: Sequence[tuple[bool, str, dict[str, Any], str]] = (
+            (True, "@a.test relay:wrong\n", unverified, "login"),
+            (True, login, {}, "certificate"),
+            (False, login, unverified, "offers no AUTH"),
+        )
+        for wants_login, credentials, given, said in cases:
+            peer = await self.peer(end.port, wants_login=wants_login)
+            if self.always_offers_auth and not wants_login:
+                continue
+            event = await self.by_sender(peer.port, credentials, **given)
+            self.assertEqual(event.kind, EventKind.DELAYED, event)
+            self.assertIn(said, str(event.data["reply"]))
+        self.assertEqual(end.contents, [])
 
     async def test_smtputf8(self) -> None:
         """Addresses and headers beyond ASCII go through."""

@@ -23,6 +23,7 @@ from mailrelay.config.settings import QueueSection
 from mailrelay.control.mailbox import MessageFilter
 from mailrelay.control.queue import EntryFilter
 from mailrelay.net.certificates import make_self_signed
+from mailrelay.observe.events import Event, EventKind
 from mailrelay.testing.loopback import PASSWORD, USER, Loopback
 
 reactor: Any = installed_reactor
@@ -141,6 +142,22 @@ class InteropTestCase(TestCase):
                 found = await control.queue.find(EntryFilter(retired=True))
             shown = [await control.queue.history(view.entry.id) for view in found]
             return [dict(history.events[-1].data) for history in shown]
+        finally:
+            control.close()
+
+    async def outcome(self, server: Loopback) -> Event:
+        """What became of the first attempt for the only entry, once it was made."""
+        control = server.control()
+        over = (EventKind.DELIVERED, EventKind.DELAYED, EventKind.FAILED)
+        try:
+            while True:
+                await soon()
+                found = [*await control.queue.find(EntryFilter())]
+                found += await control.queue.find(EntryFilter(retired=True))
+                for view in found:
+                    events = (await control.queue.history(view.entry.id)).events
+                    if events[-1].kind in over:
+                        return events[-1]
         finally:
             control.close()
 

@@ -31,6 +31,7 @@ class FromEximTests(FromPeerContract, InteropTestCase):
 class ToEximTests(ToPeerContract, InteropTestCase):
     """We hand mail to Exim."""
 
+    always_offers_auth = True
     saw_login = b"with esmtpsa"
 
     @override
