@@ -84,6 +84,7 @@ setup(
         "scramp",
         "service-identity",
         "SQLAlchemy>=2.1",
+        "tomli-w",
         "treq",
         "twisted[tls]>=26.4",
     ],

@@ -6,6 +6,7 @@ import click
 
 from mailrelay import __version__
 from mailrelay.cli.account import account
+from mailrelay.cli.apply import apply, export
 from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import address, domain
@@ -44,6 +45,8 @@ for command in (
     route,
     relay,
     webhook,
+    export,
+    apply,
     backup,
     restore,
     verify,

@@ -60,12 +60,26 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
 
     Raises: BadConfiguration.
     """
+    return parse_settings(read_text(path), environment, file=str(path), base=path.parent)
+
+
+def read_text(path: Path) -> str:
+    """What ``path`` holds.  Raises: BadConfiguration."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadConfiguration(str(path), [Problem("", f"cannot be read: {reason}")]) from error
-    return parse_settings(text, environment, file=str(path), base=path.parent)
+
+
+def parse_toml(text: str, file: str) -> dict[str, Any]:
+    """The table that ``text`` is.  Raises: BadConfiguration."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, deep nesting too
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else 0
+        raise BadConfiguration(file, [Problem("", f"is not TOML: {error}", line)]) from error
 
 
 def parse_settings(text: str, environment: Mapping[str, str], *, file: str, base: Path) -> Settings:
@@ -73,12 +87,7 @@ def parse_settings(text: str, environment: Mapping[str, str], *, file: str, base
 
     Raises: BadConfiguration.
     """
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, deep nesting too
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else 0
-        raise BadConfiguration(file, [Problem("", f"is not TOML: {error}", line)]) from error
+    table = parse_toml(text, file)
     reader = Reader(text)
     override(table, environment, reader)
     settings: Settings | None = reader.read(Settings, table)

@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,13 @@ class Reader:
         return self.problem(where, f"must be {_NAMES[wanted]}, not {given!r}")
 
 
-_NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+    datetime: "a time such as 2026-01-31T12:00:00Z",
+}
 
 
 def _is_number(given: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import msgspec
@@ -88,9 +88,23 @@ def _check_authorization(value: str) -> None:
 
 def checked_logins(directory: Directory, name: str, logins: Sequence[str]) -> str:
     """The account's logins whose mail gets FromIDs, as they are stored.  Raises: Refusal."""
-    return msgspec.json.encode(
-        sorted({_checked_login(directory, name, text) for text in logins})
-    ).decode()
+    return stored_logins({_checked_login(directory, name, text) for text in logins})
+
+
+def stored_logins(logins: Iterable[str]) -> str:
+    """Logins as a row holds them."""
+    return msgspec.json.encode(sorted(logins)).decode()
+
+
+def dead_logins(directory: Directory, account: Account) -> frozenset[str]:
+    """Those of its logins with FromIDs that it has no more."""
+    dead = set()
+    for login in account.from_id_logins:
+        try:
+            _checked_login(directory, account.name, login)
+        except Refusal:
+            dead.add(login)
+    return frozenset(dead)
 
 
 def _checked_login(directory: Directory, name: str, text: str) -> str:

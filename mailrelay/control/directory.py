@@ -17,11 +17,20 @@ from mailrelay.control.account import (
     checked_logins,
     checked_retention,
 )
+from mailrelay.control.directory_checks import (
+    HIGHEST_LIMITS,
+    NEW_ACCOUNT,
+    address_key,
+    check_account_name,
+    checked_domain,
+    checked_full_name,
+    checked_limit,
+    checked_separator,
+)
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.credentials import ScramVerifier, hash_password
-from mailrelay.directory.model import CATCH_ALL, Directory, Domain, matched_localpart
+from mailrelay.directory.model import CATCH_ALL, Directory, Domain
 from mailrelay.net.threads import Executor
-from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
 from mailrelay.webhooks.call import Endpoint
 
 LEAST_PASSWORD_CHARACTERS = 8
@@ -106,17 +115,17 @@ class DirectoryControl:
         self, name: str, separator: str = "+", *, case_sensitive: bool = False
     ) -> None:
         """Take mail for a domain.  Raises: Refusal."""
-        domain = Domain(0, _domain(name), _separator(separator), case_sensitive)
+        domain = Domain(0, checked_domain(name), checked_separator(separator), case_sensitive)
         await self.records.add_domain(self.actor, domain)
 
     async def set_domain(
         self, name: str, separator: str | None = None, *, disabled: bool | None = None
     ) -> None:
         """Change a domain.  Raises: Refusal."""
-        name = _domain(name)
+        name = checked_domain(name)
         values: dict[str, object] = {}
         if separator is not None:
-            values["separator"] = _separator(separator)
+            values["separator"] = checked_separator(separator)
             if not separator:
                 check_separator_is_unneeded(await self.records.load(), name)
         if disabled is not None:
@@ -127,21 +136,12 @@ class DirectoryControl:
 
     async def remove_domain(self, name: str) -> None:
         """Take no more mail for a domain.  Raises: Refusal."""
-        await self.records.remove_domain(self.actor, _domain(name))
+        await self.records.remove_domain(self.actor, checked_domain(name))
 
     async def add_account(self, name: str, details: AccountDetails) -> None:
         """Make an account.  Raises: Refusal."""
-        if not name or len(name) > 100 or not name.isprintable() or " " in name:
-            raise Refusal(f"{name!r} is no account name: use up to 100 characters, no spaces")
-        values = {
-            "full_name": "",
-            "login_disabled": False,
-            "password_hash": None,
-            "scram_verifier": None,
-            "quota_bytes": None,
-            "messages_per_day": None,
-            "used_bytes": 0,
-        } | await self._values(details)
+        check_account_name(name)
+        values = {**NEW_ACCOUNT, **await self._values(details)}
         await self.records.add_account(self.actor, name, values)
 
     async def set_account(self, name: str, details: AccountDetails) -> None:
@@ -181,35 +181,21 @@ class DirectoryControl:
     async def _key(self, text: str) -> tuple[str, str]:
         """The address as the directory matches it."""
         if text.startswith("@"):
-            return CATCH_ALL, _domain(text[1:])
-        try:
-            address = Address.parse(text)
-        except MalformedAddress as error:
-            raise Refusal(f"{text!r} is no address: {error}") from None
-        directory = await self.records.load()
-        domain = directory.domains.get(address.domain)
-        if domain is None:
-            raise Refusal(f"no domain {address.domain}: mailrelay domain add {address.domain}")
-        localpart = matched_localpart(address.localpart, domain)
-        if domain.separator and domain.separator in address.localpart:
-            raise Refusal(
-                f"{text!r} has the separator {domain.separator!r}: mail for it already goes to"
-                f" {localpart}@{domain.name}"
-            )
-        return localpart, address.domain
+            return CATCH_ALL, checked_domain(text[1:])
+        return address_key(text, (await self.records.load()).domains)
 
     async def _values(
         self, details: AccountDetails, salt: bytes | None = None
     ) -> dict[str, object]:
         values: dict[str, object] = {}
-        for name in ("full_name", "login_disabled"):
+        if details.full_name is not None:
+            values["full_name"] = checked_full_name(details.full_name)
+        if details.login_disabled is not None:
+            values["login_disabled"] = details.login_disabled
+        for name, most in HIGHEST_LIMITS.items():
             given = getattr(details, name)
             if given is not None:
-                values[name] = given
-        for name in ("quota_bytes", "messages_per_day", "new_recipients_per_day"):
-            given = getattr(details, name)
-            if given is not None:
-                values[name] = given or None
+                values[name] = checked_limit(given, most)
         for name, what in (("retired_kept_for", "messages"), ("calls_kept_for", "calls")):
             given = getattr(details, name)
             if given is not None:
@@ -240,16 +226,3 @@ def check_password_length(password: str) -> None:
     """Raises: Refusal when ``password`` is too short."""
     if len(password) < LEAST_PASSWORD_CHARACTERS:
         raise Refusal(f"the password needs at least {LEAST_PASSWORD_CHARACTERS} characters")
-
-
-def _domain(text: str) -> str:
-    try:
-        return normal_domain(text)
-    except MalformedAddress as error:
-        raise Refusal(f"{text!r} is no domain: {error}") from None
-
-
-def _separator(text: str) -> str:
-    if len(text) > 1 or (text and text not in "+-_=.~"):
-        raise Refusal(f"{text!r} is no separator: use one of + - _ = . ~, or nothing")
-    return text

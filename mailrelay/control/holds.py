@@ -66,8 +66,8 @@ class HoldControl:
 
         Raises: Refusal.
         """
-        sender = sender if sender in (None, NULL_SENDER) else _normal(sender)
-        recipient = None if recipient is None else _normal(recipient)
+        sender = sender if sender in (None, NULL_SENDER) else normal_part(sender)
+        recipient = None if recipient is None else normal_part(recipient)
         rule = await self.records.add(self.actor, account, sender, recipient)
         page = EntryFilter(
             account=account, sender=sender, recipient=recipient, held=False, limit=_PAGE
@@ -94,7 +94,7 @@ class HoldControl:
             raise NoSuch(f"no hold rule {rule_id}: mailrelay holdrule list")
 
 
-def _normal(text: str) -> str:
+def normal_part(text: str) -> str:
     """A domain or an address as they are compared.  Raises: Refusal."""
     try:
         return str(Address.parse(text)) if "@" in text else normal_domain(text)

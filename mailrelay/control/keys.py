@@ -89,7 +89,7 @@ class KeyControl:
         directory = await self.records.load()
         account = _account(directory, account_name)
         text = new_key(self.random)
-        made = _checked(wanted, account, self.now())
+        made = checked_key(wanted, account.id, self.now())
         salt = directory.scram_salt(account) or self.random()
         verifier = await self.executor.run(ScramVerifier.of, text, salt)
         made = evolve(made, key_hash=hash_of(text), scram_verifier=str(verifier))
@@ -108,7 +108,8 @@ def _account(directory: Directory, name: str) -> Account:
     raise NoSuch(f"no account {name}: mailrelay account list")
 
 
-def _checked(wanted: NewKey, account: Account, now: float) -> APIKey:
+def checked_key(wanted: NewKey, account_id: int, now: float) -> APIKey:
+    """A key without what it is made of, ``now`` its age.  Raises: BadKey."""
     if not wanted.name or len(wanted.name) > 100 or CONTROLS.search(wanted.name):
         raise BadKey("name", "the name must be 1 to 100 characters, without control characters")
     if not wanted.scopes:
@@ -122,7 +123,7 @@ def _checked(wanted: NewKey, account: Account, now: float) -> APIKey:
         raise BadKey("requests_per_minute", "a limit is at least 1; without it there is none")
     return APIKey(
         0,
-        account.id,
+        account_id,
         wanted.name,
         b"",
         wanted.scopes,

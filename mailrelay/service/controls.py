@@ -10,6 +10,7 @@ from attrs import frozen
 
 from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
+from mailrelay.control.apply import ApplyControl
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
@@ -31,6 +32,7 @@ from mailrelay.routing.router import Router
 from mailrelay.smtp.address import Address
 from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.database import Database
+from mailrelay.storage.declared import DatabaseDeclared
 from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.findings import findings_on_server
@@ -59,6 +61,7 @@ class Control:
     calls: CallControl
     routes: RouteControl
     keys: KeyControl
+    apply: ApplyControl
     database: Database
 
     def close(self) -> None:
@@ -94,6 +97,8 @@ def open_control(
     reporter = Reporter(settings.hostname, store, now, token)
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)
     kept_after = settings.queue.retired_keep_after
+    holds = HoldControl(DatabaseHoldRecords(database, now), records, now, actor)
+    declared = DatabaseDeclared(database, now)
     return Control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
         QueueControl(
@@ -101,10 +106,11 @@ def open_control(
         ),
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
         SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
-        HoldControl(DatabaseHoldRecords(database, now), records, now, actor),
+        holds,
         CallControl(DatabaseCallRecords(database), now, actor),
         RouteControl(_router(settings, database, now)),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
+        ApplyControl(declared, holds, executor, random_bytes, now, actor),
         database,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -111,14 +111,14 @@ def remove_domain(connection: Connection, name: str) -> None:
         raise NoSuch(f"no domain {name}: mailrelay domain list")
 
 
-def set_domain(connection: Connection, name: str, values: dict[str, object]) -> None:
+def set_domain(connection: Connection, name: str, values: Mapping[str, object]) -> None:
     """Change columns of a domain.  Raises: NoSuch."""
     changed = connection.execute(update(_domain).where(_domain.c.name == name).values(values))
     if changed.rowcount == 0:
         raise NoSuch(f"no domain {name}: mailrelay domain list")
 
 
-def add_account(connection: Connection, name: str, values: dict[str, object]) -> int:
+def add_account(connection: Connection, name: str, values: Mapping[str, object]) -> int:
     """Add an account; its id.  Raises: AlreadyThere."""
     if connection.execute(select(_account.c.id).where(_account.c.name == name)).first():
         raise AlreadyThere(f"account {name} exists")
@@ -140,7 +140,7 @@ def account_id(connection: Connection, name: str) -> int:
 def set_account(
     connection: Connection,
     name: str,
-    values: dict[str, object],
+    values: Mapping[str, object],
     endpoints: Sequence[EndpointChange] = (),
 ) -> None:
     """Change columns and webhooks of an account.  Raises: NoSuch."""

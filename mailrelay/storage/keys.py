@@ -9,7 +9,7 @@ from attrs import define, evolve, field, frozen
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from twisted.internet.defer import Deferred, succeed
 
-from mailrelay.control.errors import Refusal
+from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.keys import ListedKey
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.model import Directory
@@ -53,7 +53,7 @@ class DatabaseKeyRecords:
             counted = select(func.count()).where(_key.c.account_id == key.account_id)
             if connection.execute(counted).scalar_one() >= most:
                 raise Refusal(f"the account has {most} keys: revoke one that is not used")
-            made = connection.execute(insert(_key).values(_values(key)).returning(_key.c.id))
+            made = connection.execute(insert(_key).values(values_of(key)).returning(_key.c.id))
             id_ = int(made.scalar_one())
             self._changed(connection, actor, "key add", id_)
             return evolve(key, id=id_)
@@ -80,7 +80,22 @@ class DatabaseKeyRecords:
         rows.record_audit(connection, now, actor, action, str(key_id))
 
 
-def _values(key: APIKey) -> dict[str, object]:
+def set_key(connection: Connection, key: APIKey) -> None:
+    """Change what a key may do.  Raises: NoSuch."""
+    kept = ("account_id", "key_hash", "created_at")
+    values = {name: value for name, value in values_of(key).items() if name not in kept}
+    if connection.execute(update(_key).where(_key.c.id == key.id).values(values)).rowcount == 0:
+        raise NoSuch(f"no key {key.id}: mailrelay key list")
+
+
+def remove_key(connection: Connection, key_id: int) -> None:
+    """Revoke a key.  Raises: NoSuch."""
+    if connection.execute(delete(_key).where(_key.c.id == key_id)).rowcount == 0:
+        raise NoSuch(f"no key {key_id}: mailrelay key list")
+
+
+def values_of(key: APIKey) -> dict[str, object]:
+    """The columns of a key's row, without its id."""
     return {
         "account_id": key.account_id,
         "name": key.name,

@@ -16,6 +16,7 @@ WITHOUT_JSON = {
     "sendmail": "prints nothing",
     "message export": "prints an mbox",
     "suppression export": "prints CSV",
+    "export": "prints TOML",
     "holdrule remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     **{

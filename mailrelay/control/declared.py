@@ -1,0 +1,108 @@
+"""The directory as it is declared in a file: what ``export`` writes and ``apply`` reads.
+
+Names are the file's own.  What is None was not said; of secrets that means that they stay as they
+are, of anything else that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from attrs import field, frozen
+
+from mailrelay.directory.keys import Scope
+
+
+@frozen
+class DeclaredDomain:
+    """A domain whose mail is taken."""
+
+    name: str
+    separator: str = "+"
+    case_sensitive: bool = False
+    disabled: bool = False
+
+
+@frozen
+class DeclaredIncoming:
+    """Where an account is called for messages in its mailbox."""
+
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+
+
+@frozen
+class DeclaredOutgoing:
+    """Where an account is called for what became of its messages.  No ``events`` are all."""
+
+    url: str
+    events: Sequence[str] = ()
+    authorization: str | None = field(default=None, repr=False)
+
+
+@frozen
+class DeclaredAccount:
+    """An account and what is its own.  Durations are seconds; ``@domain`` is a catch-all."""
+
+    name: str
+    full_name: str = ""
+    addresses: Sequence[str] = ()
+    login_disabled: bool = False
+    password_file: Path | None = None
+    password_hash: str | None = field(default=None, repr=False)
+    scram_verifier: str | None = field(default=None, repr=False)
+    quota_bytes: int | None = None
+    messages_per_day: int | None = None
+    new_recipients_per_day: int | None = None
+    from_id_logins: Sequence[str] = ()
+    retired_kept_for: float | None = None
+    calls_kept_for: float | None = None
+    outgoing_webhook: DeclaredOutgoing | None = None
+    incoming_webhook: DeclaredIncoming | None = None
+
+
+@frozen
+class DeclaredKey:
+    """An API key.  Without its hash it is one that is there already."""
+
+    account: str
+    name: str
+    scopes: Sequence[Scope]
+    senders: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    expires: datetime | None = None
+    requests_per_minute: int | None = None
+    key_hash: str | None = field(default=None, repr=False)  # hexadecimal
+    scram_verifier: str | None = field(default=None, repr=False)
+
+
+@frozen
+class DeclaredRule:
+    """A hold rule.  None is any; an empty sender is the null one."""
+
+    account: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    everything: bool = False  # must be said of a rule that says nothing else
+
+
+@frozen
+class Declared:
+    """The whole directory, or what of it is to be as said."""
+
+    postmaster: str | None = None  # name of the account
+    everything_to: str | None = None
+    domain: Sequence[DeclaredDomain] = ()
+    account: Sequence[DeclaredAccount] = ()
+    key: Sequence[DeclaredKey] = ()
+    hold_rule: Sequence[DeclaredRule] = ()
+
+
+@frozen
+class Declaration:
+    """What a file says, with the passwords by the names of accounts."""
+
+    declared: Declared
+    passwords: Mapping[str, str] = field(factory=dict, repr=False)

@@ -1,0 +1,299 @@
+"""The whole directory, exported and applied on every database."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+from twisted.trial.unittest import TestCase
+
+from mailrelay.config.directory_file import directory_text, read_directory
+from mailrelay.control.apply import STEPS_AT_ONCE, ApplyControl
+from mailrelay.control.bootstrap import POSTMASTER
+from mailrelay.control.changes import Plan
+from mailrelay.control.declared import (
+    Declaration,
+    Declared,
+    DeclaredAccount,
+    DeclaredDomain,
+    DeclaredIncoming,
+    DeclaredKey,
+    DeclaredOutgoing,
+    DeclaredRule,
+)
+from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.control.holds import HoldControl
+from mailrelay.directory.credentials import ScramVerifier, check_password, hash_password
+from mailrelay.directory.keys import Scope
+from mailrelay.net.threads import AtOnce
+from mailrelay.storage import tables
+from mailrelay.storage.database import Database
+from mailrelay.storage.declared import DatabaseDeclared
+from mailrelay.storage.directory import changes_after
+from mailrelay.storage.holds import DatabaseHoldRecords
+from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.webhooks.types import OUTGOING_EVENTS
+from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on
+
+HASH = hash_password("a password")
+VERIFIER = str(ScramVerifier.of("a password", b"s" * 16))
+NOW = 1_800_000_000.0
+KEPT = (
+    tables.domain,
+    tables.account,
+    tables.address,
+    tables.webhook_endpoint,
+    tables.api_key,
+    tables.hold_rule,
+    tables.setting,
+)
+
+LOCALPARTS = st.sampled_from(["a", "b.c", "Ünï", "x y", "o'neill", '"', "d-e", "f+g", "MiXed"])
+LINES = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
+LIMITS = st.none() | st.integers(1, 2**31 - 1)
+KEEPING = st.none() | st.floats(0, 86400 * 3650).map(lambda at: round(at, 3))
+PARTS = st.sampled_from([None, "", "example.net", "a@example.net"])
+URLS = st.sampled_from(["https://app.example/hook", "http://127.0.0.1:8025/?a=%22&b"])
+WORDS = st.text(st.characters(codec="ascii", min_codepoint=33, max_codepoint=126), max_size=10)
+TIMES = st.none() | st.integers(1, 2**33).map(lambda at: datetime.fromtimestamp(at, UTC))
+
+
+def subset(values: Sequence[Any]) -> st.SearchStrategy[Any]:
+    """Some of them, in their order."""
+    return st.sets(st.sampled_from(values)).map(lambda some: tuple(v for v in values if v in some))
+
+
+@st.composite
+def directories(draw: st.DrawFn) -> Declared:
+    """A directory of a few of everything."""
+    domains = [
+        DeclaredDomain(name, draw(st.sampled_from("+-_")), draw(st.booleans()), draw(st.booleans()))
+        for name in draw(subset(["example.org", "xn--bcher-kva.example", "[192.0.2.1]"]))
+    ]
+    names = draw(st.lists(LINES.filter(bool), unique=True, max_size=4))
+    owned: dict[str, list[str]] = {name: [] for name in names}
+    for domain, localpart in itertools.product(domains, draw(st.sets(LOCALPARTS))):
+        if names and domain.separator not in localpart:
+            owned[draw(st.sampled_from(names))].append(address(localpart, domain))
+    for domain in domains:
+        if draw(st.booleans()) and names:
+            owned[draw(st.sampled_from(names))].append(f"@{domain.name}")
+    accounts = [draw(accounts_called(name, sorted(set(owned[name])))) for name in names]
+    taken: set[str] = set()
+    for i, one in enumerate(accounts):
+        mine = tuple(text for text in one.addresses if text not in taken)
+        taken |= set(mine)
+        accounts[i] = evolve(one, addresses=mine)
+    keys = [draw(keys_of(names, i)) for i in range(draw(st.integers(0, 4)) if names else 0)]
+    rules = draw(st.lists(rules_of(names), unique=True, max_size=4))
+    postmaster, everything_to = (draw(st.sampled_from([None, *names])) for _ in range(2))
+    return Declared(postmaster, everything_to, domains, accounts, keys, rules)
+
+
+def address(localpart: str, domain: DeclaredDomain) -> str:
+    """As it would be written."""
+    quoted = '"\\""' if localpart == '"' else f'"{localpart}"' if " " in localpart else localpart
+    return f"{quoted if domain.case_sensitive else quoted.lower()}@{domain.name}"
+
+
+@st.composite
+def accounts_called(draw: st.DrawFn, name: str, addresses: Sequence[str]) -> DeclaredAccount:
+    """An account."""
+    outgoing = st.builds(DeclaredOutgoing, URLS, subset(OUTGOING_EVENTS), st.none() | WORDS)
+    incoming = st.builds(DeclaredIncoming, URLS, st.none() | WORDS)
+    return DeclaredAccount(
+        name,
+        draw(LINES),
+        tuple(addresses),
+        draw(st.booleans()),
+        password_hash=draw(st.sampled_from([None, HASH])),
+        quota_bytes=draw(LIMITS),
+        messages_per_day=draw(LIMITS),
+        new_recipients_per_day=draw(LIMITS),
+        retired_kept_for=draw(KEEPING),
+        calls_kept_for=draw(KEEPING),
+        outgoing_webhook=draw(st.none() | outgoing),
+        incoming_webhook=draw(st.none() | incoming),
+    )
+
+
+@st.composite
+def keys_of(draw: st.DrawFn, names: Sequence[str], number: int) -> DeclaredKey:
+    """A key, whose hash no other has."""
+    return DeclaredKey(
+        draw(st.sampled_from(names)),
+        draw(st.sampled_from(["shop", "news"])),
+        draw(subset(list(Scope)).filter(bool)),
+        draw(subset(["a@example.org", "example.org"])),
+        draw(subset(["192.0.2.0/24", "2001:db8::/32"])),
+        draw(TIMES),
+        draw(LIMITS),
+        f"{number:064x}",
+        VERIFIER,
+    )
+
+
+@st.composite
+def rules_of(draw: st.DrawFn, names: Sequence[str]) -> DeclaredRule:
+    """A hold rule."""
+    account = draw(st.sampled_from([None, *names]))
+    sender, recipient = draw(PARTS), draw(PARTS.filter(lambda part: part != ""))
+    everything = (account, sender, recipient) == (None, None, None)
+    return DeclaredRule(account, sender, recipient, everything)
+
+
+class DeclaredContract(Base):
+    """What export and apply must do on every database."""
+
+    def make_engine(self):
+        """See OnSQLite and OnPostgres."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        """Two databases: one that is exported, one that is to be the same."""
+        self.first, self.second = (self.store() for _ in range(2))
+        self.file = Path(self.mktemp())
+
+    def store(self) -> tuple[Database, ApplyControl]:
+        """A database and what is asked of it."""
+        database = database_on(self, self.make_engine())
+        now = lambda: NOW  # noqa: E731
+        queue = DatabaseQueueRecords(database, lambda: None, lambda names: None)  # type: ignore[arg-type,return-value]
+        holds = HoldControl(DatabaseHoldRecords(database, now), queue, now, "op")
+        records = DatabaseDeclared(database, now)
+        salt = b"t" * 16
+        return database, ApplyControl(records, holds, AtOnce(), lambda: salt, now, "op")
+
+    def done(self, work: Any) -> Any:
+        """What ``work`` comes to."""
+        from mailrelay.cli.target import settled
+
+        return settled(work)
+
+    def plan(self, control: ApplyControl, declaration: Declaration, *, prune: bool = False) -> Plan:
+        """The plan of what can be applied."""
+        told: list[tuple[str, str]] = []
+        problem = lambda place, text: told.append((place, text))  # noqa: E731
+        plan: Plan | None = self.done(control.plan(declaration, problem, prune=prune))
+        assert plan is not None, told
+        return plan
+
+    def applied(self, control: ApplyControl, declared: Declared, *, prune: bool = False) -> Plan:
+        """Apply it."""
+        plan = self.plan(control, Declaration(declared), prune=prune)
+        self.done(control.apply(plan))
+        return plan
+
+    def text(self, control: ApplyControl) -> str:
+        """What is exported."""
+        return directory_text(self.done(control.export(secrets=True)), secrets=True)
+
+    def read(self, text: str) -> Declaration:
+        """What a file with this text declares."""
+        self.file.write_text(text)
+        return read_directory(self.file).declaration
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for database, _ in (self.first, self.second):
+            with database.engine.begin() as connection:
+                for table in KEPT:
+                    connection.execute(table.delete())
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(directories(), directories())
+    def test_round_trip(self, declared: Declared, other: Declared) -> None:
+        """An export makes an equal directory of an empty one, and, pruning, of any other."""
+        self.clear()
+        first, second = self.first[1], self.second[1]
+        self.applied(first, declared)
+        exported = self.text(first)
+        read = self.read(exported)
+        self.assertEqual(self.plan(first, read, prune=True), Plan([], (), []))
+        self.assertEqual(self.applied(second, read.declared).kept, [])
+        self.assertEqual(self.text(second), exported)
+        self.assertEqual(self.plan(second, read).changes, [])
+        self.become(first, other)
+
+    def become(self, control: ApplyControl, other: Declared) -> None:
+        """Make another directory of this one."""
+        told: list[str] = []
+        tell = lambda place, text: told.append(text)  # noqa: E731
+        plan = self.done(control.plan(Declaration(other), tell, prune=True))
+        if plan is None:  # who is the postmaster must not go, for one
+            self.assertTrue(told)
+            return
+        self.done(control.apply(plan))
+        self.assertEqual(self.plan(control, Declaration(other), prune=True).changes, [])
+
+    def test_told_and_audited(self) -> None:
+        """Running servers are told, and who did it is written down, without secrets."""
+        database, control = self.first
+        account = DeclaredAccount("anna", addresses=("@example.org",), password_hash=HASH)
+        key = DeclaredKey("anna", "shop", [Scope.SEND], key_hash="0" * 64, scram_verifier=VERIFIER)
+        declared = Declared("anna", None, [DeclaredDomain("example.org")], [account], [key])
+        self.applied(control, declared)
+        audit = tables.audit.c
+        read = database.read(lambda c: c.execute(select(audit.action, audit.subject)).all())
+        expected = [
+            ("domain add", "example.org"),
+            ("account add", "anna"),
+            ("address add", "@example.org anna"),
+            ("setting", POSTMASTER),
+            ("key add", "anna shop"),
+        ]
+        self.assertEqual([tuple(row) for row in self.successResultOf(read)], expected)
+        told = self.successResultOf(database.read(lambda c: changes_after(c, 0)))
+        self.assertEqual([kind for _, kind in told], ["directory", "suppression", "holds"])
+
+    def test_all_or_nothing(self) -> None:
+        """A step that is refused takes those of its transaction with it, and says why."""
+        _, control = self.first
+        plan = self.plan(control, Declaration(Declared(domain=[DeclaredDomain("example.org")])))
+        self.done(control.apply(plan))
+        self.assertRaises(Refusal, self.done, control.apply(plan))
+        gone = Declared(domain=[DeclaredDomain("example.com")])
+        plan = self.plan(control, Declaration(gone), prune=True)
+        self.done(control.apply(self.plan(control, Declaration(Declared()), prune=True)))
+        self.assertRaises(NoSuch, self.done, control.apply(plan))
+        self.assertNotIn("example", self.text(control))
+
+    def test_goes_on(self) -> None:
+        """What broke off half way is made whole by applying it again."""
+        _, control = self.first
+        domains = [DeclaredDomain(f"d{n}.example") for n in range(2 * STEPS_AT_ONCE)]
+        plan = self.plan(control, Declaration(Declared(domain=domains)))
+        half = Plan(plan.changes[:STEPS_AT_ONCE])
+        self.done(control.apply(half))
+        rest = self.applied(control, Declared(domain=domains))
+        self.assertEqual(rest.changes, plan.changes[STEPS_AT_ONCE:])
+        self.assertEqual(self.plan(control, Declaration(Declared(domain=domains))).changes, [])
+
+    def test_passwords(self) -> None:
+        """A password is hashed once: it is no change where it is the password already."""
+        _, control = self.first
+        declared = Declared(account=[DeclaredAccount("anna")])
+        declaration = Declaration(declared, {"anna": "a password"})
+        self.done(control.apply(self.plan(control, declaration)))
+        [account] = self.done(control.export(secrets=True)).account
+        self.assertTrue(check_password(account.password_hash, "a password"))
+        self.assertTrue(account.scram_verifier)
+        self.assertEqual(self.plan(control, declaration).changes, [])
+        self.assertEqual(self.plan(control, Declaration(declared)).changes, [])
+        [change] = self.plan(control, Declaration(declared, {"anna": "another one"})).changes
+        self.assertEqual([each.after for each in change.settings], ["another", "another"])
+
+
+class SQLiteTests(OnSQLite, DeclaredContract, TestCase):
+    """On SQLite."""
+
+
+class PostgresTests(OnPostgres, DeclaredContract, TestCase):
+    """On PostgreSQL."""
