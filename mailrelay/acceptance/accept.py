@@ -7,6 +7,7 @@ storage together; if it fails, nothing was kept and the peer may send the messag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -148,7 +149,8 @@ class Acceptance:
     ) -> NewMessage:
         now = self.now()
         header = self._header(source, incoming.head)
-        id_ = self.store.new_id()
+        ids = chain(envelope.ids, iter(self.store.new_id, None))
+        id_ = next(ids)
         added, message_id = self._missing_fields(source, header, now)
         prefix = received_field(self._hop(source, envelope, id_, now)) + added
         if header.size_bytes == 0 and header_end(incoming.head) != 2:
@@ -180,7 +182,7 @@ class Acceptance:
         entries = [
             self.admit(
                 Entry(
-                    self.store.new_id(),
+                    next(ids),
                     message,
                     recipient.forward_path,
                     due,

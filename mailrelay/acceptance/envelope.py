@@ -37,6 +37,7 @@ class Envelope:
     recipients: list[Rcpt] = field(factory=list)
     wishes: Wishes = Wishes()
     answer: Callable[[Message, Sequence[Entry]], StoredAnswer] | None = None  # kept with it
+    ids: Sequence[int] = ()  # new ones, of the message and its entries, that its content names
 
     @property
     def reverse_path(self) -> Address | None:

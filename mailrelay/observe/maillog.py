@@ -45,6 +45,9 @@ FIELDS = (
     "action",
     "queue_id",
     "by",
+    "feedback_type",
+    "user_agent",
+    "list",
 )
 """What of an event's data is logged, in this order; transcripts are in the history only."""
 

@@ -21,11 +21,13 @@ from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.observe.bell import Bell
+from mailrelay.observe.events import NewEvent
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.service.history import history_operations
 from mailrelay.service.received import received_mail
 from mailrelay.service.streams import stream_operations
+from mailrelay.service.unsubscribing import make_one_click, unsubscribe_routes
 from mailrelay.service.webhooks import webhook_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
@@ -68,6 +70,7 @@ class Doors:
     token: Callable[[], str]
     load_directory: Callable[[], Deferred[Any]]  # what was changed is seen when it fires
     bell: Bell
+    committed: Callable[[Sequence[NewEvent]], None]  # told of what was recorded
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
@@ -101,6 +104,7 @@ def api_routes(
         return bytes.fromhex(doors.token())
 
     records = DatabaseKeyRecords(stores.database, s.now)
+    sender, one_click = make_sender(s, settings, stores, doors), make_one_click(settings, stores)
     received = received_mail(s, settings, stores, intake)
     keys = KeyControl(records, s.workers, random, s.now, "api")
     lists = suppression_control(s, stores)
@@ -108,7 +112,7 @@ def api_routes(
     letters = LetterWriter(TemplateWriter(templates, s.workers))
     operations = [
         *AccountOperations(doors.directory).operations(),
-        *SendingOperations(make_sender(s, settings, stores, doors), letters).operations(),
+        *SendingOperations(sender, letters, one_click).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
@@ -120,7 +124,8 @@ def api_routes(
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     repeats = Repeats(DatabaseAnswers(stores.database, s.now), s.now)
     api = API(operations, door, intake, repeats, metrics.called)
-    return [*received.routes, *api.routes()]
+    links = unsubscribe_routes(s, settings, stores, doors.directory, doors.committed, intake)
+    return [*received.routes, *links, *api.routes()]
 
 
 def make_sender(s: Surroundings, settings: Settings, stores: Stores, doors: Doors) -> Sender:

@@ -263,6 +263,7 @@ class Server(MultiService):
             self._token,
             self._known.load_directory,
             self._bell,
+            self._committed,
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)

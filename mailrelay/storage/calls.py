@@ -121,9 +121,27 @@ def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> None:
     if not told and not signed:
         return
     of_entries = {e.entry_id for e in (*(e for e, _ in told), *(a.event for a in signed))}
-    sent = read_sent(connection, [id_ for id_ in of_entries if id_ is not None])
+    sent = {event.entry_id or 0: _unknown(event) for event in asked}
+    sent |= read_sent(connection, [id_ for id_ in of_entries if id_ is not None])
     _insert_mox_calls(connection, told, sent)
     insert_standard_calls(connection, signed, sent)
+
+
+def _unknown(event: NewEvent) -> Sent:
+    """What the event alone says of an entry that was swept: one may unsubscribe a year later."""
+    return Sent(
+        message_id=event.message_id,
+        header_message_id="",
+        subject="",
+        sender="",
+        tags=(),
+        extra={},
+        entry_id=event.entry_id or 0,
+        recipient=str(event.data.get("recipient", "")),
+        from_id="",
+        state="",
+        attempts=0,
+    )
 
 
 def _wants(told: _Told, event: NewEvent) -> bool:

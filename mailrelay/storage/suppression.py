@@ -38,17 +38,35 @@ def after_outcomes(connection: Connection, events: Sequence[NewEvent]) -> list[N
 
     Called in the transaction that records them.
     """
-    delivered = [str(e.data["recipient"]) for e in events if _is_of_account(e, EventKind.DELIVERED)]
+    delivered = [
+        str(e.data["recipient"])
+        for e in events
+        if e.account_id is not None and e.kind is EventKind.DELIVERED
+    ]
     if delivered and connection.execute(select(_streak.c.failures).limit(1)).first():
         delete_listed(connection, "failure_streak", "recipient", delivered, "1 = 0")
-    return [
-        _after_failure(connection, event) if _is_of_account(event, *_UNSUCCESSFUL) else event
-        for event in events
-    ]
+    return [_after(connection, event) if event.account_id else event for event in events]
 
 
-def _is_of_account(event: NewEvent, *kinds: EventKind) -> bool:
-    return event.kind in kinds and event.account_id is not None
+def _after(connection: Connection, event: NewEvent) -> NewEvent:
+    if event.kind in _UNSUCCESSFUL:
+        return _after_failure(connection, event)
+    if event.kind is EventKind.UNSUBSCRIBED:
+        name = str(event.data.get("list", ""))
+        reason = f"unsubscribed from {name}" if name else "unsubscribed"
+        return _suppressing(connection, event, Cause.UNSUBSCRIBE, reason, "")
+    if event.kind is EventKind.COMPLAINED:
+        return _after_complaint(connection, event)
+    return event
+
+
+def _after_complaint(connection: Connection, event: NewEvent) -> NewEvent:
+    """Only who knows the FromID is believed so far (threat 14)."""
+    if event.data.get("matched_by") != "from_id":
+        return event
+    said = str(event.data.get("feedback_type", ""))
+    evidence = f"{said}, reported by {event.data.get('user_agent') or 'an unnamed program'}"
+    return _suppressing(connection, event, Cause.COMPLAINT, f"complaint: {said}", evidence)
 
 
 def _after_failure(connection: Connection, event: NewEvent) -> NewEvent:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from attrs import frozen
-from msgspec import Meta
+from msgspec import Meta, field
 
 from mailrelay.control.history import AccountHistory, CallMade, MessageQuery, SentMessage
 from mailrelay.control.queue import EntryView, state_word
@@ -102,6 +102,9 @@ class EventOut(Strict, frozen=True):
     by: Line = ""
     dsn: bool = False
     suppressing: bool = False
+    feedback_type: Word = ""
+    user_agent: Line = ""
+    list_: Line = field(name="list", default="")
     transcript: Annotated[list[Text], Meta(max_length=1000)] = []
 
 
@@ -313,6 +316,9 @@ def event_out(event: Event) -> EventOut:
         by=_text(data.get("by")),
         dsn=bool(data.get("dsn")),
         suppressing=bool(data.get("suppressing")),
+        feedback_type=_text(data.get("feedback_type")),
+        user_agent=_text(data.get("user_agent")),
+        list_=_text(data.get("list")),
         transcript=[_text(line) for line in transcript] if isinstance(transcript, list) else [],
     )
 

@@ -18,6 +18,7 @@ from mailrelay.message.words import CONTROLS
 from mailrelay.smtp.address import Address, MalformedAddress
 from mailrelay.templates.variables import Variables
 from mailrelay.webapi.v1.fields import Tags, TemplateName, TemplateVersion
+from mailrelay.webapi.v1.one_click import UnsubscribeWish
 from mailrelay.webapi.v1.operations import Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -98,6 +99,7 @@ class Letter(Strict, frozen=True):
     tags: Tags = field(default_factory=list)
     send_at: Time | None = None
     require_tls: bool = False
+    unsubscribe: UnsubscribeWish = False
     priority: Priority = "normal"
 
 

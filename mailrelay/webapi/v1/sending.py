@@ -28,6 +28,7 @@ from mailrelay.webapi.v1.letter import (
     problem_of_draft,
     wishes_of,
 )
+from mailrelay.webapi.v1.one_click import NO_PUBLIC_URL, OneClick
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import (
     INVALID_FIELD,
@@ -66,6 +67,7 @@ class SendingOperations:
 
     sender: Sender
     letters: LetterWriter
+    one_click: OneClick
 
     def operations(self) -> Sequence[Operation]:
         """What can be asked."""
@@ -79,7 +81,7 @@ class SendingOperations:
                 scope=Scope.SEND,
                 body=Letter,
                 answers={202: Sent},
-                problems=(NOT_ACCEPTED, LIMIT_REACHED),
+                problems=(NOT_ACCEPTED, LIMIT_REACHED, NO_PUBLIC_URL),
                 most_body_bytes=_json_bytes(self.sender.max_message_bytes),
             ),
         ]
@@ -102,14 +104,24 @@ class SendingOperations:
             user_agent=sender.user_agent,
             boundary=sender.token,
         )
+        hold_until = _release_at(letter.send_at, now)
+        one_click = self.one_click.fields(
+            letter.unsubscribe,
+            caller.account.id,
+            parties.recipients,
+            [one.name for one in letter.headers],
+            hold_until or now,
+        )
+        draft = evolve(draft, headers=[*draft.headers, *one_click.headers])
         mail = Mail(
             from_,
             smtputf8=draft.smtputf8,
             require_tls=letter.require_tls,
-            hold_until=_release_at(letter.send_at, now),
+            hold_until=hold_until,
         )
         wishes = wishes_of(letter.extra, letter.tags, letter.priority)
-        envelope = Envelope(mail, [Rcpt(one) for one in parties.recipients], wishes)
+        recipients = [Rcpt(one) for one in parties.recipients]
+        envelope = Envelope(mail, recipients, wishes, ids=one_click.ids)
         keep = call.keep
         if keep is not None:
             envelope.answer = lambda message, entries: keep(Answer(202, _sent(message, entries)))

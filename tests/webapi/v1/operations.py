@@ -30,6 +30,6 @@ def all_operations(directory: Directory) -> list[Operation]:
         *AccountOperations(lambda: directory).operations(),
         *KeyOperations(nothing, nothing).operations(),
         *MailboxOperations(nothing, nothing, nothing).operations(),
-        *SendingOperations(sender, nothing).operations(),
+        *SendingOperations(sender, nothing, nothing).operations(),
         *TemplateOperations(nothing).operations(),
     ]

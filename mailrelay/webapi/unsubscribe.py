@@ -1,0 +1,104 @@
+"""Where an unsubscribe link leads (RFC 8058): a POST unsubscribes, a GET asks.
+
+Whoever has the link may use it, without login or cookie; programs that look at every link in a
+message follow it by GET, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+from attrs import frozen
+
+from mailrelay.control.unsubscribe import Subscription, Unsubscribing
+from mailrelay.directory.model import Directory
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.web.body import BodyRefused
+from mailrelay.web.form import FormLimits, read_form
+from mailrelay.web.headers import STRICT_HEADERS
+from mailrelay.web.intake import Intake
+from mailrelay.web.request import Request, Response, Route
+
+PATH = "/unsubscribe/{token}"
+FIELD, VALUE = "List-Unsubscribe", "One-Click"  # RFC 8058 section 3.2
+
+HEADERS = {
+    **STRICT_HEADERS,
+    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Robots-Tag": "noindex",
+}
+_LIMITS = FormLimits(files=0, urlencoded=4096, fields=4096, parts=10)
+
+
+@frozen
+class UnsubscribePages:
+    """The pages of a link."""
+
+    unsubscribing: Unsubscribing
+    directory: Callable[[], Directory]
+    intake: Intake
+
+    def routes(self) -> list[Route]:
+        """Both of them.  The path is the secret."""
+        return [
+            Route(("GET", "HEAD"), PATH, self._ask, HEADERS, is_secret=True),
+            Route(("POST",), PATH, self._end, HEADERS, is_secret=True),
+        ]
+
+    async def _ask(self, request: Request) -> Response:
+        of = self._subscription(request)
+        if of is None:
+            return _not_ours()
+        name = escape(FIELD)
+        button = (
+            f'<form method="post"><input type="hidden" name="{name}" value="{VALUE}">'
+            '<button type="submit">Unsubscribe</button></form>'
+        )
+        return _page(200, "Unsubscribe", f"<p>{self._whom(of)} gets no more mail?</p>{button}")
+
+    async def _end(self, request: Request) -> Response:
+        of = self._subscription(request)
+        if of is None:
+            return _not_ours()
+        if not await self._is_one_click(request):
+            return _page(400, "Not understood", f"<p>The form must say {FIELD}={VALUE}.</p>")
+        try:
+            await self.unsubscribing.end(of)
+        except StoreUnavailable:
+            later = _page(503, "Not now", "<p>Please try again in a minute.</p>")
+            return Response(503, later.body, {"Retry-After": "60"}, later.content_type)
+        return _page(200, "Unsubscribed", f"<p>{self._whom(of)} gets no more mail.</p>")
+
+    def _subscription(self, request: Request) -> Subscription | None:
+        of = self.unsubscribing.read(request.params["token"])
+        return of if of is not None and of.account_id in self.directory().accounts else None
+
+    async def _is_one_click(self, request: Request) -> bool:
+        """Whether the body is what RFC 8058 section 3.2 has, in either encoding of forms."""
+        try:
+            async with await read_form(request, self.intake, _LIMITS) as form:
+                return list(form.fields.get(FIELD, ())) == [VALUE]
+        except BodyRefused:
+            return False
+
+    def _whom(self, of: Subscription) -> str:
+        sender = self.directory().accounts[of.account_id].full_name
+        whom = f"<strong>{escape(of.recipient.unicode)}</strong>"
+        whom += f" on the list {escape(of.list_name)}" if of.list_name else ""
+        return f"{whom} of {escape(sender)}" if sender else whom
+
+
+def _not_ours() -> Response:
+    text = "<p>This link is none of ours, is not whole, or is too old.</p>"
+    return _page(404, "Not found", text)
+
+
+def _page(status: int, title: str, body: str) -> Response:
+    """``body`` is HTML."""
+    return Response.html(
+        status,
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width"></head>'
+        f"<body><h1>{title}</h1>{body}</body></html>\n",
+    )
