@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from mailrelay.control.endpoints import EndpointControl
+from mailrelay.control.replay import ReplayControl
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
+from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.stores import Stores
+from mailrelay.webapi.v1.calls import CallOperations
 from mailrelay.webapi.v1.operations import Operation
 from mailrelay.webapi.v1.webhooks import WebhookOperations
 
@@ -24,4 +27,12 @@ def webhook_operations(
     def control(actor: str) -> EndpointControl:
         return EndpointControl(records, random, s.now, actor)
 
-    return WebhookOperations(control, load_directory).operations()
+    made_calls = DatabaseReplayRecords(stores.database)
+
+    def replay_control(actor: str) -> ReplayControl:
+        return ReplayControl(made_calls, s.now, actor)
+
+    return [
+        *WebhookOperations(control, load_directory).operations(),
+        *CallOperations(replay_control).operations(),
+    ]

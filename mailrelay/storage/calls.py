@@ -181,14 +181,21 @@ def insert_standard_calls(
     connection: Connection,
     asked: Sequence[Asked],
     sent: Mapping[int, Sent],
+    *,
+    at: float | None = None,
+    earlier: Mapping[tuple[int | None, str, float], int] | None = None,
 ) -> int:
-    """Calls to those of the endpoints that want the messages' tags; none supersedes another."""
+    """Calls to those of the endpoints that want the messages' tags; none supersedes another.
+
+    Events that are told again are so ``at`` a later time; ``earlier`` has the first calls, by
+    entry, kind and time.
+    """
     wanted = [one for one in asked if one.endpoint.wants_tags(sent[one.event.entry_id or 0].tags)]
     if not wanted:
         return 0
     first = take_ids(connection, len(wanted))
-    rows: list[Row] = []
     said = bodies(connection, wanted, sent)
+    rows: list[Row] = []
     for id_, one, body in zip(range(first, first + len(wanted)), wanted, said, strict=True):
         event, endpoint = one.event, one.endpoint
         rows.append(
@@ -198,9 +205,10 @@ def insert_standard_calls(
                 endpoint,
                 event.kind.value,
                 body,
-                event.at,
+                event.at if at is None else at,
                 entry_id=event.entry_id,
                 message_id=event.message_id,
+                replay_of=(earlier or {}).get((event.entry_id, event.kind.value, event.at)),
             )
         )
     _insert.many(connection, rows)

@@ -169,8 +169,8 @@ def _timeline(connection: Connection, account_id: int, message_id: int) -> Timel
     events = select(_event).where(_event.c.message_id == message_id).order_by(_event.c.position)
     calls = (
         select(_call)
-        .where(_call.c.message_id == message_id, _call.c.account_id == account_id)
-        .where(_call.c.entry_id.is_not(None))
+        .where(_call.c.entry_id.in_(select(_entry.c.id).where(_entry.c.message_id == message_id)))
+        .where(_call.c.entry_id.is_not(None), _call.c.account_id == account_id)
         .order_by(_call.c.id)
     )
     return Timeline(

@@ -415,10 +415,10 @@ call = Table(
         postgresql_where=text("node_id <> 0"),
     ),
     Index(
-        "call_living_of",
+        "call_of_entry",
         "entry_id",
-        sqlite_where=text("state = 0 AND entry_id IS NOT NULL"),
-        postgresql_where=text("state = 0 AND entry_id IS NOT NULL"),
+        sqlite_where=text("entry_id IS NOT NULL"),
+        postgresql_where=text("entry_id IS NOT NULL"),
     ),
     Index(
         "call_retired",

@@ -15,7 +15,9 @@ from mailrelay.webhooks.types import OUTGOING_EVENTS
 STANDARD = "standard"
 """The kind of these endpoints, as it is stored; the others are mox's."""
 
-EVENTS = (*OUTGOING_EVENTS, "complained", "unsubscribed", INCOMING_EVENT)
+ENTRY_EVENTS = (*OUTGOING_EVENTS, "complained", "unsubscribed")
+"""What may become of a submitted message."""
+EVENTS = (*ENTRY_EVENTS, INCOMING_EVENT)
 """What an endpoint may be called for."""
 
 REMOVED = "the endpoint was removed"

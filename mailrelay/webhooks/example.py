@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.webhooks.gojson import encode, go_time
+from mailrelay.webhooks.standard import Sent, outgoing_body
 from mailrelay.webhooks.types import Incoming, IncomingMeta, NameAddress, Outgoing, Structure
 
 _REPLIES = {
@@ -28,6 +30,27 @@ def example_outgoing(event: str, at: float) -> bytes:
         extra={"userid": "456"},
     )
     return encode(said, escape_html=True)
+
+
+def example_standard(event: str, at: float) -> bytes:
+    """What a call of a standard endpoint may say of an entry, at ``at``."""
+    code, status, reply = _REPLIES.get(event, (250, "2.0.0", "ok"))
+    data = {"code": code, "status": status, "reply": reply, "host": "mx.example.net", "attempt": 1}
+    happened = NewEvent(EventKind(event), at, 123, 124, 1, data)
+    sent = Sent(
+        message_id=123,
+        header_message_id="<example@mailrelay.example>",
+        subject="a test of the webhook",
+        sender="you@mailrelay.example",
+        tags=("example",),
+        extra={"userid": "456"},
+        entry_id=124,
+        recipient="somebody@example.net",
+        from_id="MDEyMzQ1Njc4OWFiY2RlZg",
+        state="waiting" if event == "delayed" else event,
+        attempts=1,
+    )
+    return outgoing_body(happened, sent, [happened])
 
 
 def example_incoming(at: float) -> bytes:

@@ -116,8 +116,11 @@ def body(type_: str, at: float, data: Struct) -> bytes:
 
 
 def outgoing_body(event: NewEvent, sent: Sent, history: Sequence[NewEvent]) -> bytes:
-    """The body for an event of an entry; ``history`` has the entry's attempts, this one too."""
-    tried = [one for one in history if is_attempt(one)][-MOST_ATTEMPTS:]
+    """The body for an event of an entry; ``history`` has the entry's attempts, this one too.
+
+    Of an event that is told again the later ones are left out.
+    """
+    tried = [one for one in history if is_attempt(one) and one.at <= event.at][-MOST_ATTEMPTS:]
     data = OutgoingData(
         event=_event(event),
         message=MessageTold(

@@ -61,6 +61,15 @@ def _endpoints() -> None:
     op.add_column("call", sa.Column("endpoint_id", ID))
     op.add_column("call", sa.Column("replay_of", ID))
     op.create_index("call_of_account", "call", ["account_id", "id"])
+    # One of all of an entry's calls does what that of the living did, and is changed less often.
+    op.drop_index("call_living_of", "call")
+    op.create_index(
+        "call_of_entry",
+        "call",
+        ["entry_id"],
+        sqlite_where=sa.text("entry_id IS NOT NULL"),
+        postgresql_where=sa.text("entry_id IS NOT NULL"),
+    )
     op.create_index(
         "call_of_endpoint",
         "call",

@@ -235,3 +235,68 @@ class EndpointTests(HookedCase):
         await hooked.send(subject="after")
         [_, call] = await self.told(hooked, 2)
         self.assertEqual(call.json["data"]["message"]["subject"], "after")
+
+    async def test_calls(self) -> None:
+        """Calls are listed with what became of them, shown with attempts, and made again."""
+        hooked = await self.hooked()
+        ask = hooked.client.ask
+        made = await hooked.made()
+        hooked.receiver.answers[HOOK] = status(500, b"oops")
+        tested = await ask("POST", f"/webhooks/{made['id']}/test", {"event": "failed"})
+        self.assertEqual((tested.status, tested.json["state"]), (201, "waiting"))
+        [call] = await self.told(hooked)
+        self.assertEqual(verified(made["secret"], call)["type"], "message.failed")
+        self.assertEqual(call.headers["Webhook-Id"], f"call_{tested.json['id']}")
+        path = f"/calls/{tested.json['id']}"
+        found = await ask("GET", path)
+        while not found.json["attempts"]:
+            found = await ask("GET", path)
+        [attempt] = found.json["attempts"]
+        self.assertEqual((attempt["code"], attempt["response"]), (500, "oops"))
+        self.assertEqual(found.json["payload"].encode(), call.body)
+        self.assert_problem(await ask("POST", f"{path}/replay"), 409, "conflict")
+        waiting = (await ask("GET", f"/calls?state=waiting&endpoint={made['id']}")).json
+        self.assertEqual([one["id"] for one in waiting["calls"]], [tested.json["id"]])
+        self.assertEqual((await ask("GET", "/calls?state=taken")).json["calls"], [])
+
+    async def test_replay(self) -> None:
+        """What was told is told again, one by one or by a range, once for each key."""
+        hooked = await self.hooked()
+        ask = hooked.client.ask
+        made = await hooked.made()
+        await hooked.send(subject="first")
+        [first] = await self.told(hooked)
+        calls: list[Any] = []
+        while not calls:
+            calls = (await ask("GET", "/calls?state=taken")).json["calls"]
+        again = await ask("POST", f"/calls/{calls[0]['id']}/replay")
+        self.assertEqual((again.status, again.json["replay_of"]), (201, calls[0]["id"]))
+        [_, second] = await self.told(hooked, 2)
+        self.assertEqual(second.body, first.body)
+        self.assertNotEqual(second.headers["Webhook-Id"], first.headers["Webhook-Id"])
+        wanted = {"since": "2020-01-01T00:00:00Z"}
+        path, key = f"/webhooks/{made['id']}/replay", {"Idempotency-Key": "again"}
+        for _ in range(2):
+            done = await ask("POST", path, wanted, key)
+            self.assertEqual(done.json, {"calls": 1, "next_cursor": None})
+        [*_, third] = await self.told(hooked, 3)
+        self.assertEqual(third.body, first.body)
+        later = {**wanted, "until": "2019-01-01T00:00:00Z"}
+        self.assert_problem(await ask("POST", path, later), 400, "invalid_field", "until")
+
+    async def test_calls_of_others(self) -> None:
+        """Another account's calls are not there."""
+        hooked = await self.hooked()
+        id_ = (await hooked.made())["id"]
+        tested = await hooked.client.ask("POST", f"/webhooks/{id_}/test", {})
+        await self.told(hooked)
+        other = hooked.client.logged_in("other@example.org", OTHER_PASSWORD)
+        self.assertEqual((await other.ask("GET", "/calls")).json["calls"], [])
+        for method, path, body in (
+            ("GET", f"/calls/{tested.json['id']}", None),
+            ("POST", f"/calls/{tested.json['id']}/replay", None),
+            ("POST", f"/webhooks/{id_}/test", {}),
+            ("POST", f"/webhooks/{id_}/replay", {"since": "2020-01-01T00:00:00Z"}),
+        ):
+            self.assert_problem(await other.ask(method, path, body), 404, "not_found")
+        self.assertEqual(len(hooked.receiver.at(HOOK)), 1)
