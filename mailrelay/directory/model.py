@@ -46,6 +46,7 @@ class Account:
     is_called_for_outgoing: bool = False  # it has an endpoint for what became of its messages
     is_called_for_incoming: bool = False  # ... for messages put in its mailbox
     new_recipients_per_day: int | None = None  # to whom it never sent before
+    is_told_of_received: bool = False  # ... by a signed endpoint
 
     @property
     def scopes(self) -> frozenset[Scope]:

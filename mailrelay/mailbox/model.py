@@ -34,6 +34,12 @@ class Incoming:
     remote_ip: str | None = None
     event: NewEvent | None = None  # of an entry that this message answers, stored with it
     payload: bytes | None = field(default=None, repr=False)  # of the call that tells of it
+    signed_payload: bytes | None = field(default=None, repr=False)  # ... to a signed endpoint
+
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody is to be called."""
+        return self.payload is not None or self.signed_payload is not None
 
 
 @frozen

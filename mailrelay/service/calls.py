@@ -17,6 +17,7 @@ from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls
 from mailrelay.observe.metrics import Metrics
 from mailrelay.queue.entry import Entry
+from mailrelay.service.received import file_links
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.storage.calls import KEPT_FOR
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
@@ -28,7 +29,7 @@ from mailrelay.webhooks.endpoint import StandardEndpoint
 
 
 def make_reading(
-    s: Surroundings, stores: Stores, directory: Callable[[], Directory]
+    s: Surroundings, settings: Settings, stores: Stores, directory: Callable[[], Directory]
 ) -> Callable[[Incoming, Entry, Account], Deferred[Incoming]]:
     """What adds to a delivery what an application is told of it."""
     arrivals = Arrivals(
@@ -37,12 +38,18 @@ def make_reading(
         content=stores.queue.content,
         read_spool=stores.queue.read_spool,
         executor=s.workers,
+        links=file_links(settings, stores),
     )
 
     async def read(incoming: Incoming, entry: Entry, owner: Account) -> Incoming:
-        placed = Placed(incoming.id, incoming.mailbox, incoming.received_at)
+        placed = Placed(incoming.id, incoming.mailbox, incoming.received_at, incoming.prefix)
         arrival = await arrivals.of(entry, owner, placed)
-        return evolve(incoming, event=arrival.event, payload=arrival.payload)
+        return evolve(
+            incoming,
+            event=arrival.event,
+            payload=arrival.payload,
+            signed_payload=arrival.signed,
+        )
 
     return lambda incoming, entry, owner: Deferred.fromCoroutine(read(incoming, entry, owner))
 

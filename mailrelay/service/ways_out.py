@@ -66,7 +66,7 @@ class WaysOut:
             stores.queue.read_spool,
         )
         self.failing = FailTransport(s.now, s.clock)
-        reading = make_reading(s, stores, directory)
+        reading = make_reading(s, settings, stores, directory)
         self.transport = Dispatch(
             {
                 ByMX: smtp,

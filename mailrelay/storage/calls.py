@@ -6,7 +6,8 @@ calls by the same function, the command line too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 from sqlalchemy import Connection, bindparam, false, func, literal_column, select, text, update
@@ -219,21 +220,40 @@ def insert_incoming_calls(connection: Connection, delivered: Sequence[Incoming])
     """The calls that tell of messages put in mailboxes; none supersedes another."""
     if not delivered:
         return
-    endpoints: dict[int, list[Endpoint]] = {}
     of_accounts = _endpoint.c.account_id.in_({one.account_id for one in delivered})
-    incoming = _endpoint.c.kind == EndpointKind.INCOMING.value
-    for row in connection.execute(select(_endpoint).where(of_accounts, incoming)):
-        endpoints.setdefault(row.account_id, []).append(endpoint_of(row))
-    wanted = [(one, e) for one in delivered for e in endpoints.get(one.account_id, ())]
+    kinds = _endpoint.c.kind.in_((EndpointKind.INCOMING.value, STANDARD))
+    enabled = _endpoint.c.disabled_at.is_(None)
+    endpoints = connection.execute(
+        select(_endpoint).where(of_accounts, kinds, enabled).order_by(_endpoint.c.id)
+    ).all()
+    wanted = [
+        (one, endpoint, payload)
+        for one in delivered
+        for endpoint, payload in _told_of(one, endpoints)
+    ]
     first = take_ids(connection, len(wanted)) if wanted else 0
     rows = []
-    for id_, (one, endpoint) in enumerate(wanted, first):
-        assert one.payload is not None
+    for id_, (one, endpoint, payload) in enumerate(wanted, first):
         at, of = one.received_at, one.message_id
-        rows.append(
-            call_row(id_, one.account_id, endpoint, INCOMING_EVENT, one.payload, at, message_id=of)
-        )
+        row = call_row(id_, one.account_id, endpoint, INCOMING_EVENT, payload, at, message_id=of)
+        rows.append(row)
     _insert.many(connection, rows)
+
+
+def _told_of(
+    one: Incoming, endpoints: Sequence[Any]
+) -> Iterator[tuple[Endpoint | StandardEndpoint, bytes]]:
+    """Whom to call for a message, and what with; one that is new since it was read is not."""
+    for row in endpoints:
+        if row.account_id != one.account_id:
+            continue
+        if row.kind != STANDARD:
+            if one.payload is not None:
+                yield endpoint_of(row), one.payload
+        elif one.signed_payload is not None:
+            endpoint = standard_of(row)
+            if endpoint.wants_received:
+                yield endpoint, one.signed_payload
 
 
 def _outgoing_endpoints(

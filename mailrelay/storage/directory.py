@@ -12,7 +12,7 @@ from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.storage import tables
-from mailrelay.storage.call_rows import endpoint_of
+from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import STANDARD
@@ -26,10 +26,11 @@ NEWEST_ACCOUNT = "newest_account"
 
 def load(connection: Connection) -> Directory:
     """Everything at this moment."""
-    kinds = select(_endpoint.c.account_id, _endpoint.c.kind).where(
-        _endpoint.c.disabled_at.is_(None)
-    )
-    called = {(row.account_id, row.kind) for row in connection.execute(kinds)}
+    enabled = select(_endpoint).where(_endpoint.c.disabled_at.is_(None))
+    endpoints = connection.execute(enabled).all()
+    called = {(row.account_id, row.kind) for row in endpoints}
+    standard = [standard_of(row) for row in endpoints if row.kind == STANDARD]
+    told = {endpoint.account_id for endpoint in standard if endpoint.wants_received}
     domains = {
         row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
         for row in connection.execute(select(_domain))
@@ -50,6 +51,7 @@ def load(connection: Connection) -> Directory:
             bool({(row.id, EndpointKind.OUTGOING.value), (row.id, STANDARD)} & called),
             (row.id, EndpointKind.INCOMING.value) in called,
             row.new_recipients_per_day,
+            row.id in told,
         )
         for row in connection.execute(select(_account))
     }

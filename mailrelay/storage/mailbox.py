@@ -60,7 +60,7 @@ class DatabaseMailboxStore:
         return delivered.addCallback(self._announce, incoming)
 
     def _announce(self, delivered: _Delivered, incoming: Incoming) -> bool:
-        if delivered.events or incoming.payload is not None:
+        if delivered.events or incoming.is_told:
             self.committed(delivered.events)
         return delivered.is_stored
 
@@ -85,7 +85,7 @@ def _deliver_and_tell(connection: Connection, items: Sequence[Incoming]) -> Sequ
             if incoming.event is not None:
                 events = after_outcomes(connection, [incoming.event])
                 insert_events(connection, events)
-            if incoming.payload is not None:
+            if incoming.is_told:
                 calling.append(incoming)
         delivered.append(_Delivered(is_stored, events))
     insert_incoming_calls(connection, calling)
@@ -94,7 +94,7 @@ def _deliver_and_tell(connection: Connection, items: Sequence[Incoming]) -> Sequ
 
 def _known(connection: Connection, items: Sequence[Incoming]) -> set[int]:
     """The entries among those that tell something which were delivered before."""
-    telling = [i.entry_id for i in items if i.event is not None or i.payload is not None]
+    telling = [i.entry_id for i in items if i.event is not None or i.is_told]
     return {
         entry_id
         for entry_id in telling

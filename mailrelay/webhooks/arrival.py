@@ -21,14 +21,22 @@ from mailrelay.message.fields import is_automated
 from mailrelay.message.report import DeliveryReport, code_of, read_report
 from mailrelay.net.threads import Executor
 from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.policy.file_links import FileLinks
 from mailrelay.policy.from_id import from_id_in
 from mailrelay.queue.entry import Content, Entry
 from mailrelay.webhooks.gojson import encode, go_time
 from mailrelay.webhooks.reading import name_addresses, read_message
+from mailrelay.webhooks.received import Kept, received_mail
+from mailrelay.webhooks.standard import body
 from mailrelay.webhooks.types import Incoming, IncomingMeta
 
 READ_BYTES = 16 * 1024 * 1024
 """Of a larger message the rest is not looked at: an application gets it by MessageRawGet."""
+
+TOLD_TEXT_BYTES = 256 * 1024
+"""Of text and of HTML, in a call to a signed endpoint."""
+
+RECEIVED = "message.received"
 
 _OWN_DOORS = frozenset({"dsn", "import"})
 _ACTIONS = {
@@ -63,19 +71,24 @@ class SentEntries(Protocol):
 
 @frozen
 class Arrival:
-    """What is stored with a delivery: an event of the entry it answers, or a call's body."""
+    """What is stored with a delivery: an event of the entry it answers, or the bodies of calls.
+
+    ``payload`` is in mox's shape, ``signed`` for endpoints of our own API.
+    """
 
     event: NewEvent | None = None
     payload: bytes | None = field(default=None, repr=False)
+    signed: bytes | None = field(default=None, repr=False)
 
 
 @frozen
 class Placed:
-    """Where a message is put: its id there, the mailbox and when."""
+    """Where a message is put: its id there, the mailbox and when, with what in front."""
 
     id: int
     mailbox: str
     at: float
+    prefix: bytes = b""
 
 
 @frozen
@@ -87,6 +100,7 @@ class Arrivals:
     content: Callable[[int], Deferred[Content]]
     read_spool: Callable[[str, int, int], Deferred[bytes]]
     executor: Executor
+    links: FileLinks
 
     async def of(self, entry: Entry, owner: Account, placed: Placed) -> Arrival:
         """What is to be told of ``entry``'s message in ``owner``'s mailbox."""
@@ -96,7 +110,8 @@ class Arrivals:
         from_id = from_id_in(self.directory(), entry.recipient)
         sent = await self.sent.by_from_id(owner.id, from_id) if from_id else None
         is_bounce = entry.reverse_path is None
-        if sent is None and not is_bounce and not owner.is_called_for_incoming:
+        is_told = owner.is_called_for_incoming or owner.is_told_of_received
+        if sent is None and not is_bounce and not is_told:
             return Arrival()
         content = await self._bytes(await self.content(message.id))
         report = None
@@ -108,9 +123,16 @@ class Arrivals:
             sent = await self._reported(owner, report)
             if sent is not None:
                 return Arrival(event_of(report, sent, owner, placed.at, matched_by="message"))
-        if not owner.is_called_for_incoming:
-            return Arrival()
-        return Arrival(payload=await self.executor.run(incoming_payload, content, entry, placed))
+        return await self.executor.run(self._told, content, entry, owner, placed)
+
+    def _told(self, content: bytes, entry: Entry, owner: Account, placed: Placed) -> Arrival:
+        """The bodies that the owner's endpoints want.  Called off the reactor thread."""
+        payload = signed = None
+        if owner.is_called_for_incoming:
+            payload = incoming_payload(content, entry, placed)
+        if owner.is_told_of_received:
+            signed = signed_payload(content, entry, owner, placed, self.links)
+        return Arrival(payload=payload, signed=signed)
 
     async def _reported(self, owner: Account, report: DeliveryReport) -> SentEntry | None:
         named = {str(a) for one in report.recipients for a in (one.original, one.final) if a}
@@ -176,3 +198,22 @@ def incoming_payload(content: bytes, entry: Entry, placed: Placed) -> bytes:
         ),
     )
     return encode(told, escape_html=True)
+
+
+def signed_payload(
+    content: bytes, entry: Entry, owner: Account, placed: Placed, links: FileLinks
+) -> bytes:
+    """The body of calls to signed endpoints for a received message; its links hold from now on."""
+    kept = Kept(
+        placed.id,
+        owner.id,
+        placed.mailbox,
+        (),
+        placed.at,
+        len(placed.prefix) + entry.message.size_bytes,
+        str(entry.reverse_path or ""),
+        str(entry.recipient),
+        entry.message.remote_ip,
+    )
+    mail = received_mail(placed.prefix + content, kept, links, placed.at, TOLD_TEXT_BYTES)
+    return body(RECEIVED, placed.at, mail)

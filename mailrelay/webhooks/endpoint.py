@@ -60,6 +60,11 @@ class StandardEndpoint:
         """Whether it is called for messages with these tags: one of its own is enough."""
         return not self.tags or any(tag in tags for tag in self.tags)
 
+    @property
+    def wants_received(self) -> bool:
+        """Whether it is called for messages that are put in a mailbox: those have no tags."""
+        return self.wants(INCOMING_EVENT) and not self.tags
+
     def signing(self, now: float) -> Sequence[str]:
         """The secrets to sign with at ``now``."""
         return [s.text for s in self.secrets if s.signs_until is None or s.signs_until > now]

@@ -22,6 +22,7 @@ from mailrelay.storage.sent import DatabaseSentEntries
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.webhooks.arrival import SentEntry
 from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
+from mailrelay.webhooks.endpoint import STANDARD
 from tests.storage.calling import URL, Calling
 from tests.storage.databases import OnPostgres, OnSQLite
 
@@ -235,6 +236,35 @@ class CallContract(Calling):
         self.assertEqual(
             [one.reason[:26] for one in self.listed(2)], ["delivery failure from DSN "]
         )
+
+    async def test_received(self) -> None:
+        """Signed endpoints are called once with their own body: those that want messages."""
+        self.add_incoming_endpoint()
+        with self.database.engine.begin() as connection:
+            for account_id, name, more in (
+                (1, "all", {}),
+                (1, "failures", {"events": '["failed"]'}),
+                (1, "tagged", {"tags": '["a"]'}),
+                (1, "gone", {"disabled_at": 1.0}),
+                (2, "foreign", {}),
+            ):
+                plain = {"kind": STANDARD, "url": name, "authorization": "", "events": "[]"}
+                connection.execute(
+                    insert(tables.webhook_endpoint).values(
+                        account_id=account_id, name=name, created_at=0.0, **{**plain, **more}
+                    )
+                )
+        arriving = evolve(self.incoming(await self.entry()), signed_payload=b'{"type":"x"}')
+        for _ in range(2):
+            self.assertTrue(await self.mailboxes.deliver(arriving))
+        [call] = await self.due()
+        self.assertEqual((call.url, call.payload), ("all", b'{"type":"x"}'))
+        self.assertIsNotNone(call.endpoint_id)
+        both = evolve(
+            self.incoming(await self.entry()), payload=b"{}", signed_payload=b'{"type":"x"}'
+        )
+        await self.mailboxes.deliver(both)
+        self.assertEqual({one.url for one in await self.due()}, {"all", f"{URL}/in"})
 
     async def test_report_that_is_not_believed(self) -> None:
         """A DSN that is known by its message alone suppresses nobody."""

@@ -12,6 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.net.threads import AtOnce
 from mailrelay.observe.events import EventKind
+from mailrelay.policy.file_links import PURPOSE, FileLinks
+from mailrelay.policy.links import Links
 from mailrelay.queue.entry import Content, Entry, Message
 from mailrelay.smtp.address import Address
 from mailrelay.webhooks.arrival import Arrival, Arrivals, Placed, SentEntry
@@ -21,7 +23,8 @@ DIRECTORY = Directory(
     {"example.org": Domain(1, "example.org")}, {1: OWNER}, {("alice", "example.org"): 1}
 )
 SENT = SentEntry(66, 65, "joe@example.net")
-PLACED = Placed(3, "Inbox", 1795251994.18515)
+PLACED = Placed(3, "Inbox", 1795251994.18515, b"Return-Path: <joe@example.net>\r\n")
+LINKS = FileLinks(Links(b"secret", PURPOSE), "https://m.example.org", 60.0)
 MAIL = b"From: Joe <joe@example.net>\r\nSubject: re\r\n\r\nhi\r\n"
 
 
@@ -86,6 +89,7 @@ class ArrivalTests(SynchronousTestCase):
             lambda id_: succeed(kept),
             lambda name, offset, size: self.fail("it is not in the spool"),
             AtOnce(),
+            LINKS,
         )
         entry = Entry(69, message, Address.parse(recipient), 0.0, 0.0)
         return self.successResultOf(Deferred.fromCoroutine(arrivals.of(entry, owner, PLACED)))
@@ -119,6 +123,38 @@ class ArrivalTests(SynchronousTestCase):
                 "Automated": False,
             },
         )
+
+    def test_signed(self) -> None:
+        """A signed endpoint is told of the same message in our own shape, with the whole header."""
+        owner = evolve(OWNER, is_called_for_incoming=False, is_told_of_received=True)
+        arrival = self.arrive(MAIL, owner=owner)
+        self.assertIsNone(arrival.payload)
+        assert arrival.signed is not None
+        said = json.loads(arrival.signed)
+        self.assertEqual(
+            (said["type"], said["timestamp"]), ("message.received", "2026-11-21T09:06:34.18515Z")
+        )
+        mail = said["data"]
+        self.assertEqual((mail["id"], mail["mailbox"], mail["text"]), (3, "Inbox", "hi\n"))
+        self.assertEqual(
+            [field["name"] for field in mail["headers"]],
+            ["return-path", "received", "from", "subject"],
+        )
+        self.assertEqual((mail["is_automated"], mail["remote_ip"]), (False, "192.0.2.9"))
+        self.assertTrue(mail["raw_url"].startswith("https://m.example.org/api/v1/files/"))
+        both = self.arrive(MAIL, owner=evolve(OWNER, is_told_of_received=True))
+        self.assertIsNotNone(both.payload)
+        self.assertEqual(both.signed, arrival.signed)
+
+    def test_long_text(self) -> None:
+        """A signed endpoint is told 256 KiB of it, and that there is more."""
+        owner = evolve(OWNER, is_called_for_incoming=False, is_told_of_received=True)
+        for size, is_truncated in ((256 * 1024, False), (256 * 1024 + 1, True)):
+            signed = self.arrive(b"\r\n" + b"x" * size, owner=owner).signed
+            assert signed is not None
+            mail = json.loads(signed)["data"]
+            self.assertIs(mail["is_truncated"], is_truncated)
+            self.assertEqual(len(mail["text"]), 256 * 1024)
 
     def test_nobody_to_tell(self) -> None:
         """Without an endpoint nothing is read; our own DSNs and imports are told to nobody."""

@@ -12,12 +12,15 @@ from typing import Any
 from attrs import frozen
 
 from mailrelay.testing.loopback import USER
+from mailrelay.webhooks.call import INCOMING_EVENT
+from mailrelay.webhooks.endpoint import EVENTS
 from tests.integration.application import LOCAL_CALLS
 from tests.integration.receiver import Received, Receiver, status
 from tests.integration.webapi.v1.client import Client, ClientCase
 from tests.integration.world import OTHER_PASSWORD
 
 HOOK = "/hook"
+OUTCOMES = [event for event in EVENTS if event != INCOMING_EVENT]
 
 
 def verified(secret: str, received: Received, tolerance: float = 300.0) -> Any:
@@ -41,8 +44,8 @@ class Hooked:
     receiver: Receiver
 
     async def made(self, path: str = HOOK, **wanted: object) -> Any:
-        """An endpoint that the user made."""
-        body = {"name": "app", "url": self.receiver.url(path), **wanted}
+        """An endpoint that the user made, for what becomes of messages unless it is told."""
+        body = {"name": "app", "url": self.receiver.url(path), "events": OUTCOMES, **wanted}
         answered = await self.client.ask("POST", "/webhooks", body)
         assert answered.status == 201, answered
         return answered.json
