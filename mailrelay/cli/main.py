@@ -20,6 +20,7 @@ from mailrelay.cli.relay import relay
 from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.suppression import suppression
+from mailrelay.cli.template import template
 from mailrelay.cli.webhook import webhook
 
 
@@ -40,6 +41,7 @@ for command in (
     account,
     address,
     key,
+    template,
     suppression,
     holdrule,
     route,

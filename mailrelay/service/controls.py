@@ -22,6 +22,7 @@ from mailrelay.control.queue import QueueControl
 from mailrelay.control.relays import read_sources
 from mailrelay.control.routes import RouteControl
 from mailrelay.control.suppression import SuppressionControl
+from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Suppressed
@@ -47,6 +48,7 @@ from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.stores import Threads, make_spool, open_database
 from mailrelay.storage.suppression import everybody
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
+from mailrelay.storage.templates import DatabaseTemplateRecords
 
 
 @frozen
@@ -62,6 +64,7 @@ class Control:
     routes: RouteControl
     keys: KeyControl
     apply: ApplyControl
+    templates: TemplateControl
     database: Database
 
     def close(self) -> None:
@@ -111,6 +114,7 @@ def open_control(
         RouteControl(_router(settings, database, now)),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         ApplyControl(declared, holds, executor, random_bytes, now, actor),
+        TemplateControl(DatabaseTemplateRecords(database, now), executor, actor),
         database,
     )
 

@@ -19,6 +19,7 @@ WITHOUT_JSON = {
     "export": "prints TOML",
     "holdrule remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
+    "template remove": "changes one thing, and says so",
     **{
         f"relay {verb}": "changes one thing, and says so"
         for verb in ("add-domain", "exclude-domain", "add-auth", "add-host-auth", "remove")
