@@ -19,7 +19,7 @@ from bench.measurement import Metrics, Run
 from bench.net import ADDRESS, free_port, wait_until
 from bench.servers import Job, Server
 from bench.surroundings import Surroundings
-from bench.webapi import WithWebAPI, send
+from bench.webapi import LOGIN, PASSWORD, WithWebAPI, basic, request_v0, send
 
 DRAIN_SECONDS = 120.0
 WARM_CALLS = 300
@@ -143,7 +143,9 @@ class Calls:
             waiting = max(WARM_CALLS, round(rate * surroundings.seconds))
             metrics = self._backlog(server, called, waiting)
             called.told()
-            sent = len(send(server.http_port, WARM_CALLS, SENDERS))
+            sent = len(
+                send(server.http_port, request_v0(basic(LOGIN, PASSWORD)), WARM_CALLS, SENDERS)
+            )
             queued = 2 * WARM_CALLS + waiting + sent
             wait_until(lambda: server.living_calls() == 0, DRAIN_SECONDS, "no call that waits")
             told = called.told()

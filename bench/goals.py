@@ -97,6 +97,7 @@ GOALS = (
     _keeps("S1r/200+5ms", "S1r/200", 0.8),
     _keeps("S2r/200+5ms", "S2r/200", 0.8),
     Goal("W1", "per_second", 1000.0, absolute=True),
+    Goal("W1/v1", "per_second", 1000.0, absolute=True),
     Goal("W2", "per_second", 1000.0, absolute=True),
     *_with_a_dead_host("dead"),
     *_with_a_dead_host("dead/1M"),

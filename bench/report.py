@@ -14,7 +14,7 @@ from bench.goals import GOALS, OURS, POSTFIX, Goal, Medians
 from bench.measurement import UNITS, Run, medians
 from bench.scenarios import SCENARIOS, Scenario
 
-STOCK = "twisted"
+STOCK, MOX = "twisted", "mox"
 VERDICTS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: ""}
 
 
@@ -48,7 +48,7 @@ def print_report(console: Console, runs: Sequence[Run], servers: Sequence[str]) 
     table.add_column("")
     for name in shown:
         table.add_column(name, justify="right")
-    for title in (f"{OURS}/{POSTFIX}", f"{OURS}/{STOCK}", "goal", ""):
+    for title in (*(f"{OURS}/{other}" for other in _compared(shown)), "goal", ""):
         table.add_column(title, justify="right")
     for name, scenario in SCENARIOS.items():
         if any(measured == name for measured, _server in found):
@@ -69,12 +69,16 @@ def _add_scenario(table: Table, scenario: Scenario, found: Medians, servers: lis
             name if position == 0 else "",
             UNITS[metric],
             *(_number(value) for value in values.values()),
-            _ratio(values.get(OURS), values.get(POSTFIX)),
-            _ratio(values.get(OURS), values.get(STOCK)),
+            *(_ratio(values.get(OURS), values.get(other)) for other in _compared(servers)),
             goal.text() if goal else "",
             _verdict(goal, found),
             end_section=position == len(scenario.shown) - 1,
         )
+
+
+def _compared(servers: Sequence[str]) -> Sequence[str]:
+    """The servers that ours is set against in columns of their own."""
+    return [POSTFIX, STOCK, *([MOX] if MOX in servers else [])]
 
 
 def _goal(scenario: str, metric: str) -> Goal | None:

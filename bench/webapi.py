@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from abc import abstractmethod
 from base64 import b64encode
-from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 from urllib.parse import urlencode
@@ -17,10 +17,14 @@ import attrs
 from bench.measurement import Run
 from bench.net import ADDRESS, free_port, wait_until
 from bench.servers import Job, Server
+from bench.servers.mox import LOGIN as MOX_LOGIN
+from bench.servers.mox import PASSWORD as MOX_PASSWORD
+from bench.servers.mox import Mox
 from bench.servers.ours import Ours
 from bench.surroundings import Surroundings
 
 LOGIN, PASSWORD = "app@bench.test", "a long password"
+RECIPIENT = "user@dest.test"
 TEXT_CHARACTERS, HTML_CHARACTERS = 1000, 4000
 DRAIN_SECONDS = 120.0
 
@@ -59,29 +63,61 @@ class WithWebAPI(Ours):
         ):
             self._run(*command, "--config", str(self.home / "mailrelay.toml"))
 
-    def _run(self, *arguments: str) -> None:
+    def _run(self, *arguments: str) -> str:
         program = str(Path(sys.executable).with_name("mailrelay"))
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"mailrelay {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
 
 
-def request() -> bytes:
-    """A Send of text and HTML, as an HTTP client writes it."""
+def letter() -> tuple[str, str]:
+    """Text and HTML of 5 kB together."""
     line = "Grüße & more of what a letter says, until the line ends.\n"
     html = f"<p>{line}</p>"
+    return (
+        (line * (TEXT_CHARACTERS // len(line) + 1))[:TEXT_CHARACTERS],
+        (html * (HTML_CHARACTERS // len(html) + 1))[:HTML_CHARACTERS],
+    )
+
+
+def basic(login: str, password: str) -> str:
+    """The Authorization of a login."""
+    return "Basic " + b64encode(f"{login}:{password}".encode()).decode()
+
+
+def request_v0(authorization: str) -> bytes:
+    """A Send of mox's webapi, as an HTTP client writes it."""
+    text, html = letter()
     message = {
-        "To": [{"Name": "Somebody", "Address": "user@dest.test"}],
+        "To": [{"Name": "Somebody", "Address": RECIPIENT}],
         "Subject": "a letter",
-        "Text": (line * (TEXT_CHARACTERS // len(line) + 1))[:TEXT_CHARACTERS],
-        "HTML": (html * (HTML_CHARACTERS // len(html) + 1))[:HTML_CHARACTERS],
+        "Text": text,
+        "HTML": html,
     }
     body = urlencode({"request": json.dumps(message)}).encode()
-    login = b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
+    return _written("/webapi/v0/Send", authorization, "application/x-www-form-urlencoded", body)
+
+
+def request_v1(authorization: str) -> bytes:
+    """A message of the API, as an HTTP client writes it."""
+    text, html = letter()
+    message = {
+        "from": {"address": LOGIN},
+        "to": [{"name": "Somebody", "address": RECIPIENT}],
+        "subject": "a letter",
+        "text": text,
+        "html": html,
+    }
+    body = json.dumps(message).encode()
+    return _written("/api/v1/messages", authorization, "application/json", body)
+
+
+def _written(path: str, authorization: str, content_type: str, body: bytes) -> bytes:
     head = (
-        f"POST /webapi/v0/Send HTTP/1.1\r\nHost: {ADDRESS}\r\nUser-Agent: bench\r\n"
-        f"Authorization: Basic {login}\r\nAccept: application/json\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {ADDRESS}\r\nUser-Agent: bench\r\n"
+        f"Authorization: {authorization}\r\nAccept: application/json\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
@@ -111,14 +147,13 @@ class _Client:
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         if len(body) < length:
             return False
-        if not head.startswith(b"HTTP/1.1 200 "):
+        if not head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 202 ")):
             raise RuntimeError(self.received.decode(errors="replace"))
         return True
 
 
-def send(port: int, messages: int, connections: int) -> list[float]:
-    """Sends on kept connections; the seconds that each call took."""
-    given = request()
+def send(port: int, given: bytes, messages: int, connections: int) -> list[float]:
+    """Sends ``given`` again and again on kept connections; the seconds that each call took."""
     took: list[float] = []
     begun = 0
     with selectors.DefaultSelector() as selector:
@@ -142,22 +177,67 @@ def send(port: int, messages: int, connections: int) -> list[float]:
     return took
 
 
+class Door(Server):
+    """A server that takes messages by HTTP."""
+
+    http_port: int
+
+    @property
+    @abstractmethod
+    def request(self) -> bytes:
+        """What sends one message."""
+
+
+class WithV0(WithWebAPI, Door):
+    """By mox's webapi, as the account."""
+
+    @property
+    def request(self) -> bytes:
+        """See Door."""
+        return request_v0(basic(LOGIN, PASSWORD))
+
+
+class WithV1(WithWebAPI, Door):
+    """By the API, with a key."""
+
+    def prepare(self) -> None:
+        """Makes the key, too."""
+        super().prepare()
+        config = str(self.home / "mailrelay.toml")
+        self.key = self._run("key", "add", "app", "--name", "bench", "--config", config).split()[-1]
+
+    @property
+    def request(self) -> bytes:
+        """See Door."""
+        return request_v1(f"Bearer {self.key}")
+
+
+class MoxDoor(Mox, Door):
+    """By mox itself."""
+
+    @property
+    def request(self) -> bytes:
+        """See Door."""
+        return request_v0(basic(MOX_LOGIN, MOX_PASSWORD))
+
+
 @attrs.frozen
 class Sends:
     """Sends for a while on `connections`, and counts what was accepted."""
 
     name: str
+    door: type[Door]
     connections: int = 50
     warm_messages: int = 300
-    call: Callable[[int, int, int], list[float]] = send
 
     def measure(self, kind: type[Server], surroundings: Surroundings) -> Run:
         """One run on a freshly started server."""
+        door = MoxDoor if kind is Mox else self.door
         with (
             surroundings.home(kind.name) as home,
-            WithWebAPI(Job(connections=self.connections), home) as server,
+            door(Job(connections=self.connections), home) as server,
         ):
-            self.call(server.http_port, self.warm_messages, self.connections)
+            self._timed(server, self.warm_messages)
             rate = self._timed(server, self.warm_messages)[0]
             self._drain(server)
             messages = max(self.warm_messages, round(rate * surroundings.seconds))
@@ -177,9 +257,9 @@ class Sends:
             }
             return Run(self.name, kind.name, metrics, sent, sent - server.accepted())
 
-    def _timed(self, server: WithWebAPI, messages: int) -> tuple[float, list[float]]:
+    def _timed(self, server: Door, messages: int) -> tuple[float, list[float]]:
         began = time.monotonic()
-        took = self.call(server.http_port, messages, self.connections)
+        took = send(server.http_port, server.request, messages, self.connections)
         return messages / (time.monotonic() - began), took
 
     def _drain(self, server: Server) -> None:
