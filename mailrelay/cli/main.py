@@ -22,6 +22,7 @@ from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.suppression import suppression
 from mailrelay.cli.template import template
 from mailrelay.cli.webhook import webhook
+from mailrelay.cli.webhook_endpoint import endpoint  # noqa: F401  # it is a part of webhook
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -109,8 +109,8 @@ class EndpointControl:
 
     async def add(self, account: str, wanted: EndpointFields) -> StandardEndpoint:
         """Make an endpoint, with a secret.  Raises: Refusal."""
-        if wanted.url is None or wanted.name is None:
-            raise BadEndpoint("url", "an endpoint has a name and a URL")
+        if wanted.url is None:
+            raise BadEndpoint("url", "an endpoint has a URL")
         made = StandardEndpoint(
             id=0,
             account_id=0,

@@ -14,12 +14,14 @@ from mailrelay.control.apply import ApplyControl
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
+from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import Refusal
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.queue import QueueControl
 from mailrelay.control.relays import read_sources
+from mailrelay.control.replay import ReplayControl
 from mailrelay.control.routes import RouteControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
@@ -36,6 +38,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.declared import DatabaseDeclared
 from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.findings import findings_on_server
 from mailrelay.storage.holds import DatabaseHoldRecords
 from mailrelay.storage.ids import IdBlocks, take_ids
@@ -44,6 +47,7 @@ from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.stores import Threads, make_spool, open_database
 from mailrelay.storage.suppression import everybody
@@ -65,6 +69,8 @@ class Control:
     keys: KeyControl
     apply: ApplyControl
     templates: TemplateControl
+    endpoints: EndpointControl
+    replays: ReplayControl
     database: Database
 
     def close(self) -> None:
@@ -115,6 +121,8 @@ def open_control(
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         ApplyControl(declared, holds, executor, random_bytes, now, actor),
         TemplateControl(DatabaseTemplateRecords(database, now), executor, actor),
+        EndpointControl(DatabaseEndpointRecords(database, now), random_bytes, now, actor),
+        ReplayControl(DatabaseReplayRecords(database), now, actor),
         database,
     )
 

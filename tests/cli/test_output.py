@@ -20,6 +20,7 @@ WITHOUT_JSON = {
     "holdrule remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     "template remove": "changes one thing, and says so",
+    "webhook endpoint remove": "changes one thing, and says so",
     **{
         f"relay {verb}": "changes one thing, and says so"
         for verb in ("add-domain", "exclude-domain", "add-auth", "add-host-auth", "remove")
