@@ -50,9 +50,11 @@ from mailrelay.webapi.v1.filling import LetterWriter
 from mailrelay.webapi.v1.idempotency import Repeats
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.login import Door, KeyLimits
+from mailrelay.webapi.v1.raw import RawOperations
 from mailrelay.webapi.v1.sending import SendingOperations
 from mailrelay.webapi.v1.suppressions import SuppressionOperations
 from mailrelay.webapi.v1.templates import TemplateOperations
+from mailrelay.webapi.v1.writing import Desk
 
 UPLOADS_FOLDER = "uploads"
 SENT_FLAGS = ("$notjunk", "\\seen")
@@ -109,10 +111,11 @@ def api_routes(
     keys = KeyControl(records, s.workers, random, s.now, "api")
     lists = suppression_control(s, stores)
     templates = DatabaseTemplateRecords(stores.database, s.now)
-    letters = LetterWriter(TemplateWriter(templates, s.workers))
+    desk = Desk(sender, LetterWriter(TemplateWriter(templates, s.workers)), one_click)
     operations = [
         *AccountOperations(doors.directory).operations(),
-        *SendingOperations(sender, letters, one_click).operations(),
+        *SendingOperations(desk).operations(),
+        *RawOperations(sender).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),

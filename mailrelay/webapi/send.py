@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
@@ -89,8 +90,11 @@ class Sender:
 
         Raises: Unwritable, APIError.
         """
-        content, kept = await self._composed(draft, keep=keep)
-        return await self._accepted(caller, envelope, content), kept
+        files = (*draft.alternative_files, *draft.inline_files, *draft.attached_files)
+        is_small = not files and len(draft.text) + len(draft.html) <= AT_ONCE_BYTES
+        kept: list[bytes] | None = [] if keep else None
+        content = await self.content(partial(compose, draft), at_once=is_small, kept=kept)
+        return await self.accept(caller, envelope, content), b"".join(kept or ())
 
     def _envelope(self, request: SendRequest, people: People, draft: Draft) -> Envelope:
         mail = Mail(
@@ -102,11 +106,18 @@ class Sender:
         recipients = [Rcpt(address) for _, address in people.recipients]
         return Envelope(mail, recipients, Wishes(dict(request.extra)))
 
-    async def _composed(self, draft: Draft, *, keep: bool) -> tuple[IncomingContent, bytes]:
-        """The content, and its bytes if they are to be kept.  Raises: Unwritable, APIError."""
-        files = (*draft.alternative_files, *draft.inline_files, *draft.attached_files)
-        is_small = not files and len(draft.text) + len(draft.html) <= AT_ONCE_BYTES
-        executor = AtOnce() if is_small else self.executor
+    async def content(
+        self,
+        make: Callable[[], Iterator[bytes]],
+        *,
+        at_once: bool = False,
+        kept: list[bytes] | None = None,
+    ) -> IncomingContent:
+        """What ``make`` makes, in a worker's thread unless ``at_once``; ``kept`` gets it, too.
+
+        Raises: Unwritable, APIError.
+        """
+        executor = AtOnce() if at_once else self.executor
         waiting: list[Deferred[None]] = []
 
         def caught_up() -> None:
@@ -115,9 +126,8 @@ class Sender:
             waiting.clear()
 
         content = IncomingContent(self.open_spool, caught_up)
-        kept: list[bytes] = []
         try:
-            pieces = await executor.run(compose, draft)
+            pieces = await executor.run(make)
             while block := await executor.run(_next_block, pieces):
                 if content.size_bytes + len(block) > self.max_message_bytes:
                     raise APIError(
@@ -125,7 +135,7 @@ class Sender:
                         f"the message is larger than {self.max_message_bytes} bytes",
                     )
                 content.write(block)
-                if keep:
+                if kept is not None:
                     kept.append(block)
                 if content.is_behind:
                     waiting.append(Deferred())
@@ -133,26 +143,22 @@ class Sender:
         except BaseException:
             content.abandon()
             raise
-        return content, b"".join(kept)
+        return content
 
-    async def _accepted(
-        self, caller: Caller, envelope: Envelope, content: IncomingContent
+    async def accept(
+        self,
+        caller: Caller,
+        envelope: Envelope,
+        content: IncomingContent,
+        *,
+        has_wishes: bool = False,
     ) -> Accepted:
-        source = Source(
-            DOOR,
-            "HTTPS" if caller.is_secure else "HTTP",
-            Submitter(caller.account, login=caller.login),
-            peer_ip=caller.peer_ip,
-            hide_peer=True,
-            needs_from=True,
-        )
+        """Make it ours; ``has_wishes`` when its header may have them.  Raises: APIError."""
+        source = evolve(source_of(caller), keeps_from_id=has_wishes)
         try:
             return await self.acceptance.accept(source, envelope, content)
         except Refused as refused:
-            if refused.reply == OVER_NEW_RECIPIENTS:
-                raise APIError("recipientLimitReached", refused.reply.text) from None
-            code = "server" if refused.reply.is_transient else "user"
-            raise APIError(code, refused.reply.text) from None
+            raise error_of(refused) from None
 
     async def _save(self, account: Account, people: People, content: bytes) -> None:
         bcc = ", ".join(f"<{one.address}>" for one in people.bcc)
@@ -163,6 +169,25 @@ class Sender:
             raise APIError(
                 "sentOverQuota", "the message is queued; its copy has no room in the mailbox"
             ) from None
+
+
+def source_of(caller: Caller) -> Source:
+    """How acceptance sees who calls the API."""
+    return Source(
+        DOOR,
+        "HTTPS" if caller.is_secure else "HTTP",
+        Submitter(caller.account, login=caller.login),
+        peer_ip=caller.peer_ip,
+        hide_peer=True,
+        needs_from=True,
+    )
+
+
+def error_of(refused: Refused) -> APIError:
+    """What acceptance says, as a method answers it."""
+    if refused.reply == OVER_NEW_RECIPIENTS:
+        return APIError("recipientLimitReached", refused.reply.text)
+    return APIError("server" if refused.reply.is_transient else "user", refused.reply.text)
 
 
 def _next_block(pieces: Iterator[bytes]) -> bytes:

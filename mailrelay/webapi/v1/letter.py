@@ -157,6 +157,12 @@ def check_line(place: str, text: str) -> None:
         raise Problem(INVALID_FIELD, said, place)
 
 
+def check_body(letter: Letter) -> None:
+    """Raises: Problem, when there is nothing to be read."""
+    if not letter.text and not letter.html and letter.template is None:
+        raise Problem(INVALID_FIELD, "at least one of text and html must be there", "text")
+
+
 def wishes_of(extra: Sequence[ExtraField], tags: Sequence[str], priority: Priority) -> Wishes:
     """What is asked for beside delivery.  Raises: Problem, for what is given twice."""
     for number, tag in enumerate(tags):

@@ -11,8 +11,10 @@ from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.mailbox import MailboxOperations
 from mailrelay.webapi.v1.operations import Operation
+from mailrelay.webapi.v1.raw import RawOperations
 from mailrelay.webapi.v1.sending import SendingOperations
 from mailrelay.webapi.v1.templates import TemplateOperations
+from mailrelay.webapi.v1.writing import Desk
 
 
 @frozen
@@ -30,6 +32,7 @@ def all_operations(directory: Directory) -> list[Operation]:
         *AccountOperations(lambda: directory).operations(),
         *KeyOperations(nothing, nothing).operations(),
         *MailboxOperations(nothing, nothing, nothing).operations(),
-        *SendingOperations(sender, nothing, nothing).operations(),
+        *SendingOperations(Desk(sender, nothing, nothing)).operations(),
+        *RawOperations(sender).operations(),
         *TemplateOperations(nothing).operations(),
     ]
