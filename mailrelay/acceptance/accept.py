@@ -171,6 +171,7 @@ class Acceptance:
             smtputf8=mail.smtputf8 and _needs_smtputf8(envelope, incoming.head),
             require_tls=mail.require_tls,
             is_automatic=header.is_automatic,
+            is_report=header.is_report,
             ret=mail.ret,
             envid=mail.envid,
             extra=wishes.extra or None,

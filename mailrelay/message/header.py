@@ -54,6 +54,11 @@ class Header:
             or not _LIST_FIELDS.isdisjoint(self._by_name)
         )
 
+    @property
+    def is_report(self) -> bool:
+        """Whether it is of a multipart/report (RFC 6522), as far as it says."""
+        return (self.first("content-type") or "").strip().lower().startswith("multipart/report")
+
 
 def header_end(content: bytes) -> int:
     """Where the body starts in ``content``: after the empty line, or its length without one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from itertools import islice
 
 from attrs import frozen
 
@@ -15,8 +16,11 @@ from mailrelay.message.fields import read_date, read_fields
 from mailrelay.message.header import MAX_HEADER_BYTES, Header, HeaderTooLarge, parse_header
 from mailrelay.message.structure import Part, read_structure
 from mailrelay.smtp.address import Address, MalformedAddress
+from mailrelay.smtp.reply import printable
 
 MAX_STATUS_BYTES = 1024 * 1024
+MAX_REPORTED = 100
+MAX_AGENT_CHARACTERS = 200
 MAX_BLOCKS = 1000
 """Of a DSN's fields no more is read: what others let one transaction have fits in it."""
 
@@ -49,13 +53,20 @@ class DeliveryReport:
 
 @frozen
 class FeedbackReport:
-    """A complaint about a message, or other feedback (RFC 5965)."""
+    """A complaint about a message, or other feedback (RFC 5965).
+
+    ``feedback_type`` is in lower case.  ``mail_from`` is the message's by what the report says, and
+    ``return_path`` by the message itself; of recipients there are MAX_REPORTED at the most.
+    """
 
     feedback_type: str
     mail_from: Address | None
     recipients: tuple[Address, ...]
     arrival_date: datetime | None
     original_message_id: str
+    user_agent: str = ""
+    envid: str = ""
+    return_path: Address | None = None
 
 
 def read_report(content: bytes) -> DeliveryReport | FeedbackReport | None:
@@ -97,7 +108,7 @@ def _delivery_report(content: bytes, root: Part) -> DeliveryReport:
             for block in blocks
             if any(map(block.count, ("final-recipient", "original-recipient", "action")))
         ),
-        original_message_id=_original_message_id(content, root),
+        original_message_id=read_fields(_original_header(content, root)).message_id,
     )
 
 
@@ -118,13 +129,20 @@ def _feedback_report(content: bytes, root: Part) -> FeedbackReport:
     blocks = _blocks(content, root.parts[1])
     fields = blocks[0] if blocks else Header((), 0)
     arrival = fields.first("arrival-date") or fields.first("received-date")
-    recipients = (_address("", text) for text in fields.all("original-rcpt-to"))
+    recipients = (
+        _address("", text) for text in islice(fields.all("original-rcpt-to"), MAX_REPORTED)
+    )
+    original = _original_header(content, root)
+    return_path = original.first("return-path") or ""
     return FeedbackReport(
         feedback_type=_first_word(fields.first("feedback-type")).lower(),
         mail_from=_address("", fields.first("original-mail-from") or ""),
         recipients=tuple(found for found in recipients if found),
         arrival_date=read_date(arrival),
-        original_message_id=_original_message_id(content, root),
+        original_message_id=read_fields(original).message_id,
+        user_agent=printable(fields.first("user-agent") or "", MAX_AGENT_CHARACTERS),
+        envid=fields.first("original-envelope-id") or "",
+        return_path=_address("", return_path.strip()),
     )
 
 
@@ -141,16 +159,15 @@ def _blocks(content: bytes, part: Part) -> list[Header]:
     return found[:MAX_BLOCKS]
 
 
-def _original_message_id(content: bytes, root: Part) -> str:
-    """Of the message that is returned, whole or its header alone."""
+def _original_header(content: bytes, root: Part) -> Header:
+    """Of the message that is returned, whole or its header alone; empty without one."""
     for part in root.parts[2:]:
         if part.content_type in _RETURNED:
             try:
-                header = parse_header(_front(content, part, MAX_HEADER_BYTES))
+                return parse_header(_front(content, part, MAX_HEADER_BYTES))
             except HeaderTooLarge:
-                return ""
-            return read_fields(header).message_id
-    return ""
+                break
+    return Header((), 0)
 
 
 def _front(content: bytes, part: Part, limit: int) -> bytes:

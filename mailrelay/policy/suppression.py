@@ -21,6 +21,9 @@ FAILURES_IN_A_ROW = 3
 SERVER = 0
 """The account id of the server's own list, which holds for every account."""
 
+UNWANTED = frozenset({"abuse", "fraud", "virus", "opt-out", "opt-out-list"})
+"""Types of feedback that say that the recipient wants no more; RFC 5965 section 7.3 has others."""
+
 MAX_EVIDENCE_CHARACTERS = 2000
 
 

@@ -43,6 +43,7 @@ class Message:
     envid: str | None = None
     extra: Mapping[str, str] | None = None  # the application's own, told again with every event
     remote_ip: str | None = None  # who brought it
+    is_report: bool = False  # a DSN, or a feedback report, by its Content-Type
     is_urgent: bool = False  # goes before the account's other mail for the same destination
     tags: tuple[str, ...] = ()  # by which the application counts and finds its mail
 

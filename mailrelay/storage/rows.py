@@ -16,6 +16,7 @@ from mailrelay.storage.statements import Row
 
 _encode = msgspec.json.Encoder().encode
 _EIGHT_BIT, _SMTPUTF8, _REQUIRE_TLS, _AUTOMATIC, _URGENT = 1, 2, 4, 8, 16
+_REPORT = 32
 
 
 def message_row(message: Message) -> Row:
@@ -26,6 +27,7 @@ def message_row(message: Message) -> Row:
         | (_REQUIRE_TLS if message.require_tls else 0)
         | (_AUTOMATIC if message.is_automatic else 0)
         | (_URGENT if message.is_urgent else 0)
+        | (_REPORT if message.is_report else 0)
     )
     return (
         message.id,
@@ -73,6 +75,7 @@ def message_of(row: Row) -> Message:
         extra=msgspec.json.decode(row[11]) if row[11] else None,
         remote_ip=row[12],
         is_urgent=bool(flags & _URGENT),
+        is_report=bool(flags & _REPORT),
         tags=tuple(msgspec.json.decode(row[13])) if row[13] else (),
     )
 

@@ -1,7 +1,8 @@
-"""What an account sent, as what comes back names it (webhooks/arrival.py)."""
+"""What an account sent, as what comes back names it (webhooks/sent.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -10,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
-from mailrelay.webhooks.arrival import SentEntry
+from mailrelay.webhooks.sent import SentEntry
 
 _entry, _message = tables.entry, tables.message
 
@@ -29,7 +30,7 @@ class DatabaseSentEntries:
         return self.database.read(lambda c: _newest(c, wanted))
 
     def by_message(
-        self, account_id: int, envid: str, message_id: str, recipients: list[str]
+        self, account_id: int, envid: str, message_id: str, recipients: Sequence[str]
     ) -> Deferred[SentEntry | None]:
         """See SentEntries."""
         named = [
@@ -41,15 +42,28 @@ class DatabaseSentEntries:
             select(_entry.c.id, _entry.c.message_id, _entry.c.recipient)
             .join(_message, _message.c.id == _entry.c.message_id)
             .where(_message.c.account_id == account_id, or_(false(), *named))
-            .where(_entry.c.recipient.in_(recipients))
         )
 
         def find(connection: Connection) -> SentEntry | None:
-            return _newest(connection, wanted) if named else None
+            if not named:
+                return None
+            if not recipients:
+                return _only(connection, wanted)
+            return _newest(connection, wanted.where(_entry.c.recipient.in_(recipients)))
 
         return self.database.read(find)
 
 
+def _only(connection: Connection, wanted: Select[Any]) -> SentEntry | None:
+    """The entry, when there is no other."""
+    rows = connection.execute(wanted.limit(2)).all()
+    return _sent_entry(rows[0]) if len(rows) == 1 else None
+
+
 def _newest(connection: Connection, wanted: Select[Any]) -> SentEntry | None:
     row = connection.execute(wanted.order_by(_entry.c.id.desc()).limit(1)).one_or_none()
-    return SentEntry(row.id, row.message_id, row.recipient) if row is not None else None
+    return _sent_entry(row) if row is not None else None
+
+
+def _sent_entry(row: Any) -> SentEntry:
+    return SentEntry(row.id, row.message_id, row.recipient)

@@ -11,6 +11,7 @@ from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.suppression import (
     FAILURES_IN_A_ROW,
     MAX_EVIDENCE_CHARACTERS,
+    UNWANTED,
     Cause,
     Listed,
     Lists,
@@ -62,10 +63,11 @@ def _after(connection: Connection, event: NewEvent) -> NewEvent:
 
 def _after_complaint(connection: Connection, event: NewEvent) -> NewEvent:
     """Only who knows the FromID is believed so far (threat 14)."""
-    if event.data.get("matched_by") != "from_id":
-        return event
     said = str(event.data.get("feedback_type", ""))
-    evidence = f"{said}, reported by {event.data.get('user_agent') or 'an unnamed program'}"
+    if event.data.get("matched_by") != "from_id" or said not in UNWANTED:
+        return event
+    reporter, agent = event.data.get("by") or "nobody", event.data.get("user_agent")
+    evidence = f"{said}, reported by {reporter}" + (f" with {agent}" if agent else "")
     return _suppressing(connection, event, Cause.COMPLAINT, f"complaint: {said}", evidence)
 
 

@@ -1,32 +1,33 @@
 """What an application is told of a message that is put in a mailbox.
 
-What comes back to a FromID's address, and a DSN that names a message by its ENVID or Message-ID,
-tells of that message: an event of its entry.  Everything else is an incoming message, and its
-body is made here.
+What comes back to a FromID's address, a DSN that names a message by its ENVID or Message-ID, and
+a complaint, wherever it comes (complaint.py), tells of that message: an event of its entry.
+Everything else is an incoming message, and its body is made here.
 
-Invariant: only the FromID, which nobody guesses, is believed so far that a failure suppresses its
-recipient (threat 14).
+Invariant: only the FromID, which nobody guesses, is believed so far that a failure or a complaint
+suppresses its recipient (threat 14).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.directory.model import Account, Directory
 from mailrelay.message.fields import is_automated
-from mailrelay.message.report import DeliveryReport, code_of, read_report
+from mailrelay.message.report import DeliveryReport, FeedbackReport, code_of, read_report
 from mailrelay.net.threads import Executor
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.file_links import FileLinks
 from mailrelay.policy.from_id import from_id_in
 from mailrelay.queue.entry import Content, Entry
+from mailrelay.webhooks.complaint import About, Complaints, complaint_event, is_complaint
 from mailrelay.webhooks.gojson import encode, go_time
 from mailrelay.webhooks.reading import name_addresses, read_message
 from mailrelay.webhooks.received import Kept, received_mail
+from mailrelay.webhooks.sent import SentEntries, SentEntry
 from mailrelay.webhooks.standard import body
 from mailrelay.webhooks.types import Incoming, IncomingMeta
 
@@ -46,27 +47,6 @@ _ACTIONS = {
     "relayed": EventKind.RELAYED,
     "expanded": EventKind.EXPANDED,
 }
-
-
-@frozen
-class SentEntry:
-    """An entry that may be answered to."""
-
-    entry_id: int
-    message_id: int
-    recipient: str
-
-
-class SentEntries(Protocol):
-    """Entries of an account, living or retired.  Methods may fail with StoreUnavailable."""
-
-    def by_from_id(self, account_id: int, from_id: str) -> Deferred[SentEntry | None]:
-        """The entry that has the FromID."""
-
-    def by_message(
-        self, account_id: int, envid: str, message_id: str, recipients: list[str]
-    ) -> Deferred[SentEntry | None]:
-        """The entry of one of ``recipients`` of a message that has the ENVID or Message-ID."""
 
 
 @frozen
@@ -102,6 +82,11 @@ class Arrivals:
     executor: Executor
     links: FileLinks
 
+    @property
+    def complaints(self) -> Complaints:
+        """Whom complaints are about."""
+        return Complaints(self.sent, self.directory)
+
     async def of(self, entry: Entry, owner: Account, placed: Placed) -> Arrival:
         """What is to be told of ``entry``'s message in ``owner``'s mailbox."""
         message = entry.message
@@ -109,21 +94,33 @@ class Arrivals:
             return Arrival()
         from_id = from_id_in(self.directory(), entry.recipient)
         sent = await self.sent.by_from_id(owner.id, from_id) if from_id else None
-        is_bounce = entry.reverse_path is None
+        may_tell = sent is not None or entry.reverse_path is None or message.is_report
         is_told = owner.is_called_for_incoming or owner.is_told_of_received
-        if sent is None and not is_bounce and not is_told:
+        if not may_tell and not is_told:
             return Arrival()
         content = await self._bytes(await self.content(message.id))
-        report = None
-        if sent is not None or is_bounce:
-            report = await self.executor.run(read_report, content)
+        report = await self.executor.run(read_report, content) if may_tell else None
+        event = await self._event(report, sent, entry, owner, placed.at)
+        if not is_told or (event is not None and event.account_id == owner.id):
+            return Arrival(event)
+        told = await self.executor.run(self._told, content, entry, owner, placed)
+        return evolve(told, event=event)
+
+    async def _event(
+        self, report: object, sent: SentEntry | None, entry: Entry, owner: Account, at: float
+    ) -> NewEvent | None:
+        """What ``report`` tells of the entry that it came back to, or that it names."""
+        if isinstance(report, FeedbackReport) and is_complaint(report):
+            about = About(sent, owner.id, "from_id") if sent is not None else None
+            about = about or await self.complaints.about(report, owner)
+            return complaint_event(report, about, entry, at) if about is not None else None
         if sent is not None:
-            return Arrival(event_of(report, sent, owner, placed.at, matched_by="from_id"))
-        if isinstance(report, DeliveryReport):
+            return event_of(report, sent, owner, at, matched_by="from_id")
+        if isinstance(report, DeliveryReport) and entry.reverse_path is None:
             sent = await self._reported(owner, report)
             if sent is not None:
-                return Arrival(event_of(report, sent, owner, placed.at, matched_by="message"))
-        return await self.executor.run(self._told, content, entry, owner, placed)
+                return event_of(report, sent, owner, at, matched_by="message")
+        return None
 
     def _told(self, content: bytes, entry: Entry, owner: Account, placed: Placed) -> Arrival:
         """The bodies that the owner's endpoints want.  Called off the reactor thread."""

@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from random import Random
 
+import msgspec
 from msgspec.json import encode
 
 from mailrelay.config.load import BadConfiguration, parse_settings
@@ -32,7 +33,13 @@ from mailrelay.message.header import (
     header_end,
     parse_header,
 )
-from mailrelay.message.report import DeliveryReport, code_of, read_report
+from mailrelay.message.report import (
+    MAX_REPORTED,
+    DeliveryReport,
+    FeedbackReport,
+    code_of,
+    read_report,
+)
 from mailrelay.message.structure import (
     decoded,
     decoded_text,
@@ -43,6 +50,7 @@ from mailrelay.message.structure import (
 from mailrelay.message.words import CONTROLS, decoded_words
 from mailrelay.policy.file_links import PATH, PURPOSE, FileLinks
 from mailrelay.policy.links import Links
+from mailrelay.queue.entry import Entry, Message
 from mailrelay.smtp.address import Address, MalformedAddress, parse_path
 from mailrelay.smtp.command import BadCommand, parse_command
 from mailrelay.smtp.extensions import Extensions
@@ -56,7 +64,9 @@ from mailrelay.smtp.reader import (
 )
 from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
 from mailrelay.webapi.v1.downloads import disposition
+from mailrelay.webhooks.complaint import About, complaint_event, is_complaint
 from mailrelay.webhooks.received import Kept, received_mail
+from mailrelay.webhooks.sent import SentEntry
 from tests.fuzz.generators import cut, grown
 from tests.fuzz.http import http_connection, url
 
@@ -402,6 +412,36 @@ def report(random: Random) -> None:
     assert not CONTROLS.search(fields.subject)
 
 
+def feedback(random: Random) -> None:
+    """Whatever a feedback report says, its event is small, of one line a field, and can be kept."""
+    fields = b"".join(
+        name + b": " + grown(random, FEEDBACK, 4) + b"\r\n"
+        for name in random.choices(FEEDBACK_FIELDS, k=random.randrange(8))
+    )
+    front = b"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\n--b\r\n"
+    part = b"Content-Type: message/feedback-report\r\n\r\n" + fields + b"\r\n--b\r\n"
+    third = b"Content-Type: message/rfc822\r\n\r\nReturn-Path: " + grown(random, FEEDBACK, 3)
+    found = read_report(front + part + third + b"\r\n\r\n--b--\r\n")
+    assert isinstance(found, FeedbackReport)
+    assert len(found.recipients) <= MAX_REPORTED
+    is_complaint(found)
+    message = Message(1, None, found.mail_from, 0.0, 1, "mx")
+    entry = Entry(2, message, Address("r", "example.org"), 0.0, 0.0)
+    about = About(SentEntry(3, 4, "r@example.net"), 5, "from_id")
+    event = complaint_event(found, about, entry, 0.0)
+    assert all(str(value).isprintable() and len(str(value)) < 300 for value in event.data.values())
+    msgspec.json.encode(event.data)
+
+
+FEEDBACK_FIELDS = [
+    *(b"Feedback-Type", b"User-Agent", b"Original-Mail-From", b"Original-Rcpt-To"),
+    *(b"Original-Envelope-Id", b"Arrival-Date", b"Received-Date", b"Version"),
+]
+FEEDBACK = [
+    *(b"abuse", b"not-spam", b"opt-out", b"<a+b@example.org>", b"a@b", b"(", b")", b";", b"\r\n "),
+    *(b"x" * 300, b"=?utf-8?b?w7w=?=", b"\x00", b"\x1b[2J", b"\xe2\x80\xa8", b"\xff", b"Loop/1.0"),
+]
+
 BOUNDARY = "0f" * 16
 DELIMITER = b"--=_dsn_" + BOUNDARY.encode()
 
@@ -524,6 +564,7 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         structure,
         received,
         report,
+        feedback,
         dsn,
         proxy_header,
         sasl,

@@ -63,6 +63,10 @@ class FuzzTests(SynchronousTestCase):
         """Reports and header fields of others."""
         self.run_target("report")
 
+    def test_feedback(self) -> None:
+        """Feedback reports of others, and the events that they become."""
+        self.run_target("feedback")
+
     def test_dsn(self) -> None:
         """What DSNs are made of."""
         self.run_target("dsn")

@@ -11,7 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.message.dsn import Action, RecipientReport, compose_dsn
 from mailrelay.message.report import (
+    MAX_AGENT_CHARACTERS,
     MAX_BLOCKS,
+    MAX_REPORTED,
     DeliveryReport,
     FeedbackReport,
     ReportedRecipient,
@@ -340,8 +342,23 @@ class FeedbackReportTests(SynchronousTestCase):
                 recipients=(Address("u", "example.net"), Address("v", "example.net")),
                 arrival_date=datetime(2026, 11, 21, 9, 8, 18, tzinfo=UTC),
                 original_message_id="<o@example.org>",
+                user_agent="SomeGenerator/1.0",
             ),
         )
+
+    def test_what_names_the_message(self) -> None:
+        """Its ENVID, and the return path that its receiver noted; no more than is bounded."""
+        fields = "Feedback-Type: ABUSE\nOriginal-Envelope-Id: QQ1\nUser-Agent: " + "\x1bx" * 300
+        fields += "\nOriginal-Rcpt-To: u@example.net" * 150
+        third = "--b\nContent-Type: text/rfc822-headers\n\nReturn-Path: <s+id@example.org>\n\n"
+        content = dsn(fields, type_="message/feedback-report", third=third)
+        found = read_report(content)
+        assert isinstance(found, FeedbackReport)
+        self.assertEqual((found.feedback_type, found.envid), ("abuse", "QQ1"))
+        self.assertEqual(found.return_path, Address("s+id", "example.org"))
+        self.assertEqual(len(found.recipients), MAX_REPORTED)
+        self.assertEqual(len(found.user_agent), MAX_AGENT_CHARACTERS)
+        self.assertTrue(found.user_agent.isprintable())
 
     def test_what_is_missing(self) -> None:
         """Absent and malformed fields are empty; the older name of the date is read."""

@@ -20,9 +20,9 @@ from mailrelay.queue.entry import Entry
 from mailrelay.storage import suppression, tables
 from mailrelay.storage.sent import DatabaseSentEntries
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
-from mailrelay.webhooks.arrival import SentEntry
 from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
 from mailrelay.webhooks.endpoint import STANDARD
+from mailrelay.webhooks.sent import SentEntry
 from tests.storage.calling import URL, Calling
 from tests.storage.databases import OnPostgres, OnSQLite
 
@@ -313,6 +313,38 @@ class CallContract(Calling):
         self.assertIsNone(await sent.by_message(1, "", "<1@x>", recipients))
         self.assertIsNone(await sent.by_message(2, "", "<1@x>", ["s@example.net"]))
         self.assertIsNone(await sent.by_message(2, "", "", recipients))
+
+    async def test_only_recipient(self) -> None:
+        """Where no recipient is named, a message of one is about that one."""
+        sent = DatabaseSentEntries(self.database)
+        entry = await self.entry(2)
+        found = SentEntry(entry.id, entry.message.id, "r@example.net")
+        self.assertEqual(await sent.by_message(2, "", "<1@x>", []), found)
+        self.assertIsNone(await sent.by_message(1, "", "<1@x>", []))
+        self.assertIsNone(await sent.by_message(2, "", "", []))
+        await self.entry(2)  # another of that Message-ID
+        self.assertIsNone(await sent.by_message(2, "", "<1@x>", []))
+
+    async def test_complaints(self) -> None:
+        """Only one that is about unwanted mail, and knows the FromID, suppresses."""
+        entry = await self.entry(2)
+        told = {"recipient": "r@example.net", "by": "fbl@x.example", "user_agent": "Loop/1"}
+        for type_, matched_by, suppresses in (
+            ("abuse", "message", False),
+            ("other", "from_id", False),
+            ("not-spam", "from_id", False),
+            ("abuse", "from_id", True),
+            ("opt-out", "from_id", False),  # it is there
+        ):
+            data = {**told, "feedback_type": type_, "matched_by": matched_by}
+            event = NewEvent(EventKind.COMPLAINED, 9.0, entry.message.id, entry.id, 2, data)
+            with self.database.engine.begin() as connection:
+                [after] = suppression.after_outcomes(connection, [event])
+            self.assertEqual(bool(after.data.get("suppressing")), suppresses, data)
+        [one] = self.listed(2)
+        self.assertEqual((one.cause, one.reason), ("complaint", "complaint: abuse"))
+        self.assertEqual(one.evidence, "abuse, reported by fbl@x.example with Loop/1")
+        self.assertEqual((one.entry_id, one.manual), (entry.id, False))
 
     async def test_operator_fails(self) -> None:
         """The history of an entry has what was recorded of it, marks and all."""

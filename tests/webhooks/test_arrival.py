@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, evolve, field
@@ -16,11 +17,15 @@ from mailrelay.policy.file_links import PURPOSE, FileLinks
 from mailrelay.policy.links import Links
 from mailrelay.queue.entry import Content, Entry, Message
 from mailrelay.smtp.address import Address
-from mailrelay.webhooks.arrival import Arrival, Arrivals, Placed, SentEntry
+from mailrelay.webhooks.arrival import Arrival, Arrivals, Placed
+from mailrelay.webhooks.sent import SentEntry
 
 OWNER = Account(1, "alice", is_called_for_incoming=True)
+BOB = Account(2, "bob", is_called_for_incoming=True)
 DIRECTORY = Directory(
-    {"example.org": Domain(1, "example.org")}, {1: OWNER}, {("alice", "example.org"): 1}
+    {"example.org": Domain(1, "example.org")},
+    {1: OWNER, 2: BOB},
+    {("alice", "example.org"): 1, ("bob", "example.org"): 2},
 )
 SENT = SentEntry(66, 65, "joe@example.net")
 PLACED = Placed(3, "Inbox", 1795251994.18515, b"Return-Path: <joe@example.net>\r\n")
@@ -43,6 +48,26 @@ def dsn(
     ).encode()
 
 
+def arf(
+    type_: str = "abuse",
+    mail_from: str = "bob@example.org",
+    return_path: str = "",
+    rcpt_to: str = "",
+    message_id: str = "<sent@example.org>",
+) -> bytes:
+    """A feedback report about a message."""
+    more = f"Original-Rcpt-To: {rcpt_to}\r\n" if rcpt_to else ""
+    returned = f"Return-Path: <{return_path}>\r\n" if return_path else ""
+    return (
+        "Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n"
+        "--b\r\n\r\ntext\r\n--b\r\nContent-Type: message/feedback-report\r\n\r\n"
+        f"Feedback-Type: {type_}\r\nUser-Agent: Loop/1.0 \x1b[2J\r\nVersion: 1\r\n"
+        f"Original-Mail-From: <{mail_from}>\r\n{more}\r\n"
+        f"--b\r\nContent-Type: message/rfc822\r\n\r\n{returned}Message-ID: {message_id}\r\n\r\n"
+        "--b--\r\n"
+    ).encode()
+
+
 @define
 class KeptEntries:
     """A SentEntries that knows one entry, by its FromID or its message."""
@@ -55,11 +80,11 @@ class KeptEntries:
         return succeed(SENT if (account_id, from_id) == (1, "known") else None)
 
     def by_message(
-        self, account_id: int, envid: str, message_id: str, recipients: list[str]
+        self, account_id: int, envid: str, message_id: str, recipients: Sequence[str]
     ) -> Deferred[SentEntry | None]:
         """See SentEntries."""
         self.asked.append((account_id, envid, message_id, recipients))
-        ours = recipients == [SENT.recipient] and account_id == 1
+        ours = recipients in ([SENT.recipient], []) and account_id == 1
         return succeed(SENT if ours and "sent@example.org" in message_id else None)
 
 
@@ -78,10 +103,15 @@ class ArrivalTests(SynchronousTestCase):
         owner: Account = OWNER,
         reverse_path: str | None = "joe@example.net",
         door: str = "mx",
+        is_report: bool = False,
     ) -> Arrival:
         """What is told of ``content``."""
         sender = Address.parse(reverse_path) if reverse_path else None
-        message = Message(68, None, sender, 0.0, len(content), door, remote_ip="192.0.2.9")
+        message = Message(
+            *(68, None, sender, 0.0, len(content), door),
+            remote_ip="192.0.2.9",
+            is_report=is_report,
+        )
         kept = Content(b"Received: by mx\r\n", content, None, len(content))
         arrivals = Arrivals(
             self.sent,
@@ -214,3 +244,77 @@ class ArrivalTests(SynchronousTestCase):
             self.assertIsNone(arrival.event)
             assert arrival.payload is not None
             self.assertTrue(json.loads(arrival.payload)["Meta"]["Automated"])
+
+    # Complaints
+
+    def complained(self, content: bytes, recipient: str = "bob@example.org", **given: Any) -> Any:
+        """What a feedback report of that content leads to."""
+        given = {"owner": BOB, "is_report": True, **given}
+        return self.arrive(content, recipient, **given)
+
+    def test_complaint_by_from_id(self) -> None:
+        """The FromID in either return path is known whoever gets the report, who is told, too."""
+        for content in (
+            arf(mail_from="alice+known@example.org"),
+            arf(mail_from="x@example.net", return_path="alice+known@example.org"),
+            arf(mail_from="alice@example.org", return_path="alice+known@example.org"),
+        ):
+            arrival = self.complained(content)
+            event = arrival.event
+            self.assertEqual(event.kind, EventKind.COMPLAINED)
+            self.assertEqual((event.entry_id, event.message_id, event.account_id), (66, 65, 1))
+            self.assertEqual(
+                event.data,
+                {
+                    "recipient": "joe@example.net",
+                    "matched_by": "from_id",
+                    "feedback_type": "abuse",
+                    "user_agent": "Loop/1.0 ?[2J",
+                    "by": "joe@example.net",
+                },
+            )
+            self.assertTrue(json.loads(arrival.payload)["Meta"]["Automated"])
+
+    def test_complaint_to_its_sender(self) -> None:
+        """Who gets the report of mail of its own is told of the event alone, as of a DSN."""
+        for recipient in ("alice@example.org", "alice+known@example.org"):
+            content = arf("Fraud", "alice+known@example.org")
+            arrival = self.complained(content, recipient, owner=OWNER, reverse_path=None)
+            self.assertEqual((arrival.payload, arrival.event.account_id), (None, 1))
+            self.assertEqual(arrival.event.data["feedback_type"], "fraud")
+            self.assertNotIn("by", arrival.event.data)
+        arrival = self.complained(arf(), "alice+known@example.org", owner=OWNER)
+        self.assertEqual(arrival.event.data["matched_by"], "from_id")
+
+    def test_complaint_by_message(self) -> None:
+        """Without a FromID, by the Message-ID: of the sender's mail, and of who gets the report."""
+        for content, owner in (
+            (arf(mail_from="alice@example.org"), BOB),
+            (arf(mail_from="alice@example.org", rcpt_to="joe@example.net"), BOB),
+            (arf(mail_from="alice@example.org", rcpt_to="redacted@example.net"), BOB),
+            (arf(mail_from="x@example.net"), OWNER),
+            (arf(mail_from="alice+unknown@example.org"), BOB),
+        ):
+            event = self.complained(content, owner=owner).event
+            self.assertEqual((event.kind, event.account_id), (EventKind.COMPLAINED, 1))
+            self.assertEqual(event.data["matched_by"], "message")
+        arrival = self.complained(arf(mail_from="alice@example.org", message_id="<else@x.example>"))
+        self.assertIsNone(arrival.event)
+        self.assertIsNone(self.complained(arf()).event)  # of mail of Bob's, who sent none
+
+    def test_other_feedback(self) -> None:
+        """What is no complaint is something that came back, or an incoming message."""
+        for type_ in ("not-spam", "auth-failure", "dmarc", ""):
+            content = arf(type_, "alice+known@example.org")
+            self.assertIsNone(self.complained(content).event)
+            event = self.arrive(content, "alice+known@example.org").event
+            assert event is not None
+            self.assertEqual(event.kind, EventKind.UNRECOGNIZED)
+
+    def test_reports_are_read_for_silent_owners(self) -> None:
+        """A complaint is looked for though nobody is called; a message that is no report is not."""
+        silent = evolve(BOB, is_called_for_incoming=False)
+        content = arf(mail_from="alice+known@example.org")
+        self.assertEqual(self.complained(content, owner=silent, is_report=False), Arrival())
+        arrival = self.complained(content, owner=silent)
+        self.assertEqual((arrival.event.kind, arrival.payload), (EventKind.COMPLAINED, None))
