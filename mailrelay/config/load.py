@@ -33,6 +33,7 @@ from mailrelay.config.transports import (
     relay_host_sections,
 )
 from mailrelay.control.relays import read_sources
+from mailrelay.handoff.settings import HandOffSettings, handed_off, problems_of
 from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
@@ -170,6 +171,10 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         settings,
         data_dir=data_dir,
         relay_host=relay_host,
+        handoff=tuple(
+            _completed_handoff(section, reader, base, f"handoff[{i}]")
+            for i, section in enumerate(settings.handoff, 1)
+        ),
         relaying=_completed_relaying(settings.relaying, reader, base),
         transport=transports,
         route=routes,
@@ -201,6 +206,16 @@ def _completed_relaying(section: RelayingSection, reader: Reader, base: Path) ->
     )
 
 
+def _completed_handoff(
+    section: HandOffSettings, reader: Reader, base: Path, place: str
+) -> HandOffSettings:
+    return evolve(
+        section,
+        token=_from_file(section.token, section.token_file, reader, base, f"{place}.token"),
+        trusted_ca=str(base / section.trusted_ca) if section.trusted_ca else "",
+    )
+
+
 def _completed_transport(
     transport: TransportSection, reader: Reader, base: Path, place: str
 ) -> TransportSection:
@@ -221,16 +236,22 @@ def _password(
     place: str,
 ) -> str:
     """The password, read from its file if it has one."""
-    if not host.password_file:
-        return host.password
-    if host.password:
-        reader.problem(f"{place}.password_file", "password is set too: keep one of them")
-        return host.password
+    return _from_file(host.password, host.password_file, reader, base, f"{place}.password")
+
+
+def _from_file(given: str, file: str, reader: Reader, base: Path, place: str) -> str:
+    """A secret, read from its file if it has one.  ``place`` is its own."""
+    if not file:
+        return given
+    if given:
+        name = place.rpartition(".")[2]
+        reader.problem(f"{place}_file", f"{name} is set too: keep one of them")
+        return given
     try:
-        return (base / host.password_file).read_text(encoding="utf-8").split("\n", 1)[0]
+        return (base / file).read_text(encoding="utf-8").split("\n", 1)[0]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        reader.problem(f"{place}.password_file", f"cannot be read: {reason}")
+        reader.problem(f"{place}_file", f"cannot be read: {reason}")
         return ""
 
 
@@ -240,15 +261,9 @@ def _check(settings: Settings, reader: Reader) -> None:
         normal_domain(settings.hostname)
     except MalformedAddress:
         reader.problem("hostname", f"{settings.hostname!r} is not a host name")
-    for name, networks in (
-        ("trusted_networks", settings.trusted_networks),
-        ("webhooks.allowed_networks", settings.webhooks.allowed_networks),
-    ):
-        for i, network in enumerate(networks):
-            try:
-                ip_network(network)
-            except ValueError as error:
-                reader.problem(f"{name}[{i + 1}]", str(error))
+    _check_networks("trusted_networks", settings.trusted_networks, reader)
+    webhooks = settings.webhooks
+    _check_networks("webhooks.allowed_networks", webhooks.allowed_networks, reader)
     if not settings.listener:
         reader.problem("listener", "there is none: add [[listener]] with role and endpoint")
     for i, listener in enumerate(settings.listener):
@@ -261,6 +276,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     check_transports(settings.transport, reader.problem)
     check_routes(settings.route, settings.transport, reader.problem)
     _check_relaying(settings.relaying, reader)
+    _check_handoff(settings.handoff, reader)
     check_logins(list(relay_host_sections(settings.relay_host, settings.route)), reader.problem)
     _check_log(settings, reader)
 
@@ -275,6 +291,31 @@ def _check_queue(queue: QueueSection, reader: Reader) -> None:
     for name in ("concurrency_per_destination", "recipients_per_attempt", "window"):
         if getattr(queue, name) < 1:
             reader.problem(f"queue.{name}", "must be at least 1")
+
+
+def _check_handoff(sections: Sequence[HandOffSettings], reader: Reader) -> None:
+    names: set[str] = set()
+    taken: set[str] = set()
+    for number, section in enumerate(sections, 1):
+        problems = list(problems_of(section))
+        for setting, text in problems:
+            reader.problem(f"handoff[{number}].{setting}", text)
+        if section.name in names:
+            reader.problem(f"handoff[{number}].name", f"{section.name!r} is another one's, too")
+        names.add(section.name)
+        for key in () if problems else handed_off([section]):
+            if key in taken:
+                reader.problem(f"handoff[{number}]", f"another one takes mail for {key}, too")
+            taken.add(key)
+        _check_networks(f"handoff[{number}].allowed_networks", section.allowed_networks, reader)
+
+
+def _check_networks(place: str, networks: Sequence[str], reader: Reader) -> None:
+    for i, network in enumerate(networks, 1):
+        try:
+            ip_network(network)
+        except ValueError as error:
+            reader.problem(f"{place}[{i}]", str(error))
 
 
 def _check_relaying(section: RelayingSection, reader: Reader) -> None:

@@ -14,6 +14,7 @@ from mailrelay.config.transports import (
     TransportSection,
 )
 from mailrelay.directory.login import LoginSettings
+from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits, ListenerLimits
@@ -174,6 +175,7 @@ class Settings:
     relay_host: RelayHostSection | None = field(default=None, metadata=_doc(""))
     transport: Sequence[TransportSection] = field(factory=tuple, metadata=_doc(""))
     route: Sequence[RouteSection] = field(factory=tuple, metadata=_doc(""))
+    handoff: Sequence[HandOffSettings] = field(factory=tuple, metadata=_doc(""))
     limits: Limits = field(factory=Limits, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))

@@ -20,6 +20,7 @@ from mailrelay.routing.ways import (
     Refrain,
     RelayHost,
     SocksProxy,
+    ToEndpoint,
     ToMailbox,
 )
 from mailrelay.smtp.address import Address, MalformedAddress
@@ -113,6 +114,8 @@ def way_text(way: object) -> str:
             return f"by {_host_text(way.relay_host)}"
         case ByRelayChain():
             return "by " + ", else by ".join(map(_host_text, way.relay_hosts))
+        case ToEndpoint():
+            return f"to the application {way.name}"
         case Discard():
             return "thrown away"
         case Fail():

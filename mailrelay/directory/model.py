@@ -65,11 +65,19 @@ class Foreign:
 
 
 @frozen
+class HandedOff:
+    """An application of ours takes it, by the endpoint of this name."""
+
+    name: str
+    concurrency: int = 10  # posts at once
+
+
+@frozen
 class DomainDisabled:
     """The domain is ours and switched off."""
 
 
-Resolution: TypeAlias = Account | NoSuchUser | Foreign | DomainDisabled
+Resolution: TypeAlias = Account | HandedOff | NoSuchUser | Foreign | DomainDisabled
 
 
 @frozen
@@ -81,6 +89,7 @@ class Directory:
     addresses: Mapping[tuple[str, str], int] = field(factory=dict)
     postmaster_id: int | None = None
     everything_to: int | None = None  # localserve: whose the mail of all other recipients is
+    handed_off: Mapping[str, HandedOff] = field(factory=dict)  # by address or @domain
     keys: Mapping[bytes, APIKey] = field(factory=dict)  # by the hash
     keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
 
@@ -94,6 +103,10 @@ class Directory:
     def resolve(self, recipient: Address) -> Resolution:
         """Whose mail for ``recipient`` is."""
         domain = self.domains.get(recipient.domain)
+        if self.handed_off and (domain is None or not domain.disabled):
+            endpoint = self._endpoint(recipient, domain)
+            if endpoint is not None:
+                return endpoint
         if domain is None:
             return self._of_no_domain(recipient)
         if domain.disabled:
@@ -106,6 +119,14 @@ class Directory:
         if self.everything_to is not None:
             return self.accounts[self.everything_to]
         return NoSuchUser()
+
+    def _endpoint(self, recipient: Address, domain: Domain | None) -> HandedOff | None:
+        """Whose it is: an address's own endpoint, then an account, then its domain's endpoint."""
+        localpart = matched_localpart(recipient.localpart, domain or Domain(0, recipient.domain))
+        own = self.handed_off.get(f"{localpart}@{recipient.domain}")
+        if own is not None or (localpart, recipient.domain) in self.addresses:
+            return own
+        return self.handed_off.get(f"@{recipient.domain}")
 
     def _of_no_domain(self, recipient: Address) -> Resolution:
         if self.everything_to is not None:

@@ -12,9 +12,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -58,6 +58,14 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
+BLOCK_BYTES = 256 * 1024
+"""Of a body that is streamed."""
+
+
+class BodyIncomplete(Exception):
+    """A body is not as long as it was said to be."""
+
+
 class CallFailed(Exception):
     """There was no answer; the text, one line, says why."""
 
@@ -85,6 +93,18 @@ class ClientSettings:
     idle_connections: int = 100  # of one host and port
 
 
+@frozen
+class StreamedBody:
+    """A body of ``length`` bytes: ``head``, then what ``read(offset, size)`` gives, in blocks."""
+
+    head: bytes
+    length: int
+    read: Callable[[int, int], Deferred[bytes]]
+
+
+Body: TypeAlias = bytes | StreamedBody
+
+
 class HTTPClient:
     """Makes calls.  ``reactor`` connects, ``clock`` times."""
 
@@ -105,13 +125,13 @@ class HTTPClient:
         self._agent = Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)
 
     async def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, timeout: float
+        self, url: str, headers: Mapping[str, str], body: Body, timeout: float
     ) -> HTTPAnswer:
         """The answer to a POST, within ``timeout`` seconds.  Raises: CallFailed."""
         return await self.call("POST", url, headers, body, timeout)
 
     async def call(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: float
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float
     ) -> HTTPAnswer:
         """The answer to any request.  Raises: CallFailed."""
         try:
@@ -132,7 +152,7 @@ class HTTPClient:
                 deadline.cancel()
 
     async def _call(
-        self, method: str, destination: Destination, fields: Headers, body: bytes
+        self, method: str, destination: Destination, fields: Headers, body: Body
     ) -> HTTPAnswer:
         for left in reversed(range(MOST_LOST_CONNECTIONS + 1)):
             attempt = self._request(method, destination, fields, body)
@@ -152,12 +172,13 @@ class HTTPClient:
         )
 
     def _request(
-        self, method: str, destination: Destination, fields: Headers, body: bytes
+        self, method: str, destination: Destination, fields: Headers, body: Body
     ) -> _Attempt:
         authority, path = destination.authority, destination.path
         uri = f"{destination.scheme}://{authority}{path}".encode("ascii")
         self._endpoints.destination = destination
-        response = self._agent.request(method.encode("ascii"), uri, fields, _Bytes(body))
+        producer = _Bytes(body) if isinstance(body, bytes) else _Blocks(body)
+        response = self._agent.request(method.encode("ascii"), uri, fields, producer)
         return _Attempt(self._endpoints.made, response)
 
     def close(self) -> Deferred[None]:
@@ -326,6 +347,66 @@ class _Bytes:
         """See IBodyProducer: it was written at once."""
 
     pauseProducing = resumeProducing = stopProducing
+
+
+@implementer(IBodyProducer)
+class _Blocks:
+    """A body that is read as fast as the connection takes it."""
+
+    def __init__(self, body: StreamedBody) -> None:
+        self._body, self.length = body, body.length
+        self._offset, self._left = 0, body.length
+        self._is_paused = self._is_reading = self._is_over = False
+        self._sent: Deferred[None] = Deferred()
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        self._consumer = consumer
+        self._write(self._body.head)
+        self._advance()
+        return self._sent
+
+    def _advance(self) -> None:
+        if self._left == 0 and not self._is_over:
+            self._is_over = True
+            self._sent.callback(None)
+        if self._is_over or self._is_paused or self._is_reading:
+            return
+        self._is_reading = True
+        self._body.read(self._offset, BLOCK_BYTES).addCallbacks(self._got, self._failed)
+
+    def _got(self, block: bytes) -> None:
+        self._is_reading = False
+        if self._is_over:
+            return
+        if not block:
+            self._failed(Failure(BodyIncomplete(f"{self._left} bytes are missing")))
+            return
+        self._offset += len(block)
+        self._write(block)
+        self._advance()
+
+    def _write(self, data: bytes) -> None:
+        self._left -= len(data)
+        self._consumer.write(data)
+
+    def _failed(self, failure: Failure) -> None:
+        self._is_reading = False
+        if not self._is_over:
+            self._is_over = True
+            self._sent.errback(failure)
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer."""
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        """See IPushProducer."""
+        self._is_paused = False
+        self._advance()
+
+    def stopProducing(self) -> None:
+        """See IBodyProducer: the connection is gone, and whoever waits is told by it."""
+        self._is_over = True
 
 
 class _Answer(Protocol):

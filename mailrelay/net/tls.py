@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from enum import Enum
@@ -117,6 +118,21 @@ def _is_address(host: str) -> bool:
 
 ClientTLS = Callable[[str, TLSLevel], IOpenSSLClientConnectionCreator]
 """Makes the creator for a connection to a host at a level."""
+
+
+def trust_root(path: Path) -> object:
+    """The certificates in a PEM file, for ``client_tls``.  Raises: UnusableCertificate."""
+    try:
+        blocks = _PEM.findall(path.read_bytes())
+        found = [ssl.Certificate.loadPEM(block) for block in blocks]
+    except (OSError, SSL.Error) as error:
+        raise UnusableCertificate(f"{path} cannot be used: {error}") from error
+    if not found:
+        raise UnusableCertificate(f"{path} has no certificate")
+    return ssl.trustRootFromCertificates(found)
+
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def client_tls(trust_root: Any = None) -> ClientTLS:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuchUser
+from mailrelay.directory.model import Account, Directory, DomainDisabled, HandedOff, NoSuchUser
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.simulated import simulated_failure
 from mailrelay.queue.destination import Destination
@@ -16,7 +16,15 @@ from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.relay_ways import destination_by
 from mailrelay.routing.route import Route, RoutingSettings
 from mailrelay.routing.transports import relay_key
-from mailrelay.routing.ways import ByMX, ByRelayHost, Discard, Fail, Refrain, ToMailbox
+from mailrelay.routing.ways import (
+    ByMX,
+    ByRelayHost,
+    Discard,
+    Fail,
+    Refrain,
+    ToEndpoint,
+    ToMailbox,
+)
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
 
@@ -31,6 +39,7 @@ class Because(Enum):
     SUPPRESSED = "the recipient is on a suppression list, the account's or the server's"
     SIMULATED = "localserve fails such recipients on purpose"
     MAILBOX = "the recipient has a mailbox here"
+    HANDED_OFF = "an application takes mail for the recipient, by [[handoff]]"
     NO_SUCH_USER = "the domain is ours, and has no such address"
     DOMAIN_DISABLED = "the domain is ours, and switched off"
     LOCAL_ONLY = "localserve sends nothing to other servers"
@@ -80,6 +89,8 @@ class Router:
         local = self.directory().resolve(recipient)
         if isinstance(local, Account):
             return _TO_MAILBOX
+        if isinstance(local, HandedOff):
+            return Decision(_to_endpoint(local), Because.HANDED_OFF)
         if isinstance(local, NoSuchUser):
             destination = Destination("mailbox:unknown", Fail(NO_SUCH_USER))
             return Decision(destination, Because.NO_SUCH_USER)
@@ -140,6 +151,12 @@ class Router:
         if not decision.is_routed and level is None:
             return None
         return Decision(_by_mx(entry.recipient.domain, level), because)
+
+
+def _to_endpoint(endpoint: HandedOff) -> Destination:
+    way = ToEndpoint(endpoint.name)
+    key = f"handoff:{endpoint.name}"
+    return Destination(key, way, concurrency=endpoint.concurrency, together=1)
 
 
 def _by_route(route: Route, domain: str) -> Destination:

@@ -73,6 +73,13 @@ class ByRelayChain:
 
 
 @frozen
+class ToEndpoint:
+    """An application's HTTPS endpoint, by the name that it has in the configuration."""
+
+    name: str
+
+
+@frozen
 class Discard:
     """Accepted, and thrown away on purpose."""
 
@@ -90,4 +97,6 @@ class Refrain:
     """Not attempted: the account does not send to the recipient any more."""
 
 
-Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | ByRelayChain | Discard | Fail | Refrain
+Way: TypeAlias = (
+    ToMailbox | ByMX | ByRelayHost | ByRelayChain | ToEndpoint | Discard | Fail | Refrain
+)

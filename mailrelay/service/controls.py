@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
@@ -26,6 +26,7 @@ from mailrelay.control.routes import RouteControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.model import Directory
+from mailrelay.handoff.settings import handed_off
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
@@ -132,7 +133,7 @@ def _router(settings: Settings, database: Database, now: Callable[[], float]) ->
 
     def directory() -> Directory:
         with database.engine.connect().execution_options(read_only=True) as connection:
-            return load(connection)
+            return evolve(load(connection), handed_off=handed_off(settings.handoff))
 
     def is_suppressed(account_id: int | None, recipient: Address) -> bool:
         with database.engine.connect().execution_options(read_only=True) as connection:

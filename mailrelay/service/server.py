@@ -25,6 +25,7 @@ from mailrelay.config.convert import (
 from mailrelay.config.settings import HTTP_ROLES, ListenerSection, Settings
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Directory
+from mailrelay.handoff.settings import handed_off
 from mailrelay.inbound.auth import submission_portal
 from mailrelay.inbound.context import Context, Counters, LiveSession
 from mailrelay.inbound.factory import smtp_factory
@@ -70,6 +71,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
+    *("handoff",),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
@@ -142,7 +144,7 @@ class Server(MultiService):
         self.stores: Stores = open_stores(
             settings.storage.url, settings.data_dir, settings.node, threads, s.now()
         )
-        self._known = Snapshots(self.stores, s.now)
+        self._known = Snapshots(self.stores, s.now, handed_off(settings.handoff))
 
     @property
     def directory(self) -> Directory:
@@ -431,6 +433,7 @@ class Server(MultiService):
             gone.addCallback(lambda _: self.stores.database.writer.drained())
             gone.addCallback(lambda _: self._known.loaded())
             gone.addCallback(lambda _: self._http_client.close())
+            gone.addCallback(lambda _: self._ways.close())
             return gone.addCallback(lambda _: self._closed())
 
         stopping.addBoth(stopped)

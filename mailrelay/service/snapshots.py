@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from mailrelay.directory.model import Directory
+from mailrelay.directory.model import Directory, HandedOff
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.daily import DailyCount
 from mailrelay.policy.holds import is_held
@@ -37,9 +38,15 @@ class Snapshots:
 
     _log = Logger()
 
-    def __init__(self, stores: Stores, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        now: Callable[[], float],
+        handed_off: Mapping[str, HandedOff] | None = None,
+    ) -> None:
         self._database = stores.database
-        self.directory: Directory = stores.directory
+        self._handed_off = handed_off or {}
+        self.directory = self._complete(stores.directory)
         self.endpoints: Mapping[int, StandardEndpoint] = stores.endpoints
         self.hold_rules = stores.hold_rules
         self.suppressed = Suppressed(now, stores.suppressed)
@@ -48,6 +55,10 @@ class Snapshots:
         self.daily = DailyCount(now)
         self.daily.load(stores.sent_before)
         self._loading: Deferred[Any] = succeed(None)
+
+    def _complete(self, directory: Directory) -> Directory:
+        """``directory`` with what the configuration says of recipients."""
+        return evolve(directory, handed_off=self._handed_off) if self._handed_off else directory
 
     def committed(self, events: Sequence[NewEvent]) -> None:
         """Take note of what was recorded."""
@@ -104,7 +115,8 @@ class Snapshots:
         return loading
 
     def _loaded(self, read: tuple[Directory, Mapping[int, StandardEndpoint]]) -> None:
-        self.directory, self.endpoints = read
+        directory, self.endpoints = read
+        self.directory = self._complete(directory)
 
     def loaded(self) -> Deferred[Any]:
         """When a directory that is being read is there."""

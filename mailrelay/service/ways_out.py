@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
 
 from mailrelay.config.convert import outbound_settings
 from mailrelay.config.settings import Settings
 from mailrelay.directory.model import Directory
+from mailrelay.handoff.settings import HandOffSettings
+from mailrelay.handoff.transport import HandOff, HandOffTransport
 from mailrelay.mailbox.delivery import MailboxTransport
+from mailrelay.net.http import ClientSettings, HTTPClient
 from mailrelay.net.listening import Listener
 from mailrelay.net.surroundings import Surroundings
-from mailrelay.net.tls import client_tls
+from mailrelay.net.tls import client_tls, trust_root
 from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport, RefrainTransport
 from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder
@@ -25,6 +31,7 @@ from mailrelay.routing.ways import (
     Discard,
     Fail,
     Refrain,
+    ToEndpoint,
     ToMailbox,
 )
 from mailrelay.service.calls import make_reading
@@ -66,18 +73,39 @@ class WaysOut:
             stores.queue.read_spool,
         )
         self.failing = FailTransport(s.now, s.clock)
+        self._endpoints = {one.name: _endpoint(s, one) for one in settings.handoff}
+        handoff = HandOffTransport(
+            settings.hostname,
+            self._endpoints.get,
+            s.now,
+            cache.content,
+            stores.queue.read_spool,
+            s.clock.seconds,
+        )
         reading = make_reading(s, settings, stores, directory)
         self.transport = Dispatch(
             {
                 ByMX: smtp,
                 ByRelayHost: smtp,
                 ByRelayChain: smtp,
+                ToEndpoint: handoff,
                 ToMailbox: MailboxTransport(stores.mailboxes, directory, s.now, reading),
                 Discard: DiscardTransport(s.now),
                 Fail: self.failing,
                 Refrain: RefrainTransport(s.now),
             }
         )
+
+    def close(self) -> Deferred[Any]:
+        """Let go of the connections to applications; those of SMTP are the pool's."""
+        return gatherResults([one.client.close() for one in self._endpoints.values()])
+
+
+def _endpoint(s: Surroundings, section: HandOffSettings) -> HandOff:
+    root = trust_root(Path(section.trusted_ca)) if section.trusted_ca else None
+    allowed = ClientSettings(allowed_networks=section.allowed_networks)
+    client = HTTPClient(s.reactor, s.clock, s.resolver, client_tls(root), allowed)
+    return HandOff(section, client)
 
 
 def _own_addresses(listeners: Iterable[Listener], mx_port: int) -> list[str]:

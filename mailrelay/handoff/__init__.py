@@ -1,0 +1,1 @@
+"""Mail to and from an application's HTTPS endpoint."""
