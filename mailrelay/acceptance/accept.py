@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -42,17 +42,24 @@ from mailrelay.policy.relay import NO_FROM, refuse_from
 from mailrelay.queue.entry import Conditions, Content, Entry, EntryState, Message, NewMessage
 from mailrelay.queue.store import (
     FromIDTaken,
+    NotStored,
     StoreUnavailable,
+    Together,
     TooManyNewRecipients,
 )
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply, printable, reply
 
+T = TypeVar("T")
+
 STORE_FULL = reply(452, "4.3.1", "cannot store mail right now, try again later")
 LOCAL_ERROR = reply(451, "4.3.0", "local error in processing")
 NO_HEADER = Header((), 0)
 
-_NOT_STORED = {FromIDTaken: NOT_UNIQUE, TooManyNewRecipients: OVER_NEW_RECIPIENTS}
+_NOT_STORED: dict[type[NotStored], Reply] = {
+    FromIDTaken: NOT_UNIQUE,
+    TooManyNewRecipients: OVER_NEW_RECIPIENTS,
+}
 
 
 class Refused(Exception):
@@ -70,6 +77,11 @@ class AcceptanceStore(Protocol):
         """See QueueStore."""
 
     def add(self, message: NewMessage) -> Deferred[None]:
+        """See QueueStore."""
+
+    def add_all(
+        self, messages: Sequence[NewMessage], together: Together
+    ) -> Deferred[Sequence[NotStored | None]]:
         """See QueueStore."""
 
 
@@ -112,15 +124,30 @@ class Acceptance:
         else:
             accepting = incoming.finish().addCallback(self._store, source, envelope, incoming)
 
+        return self.unless_refused(accepting.addErrback(_abandon, incoming))
+
+    def prepare(
+        self, source: Source, envelope: Envelope, incoming: IncomingContent
+    ) -> Deferred[NewMessage]:
+        """What ``accept`` would store; see Several.  Fails with Refused."""
+        small = incoming.small_body()
+        if small is not None:
+            preparing = maybeDeferred(self._new_message, (small, None), source, envelope, incoming)
+        else:
+            preparing = incoming.finish().addCallback(self._new_message, source, envelope, incoming)
+        return self.unless_refused(preparing.addErrback(_abandon, incoming))
+
+    def unless_refused(self, storing: Deferred[T]) -> Deferred[T]:
+        """``storing``, which fails with Refused for what the sender is to be told."""
+
         def failed(failure: Failure) -> Failure:
-            incoming.abandon()
             if isinstance(failure.value, StoreUnavailable | OSError):
                 raise Refused(STORE_FULL) from failure.value
             if isinstance(failure.value, FromIDTaken | TooManyNewRecipients):
-                raise Refused(_NOT_STORED[type(failure.value)]) from failure.value
+                raise refused_by(failure.value) from failure.value
             return failure
 
-        return accepting.addErrback(failed)
+        return storing.addErrback(failed)
 
     def _store(
         self,
@@ -132,13 +159,14 @@ class Acceptance:
         new = self._new_message(body, source, envelope, incoming)
         stored = self.store.add(new)
 
-        def committed(_: None) -> Accepted:
-            if new.content.body is not None:
-                self.remember(new.message.id, new.content)
-            self.enqueue(new.entries)
-            return Accepted(new.message, new.entries)
+        return stored.addCallback(lambda _: self.committed(new))
 
-        return stored.addCallback(committed)
+    def committed(self, new: NewMessage) -> Accepted:
+        """Send on its way what was stored."""
+        if new.content.body is not None:
+            self.remember(new.message.id, new.content)
+        self.enqueue(new.entries)
+        return Accepted(new.message, new.entries)
 
     def _new_message(
         self,
@@ -306,6 +334,16 @@ class Acceptance:
             message.account_id,
             {name: value for name, value in data.items() if value is not None},
         )
+
+
+def _abandon(failure: Failure, incoming: IncomingContent) -> Failure:
+    incoming.abandon()
+    return failure
+
+
+def refused_by(reason: NotStored) -> Refused:
+    """What the sender is told of a message whose conditions do not hold."""
+    return Refused(_NOT_STORED.get(type(reason), LOCAL_ERROR))
 
 
 def _held(message: Message, entries: Sequence[Entry]) -> list[NewEvent]:

@@ -67,6 +67,11 @@ class Draft:
     smtputf8: bool = False
     boundary: Callable[[], str]
 
+    @property
+    def files(self) -> Sequence[File]:
+        """All that goes along."""
+        return (*self.alternative_files, *self.inline_files, *self.attached_files)
+
 
 MAX_TOKEN_BYTES = 900
 """Of what cannot be folded, with room for the field's name within 998 bytes."""

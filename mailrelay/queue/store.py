@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from mailrelay.queue.entry import Begun, Content, Entry, Finished, NewMessage
+from mailrelay.queue.entry import Begun, Content, Entry, Finished, NewMessage, StoredAnswer
 
 
 class StoreUnavailable(Exception):
@@ -30,6 +31,18 @@ class AnsweredBefore(NotStored):
     """The request was done before, and its answer is kept."""
 
 
+@frozen
+class Together:
+    """How several messages are stored in one transaction.
+
+    With ``all_or_nothing`` one whose conditions do not hold leaves all of them out.  ``answer``
+    makes what is kept with them of why each was not stored; it is called in the writer's thread.
+    """
+
+    all_or_nothing: bool = False
+    answer: Callable[[Sequence[NotStored | None]], StoredAnswer] | None = None
+
+
 class QueueStore(Protocol):
     """Durable record of every entry we answered for and have not retired.
 
@@ -46,6 +59,15 @@ class QueueStore(Protocol):
         """Store ``message`` whole.  Entries with an epoch are claimed by this node.
 
         Fails with NotStored when its conditions do not hold.
+        """
+
+    def add_all(
+        self, messages: Sequence[NewMessage], together: Together
+    ) -> Deferred[Sequence[NotStored | None]]:
+        """Store ``messages`` whole, in one transaction; why not, for each.
+
+        Earlier ones count for the conditions of later ones.  Fails with NotStored, AnsweredBefore
+        among them, when nothing was stored.
         """
 
     def claim_due(

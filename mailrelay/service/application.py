@@ -8,9 +8,11 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 import mailrelay
 from mailrelay.acceptance.accept import Acceptance
+from mailrelay.acceptance.several import Several
 from mailrelay.config.settings import Settings
 from mailrelay.control.filling import TemplateWriter
 from mailrelay.control.keys import KeyControl
@@ -46,6 +48,7 @@ from mailrelay.webapi.send import Sender
 from mailrelay.webapi.suppressions import Suppressions
 from mailrelay.webapi.v1.account import AccountOperations
 from mailrelay.webapi.v1.api import API
+from mailrelay.webapi.v1.batch import BatchOperations
 from mailrelay.webapi.v1.filling import LetterWriter
 from mailrelay.webapi.v1.idempotency import Repeats
 from mailrelay.webapi.v1.keys import KeyOperations
@@ -112,10 +115,12 @@ def api_routes(
     lists = suppression_control(s, stores)
     templates = DatabaseTemplateRecords(stores.database, s.now)
     desk = Desk(sender, LetterWriter(TemplateWriter(templates, s.workers)), one_click)
+    several = Several(doors.acceptance, partial(deferLater, s.clock, 0.0))
     operations = [
         *AccountOperations(doors.directory).operations(),
         *SendingOperations(desk).operations(),
         *RawOperations(sender).operations(),
+        *BatchOperations(desk, several).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from sqlalchemy import Connection, func, select
 
@@ -40,29 +41,76 @@ def refusal_of(connection: Connection, new: NewMessage) -> NotStored | None:
     return None
 
 
+def refusals_of(connection: Connection, messages: Sequence[NewMessage]) -> list[NotStored | None]:
+    """Why each of several messages of one account must not be stored; recipients are noted.
+
+    Each counts with those before it.  Answers are not theirs.
+    """
+    refusals: list[NotStored | None] = [None] * len(messages)
+    limited = []
+    for at, new in enumerate(messages):
+        conditions = new.conditions
+        if conditions is None:
+            continue
+        chosen = conditions.unique_from_id
+        if chosen is not None and _is_taken(connection, chosen):
+            refusals[at] = FromIDTaken(chosen)
+        elif conditions.new_recipients is not None:
+            limited.append(at)
+    if limited:
+        most = min(_limit_of(messages[at]) for at in limited)
+        several = _note_several(connection, [messages[at] for at in limited], most)
+        for at, refusal in zip(limited, several, strict=True):
+            refusals[at] = refusal
+    return refusals
+
+
+def _limit_of(new: NewMessage) -> int:
+    assert new.conditions is not None and new.conditions.new_recipients is not None
+    return new.conditions.new_recipients
+
+
 def _is_taken(connection: Connection, from_id: str) -> bool:
     found = connection.execute(select(_entry.c.id).where(_entry.c.from_id == from_id).limit(1))
     return found.first() is not None
 
 
 def _note_recipients(connection: Connection, new: NewMessage, most: int) -> NotStored | None:
-    message = new.message
+    return _note_several(connection, [new], most)[0]
+
+
+def _note_several(
+    connection: Connection, messages: Sequence[NewMessage], most: int
+) -> list[NotStored | None]:
+    message = messages[0].message
     account_id = message.account_id
     assert account_id is not None
-    recipients = list(dict.fromkeys(str(entry.recipient).lower() for entry in new.entries))
-    known = _known(connection, account_id, recipients)
-    fresh = [one for one in recipients if one not in known]
-    if not fresh:
-        return None
-    used = connection.execute(
-        select(func.count()).where(
-            _sent_to.c.account_id == account_id, _sent_to.c.first_at > message.received_at - DAY
-        )
-    ).scalar_one()
-    if used + len(fresh) > most:
-        return TooManyNewRecipients()
-    _insert.many(connection, [(account_id, one, message.received_at) for one in fresh])
-    return None
+    of_each = [
+        dict.fromkeys(str(entry.recipient).lower() for entry in new.entries) for new in messages
+    ]
+    known = _known(connection, account_id, list(dict.fromkeys(chain(*of_each))))
+    room: int | None = None
+    refusals: list[NotStored | None] = []
+    noted: list[str] = []
+    for recipients in of_each:
+        fresh = [one for one in recipients if one not in known]
+        if fresh and room is None:
+            room = most - _used(connection, account_id, message.received_at)
+        if fresh and room is not None and len(noted) + len(fresh) > room:
+            refusals.append(TooManyNewRecipients())
+            continue
+        known.update(fresh)
+        noted += fresh
+        refusals.append(None)
+    _insert.many(connection, [(account_id, one, message.received_at) for one in noted])
+    return refusals
+
+
+def _used(connection: Connection, account_id: int, now: float) -> int:
+    counted = select(func.count()).where(
+        _sent_to.c.account_id == account_id, _sent_to.c.first_at > now - DAY
+    )
+    return int(connection.execute(counted).scalar_one())
 
 
 def _known(connection: Connection, account_id: int, recipients: Sequence[str]) -> set[str]:

@@ -24,7 +24,7 @@ from mailrelay.queue.entry import (
     Finished,
     NewMessage,
 )
-from mailrelay.queue.store import NotStored
+from mailrelay.queue.store import NotStored, Together
 from mailrelay.storage import tables
 from mailrelay.storage.calls import insert_calls
 from mailrelay.storage.clock_steps import move_batch, record_step
@@ -42,6 +42,7 @@ from mailrelay.storage.rows import (
     message_row,
     tag_rows,
 )
+from mailrelay.storage.several import judged
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statements import GuardedUpdate, Insert, Prepared, Row, delete_listed
 from mailrelay.storage.suppression import after_outcomes
@@ -133,6 +134,22 @@ class DatabaseQueueStore:
         """See QueueStore."""
         added = self._database.merge(self._add, message).addCallback(_unless_refused)
         return added.addCallback(self._announce, message.events)
+
+    def add_all(
+        self, messages: Sequence[NewMessage], together: Together
+    ) -> Deferred[Sequence[NotStored | None]]:
+        """See QueueStore."""
+
+        def add(connection: Connection) -> Sequence[NotStored | None]:
+            refusals = judged(connection, messages, together)
+            insert_messages(connection, _accepted(messages, refusals), self._node)
+            return refusals
+
+        def announce(refusals: Sequence[NotStored | None]) -> Sequence[NotStored | None]:
+            stored = _accepted(messages, refusals)
+            return self._announce(refusals, [event for one in stored for event in one.events])
+
+        return self._database.write(add).addCallback(announce)
 
     def _announce(self, result: T, events: Sequence[NewEvent]) -> T:
         """Tell log and metrics of events that are committed now."""
@@ -279,6 +296,12 @@ class DatabaseQueueStore:
     def move_times(self, now: float, longest_wait: float) -> Deferred[bool]:
         """See QueueStore."""
         return self._database.write(lambda c: move_batch(c, self._node, now, longest_wait))
+
+
+def _accepted(
+    messages: Sequence[NewMessage], refusals: Sequence[NotStored | None]
+) -> Sequence[NewMessage]:
+    return [one for one, why in zip(messages, refusals, strict=True) if why is None]
 
 
 def _unless_refused(refusal: NotStored | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,6 +17,7 @@ from mailrelay.observe.events import EventKind
 from mailrelay.policy.from_id import ONE_RECIPIENT
 from mailrelay.policy.relay import Submitter
 from mailrelay.queue.entry import Entry, EntryState, NewMessage
+from mailrelay.queue.store import NotStored, Together
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Mail, Rcpt
 
@@ -49,6 +52,12 @@ class KeptMessages:
         """See AcceptanceStore."""
         self.added.append(message)
         return succeed(None)
+
+    def add_all(
+        self, messages: Sequence[NewMessage], together: Together
+    ) -> Deferred[Sequence[NotStored | None]]:
+        """See AcceptanceStore."""
+        raise NotImplementedError
 
 
 class AcceptTests(SynchronousTestCase):

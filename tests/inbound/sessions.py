@@ -26,6 +26,7 @@ from mailrelay.inbound.factory import SMTPServerFactory
 from mailrelay.inbound.protocol import SMTPServerProtocol
 from mailrelay.policy.limits import ConnectionCount, Limits
 from mailrelay.queue.entry import NewMessage
+from mailrelay.queue.store import NotStored, Together
 from mailrelay.smtp.reply import Reply
 
 LIMITS, LOGIN = Limits(), LoginSettings()
@@ -75,6 +76,12 @@ class FakeStore:
             return succeed(None)
         self.waiting.append(Deferred())
         return self.waiting[-1]
+
+    def add_all(
+        self, messages: Sequence[NewMessage], together: Together
+    ) -> Deferred[Sequence[NotStored | None]]:
+        """See AcceptanceStore."""
+        raise NotImplementedError
 
 
 @define

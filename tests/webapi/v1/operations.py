@@ -8,6 +8,7 @@ from attrs import frozen
 
 from mailrelay.directory.model import Directory
 from mailrelay.webapi.v1.account import AccountOperations
+from mailrelay.webapi.v1.batch import BatchOperations
 from mailrelay.webapi.v1.keys import KeyOperations
 from mailrelay.webapi.v1.mailbox import MailboxOperations
 from mailrelay.webapi.v1.operations import Operation
@@ -34,5 +35,6 @@ def all_operations(directory: Directory) -> list[Operation]:
         *MailboxOperations(nothing, nothing, nothing).operations(),
         *SendingOperations(Desk(sender, nothing, nothing)).operations(),
         *RawOperations(sender).operations(),
+        *BatchOperations(Desk(sender, nothing, nothing), nothing).operations(),
         *TemplateOperations(nothing).operations(),
     ]
