@@ -33,7 +33,7 @@ from mailrelay.service.unsubscribing import make_one_click, unsubscribe_routes
 from mailrelay.service.webhooks import webhook_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
-from mailrelay.storage.idempotency import DatabaseAnswers
+from mailrelay.storage.keeping import DatabaseAnswers
 from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.stores import Stores

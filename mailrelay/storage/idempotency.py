@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from attrs import frozen
 from sqlalchemy import Connection, delete, insert, select, tuple_
-from twisted.internet.defer import Deferred
 
 from mailrelay.queue.entry import StoredAnswer
 from mailrelay.storage import tables
-from mailrelay.storage.database import Database
 
 _row = tables.idempotency_key
 
@@ -53,19 +48,3 @@ def sweep_answers(connection: Connection, now: float, limit: int) -> None:
     own = (_row.c.account_id, _row.c.key)
     expired = select(*own).where(_row.c.expires_at <= now).limit(limit)
     connection.execute(delete(_row).where(tuple_(*own).in_(expired)))
-
-
-@frozen
-class DatabaseAnswers:
-    """AnswerStore over one database."""
-
-    database: Database
-    now: Callable[[], float]
-
-    def find(self, account_id: int, key: str) -> Deferred[StoredAnswer | None]:
-        """See AnswerStore."""
-        return self.database.read(lambda c: find_answer(c, account_id, key, self.now()))
-
-    def keep(self, answer: StoredAnswer) -> Deferred[None]:
-        """See AnswerStore."""
-        return self.database.write(lambda c: keep_answer(c, answer))

@@ -94,10 +94,18 @@ class DatabaseQueueRecords:
         changed: list[int] = []
         for at in range(0, len(ids), BATCH):
             batch = ids[at : at + BATCH]
-            done, names = await self.database.write(
-                partial(_change_batch, actor=actor, kind=kind, ids=batch, now=now, change=change)
+            names: list[str] = []
+            changed += await self.database.write(
+                partial(
+                    _change_batch,
+                    actor=actor,
+                    kind=kind,
+                    ids=batch,
+                    now=now,
+                    change=change,
+                    unneeded=names,
+                )
             )
-            changed += done
             if names:
                 self.remove_spooled(names)
         return changed
@@ -141,7 +149,9 @@ def _change_batch(
     ids: Sequence[int],
     now: float,
     change: Update,
-) -> tuple[list[int], Sequence[str]]:
+    unneeded: list[str],
+) -> Sequence[int]:
+    """The ids that were changed; ``unneeded`` is filled with spooled names."""
     # RETURNING would say what changed, but SQLite before 3.35 does not know it: ask before.
     changed = []
     events = []
@@ -157,13 +167,13 @@ def _change_batch(
         data: dict[str, object] = {"by": actor, "recipient": row.recipient}
         events.append(NewEvent(kind, now, row.message_id, id_, row.account_id, data))
     insert_events(connection, events)
-    names: Sequence[str] = ()
+    unneeded.clear()
     if kind is EventKind.CANCELED:
-        names = drop_unneeded_content(connection, sorted(messages))
+        unneeded += drop_unneeded_content(connection, sorted(messages))
     if changed:
         tell(connection, now, "queue")
         record_audit(connection, now, actor, f"queue {kind.value}", _listed(changed))
-    return changed, names
+    return changed
 
 
 def _listed(ids: Sequence[int]) -> str:

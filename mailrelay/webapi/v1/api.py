@@ -132,7 +132,9 @@ class API:
             return await operation.work(call)
 
         async def work(promise: Promise) -> Answer:
-            return await operation.work(evolve(call, keep=promise.kept))
+            once = evolve(call, keep=promise.kept, keeping=self.repeats.store.keeping)
+            answer = await operation.work(once)
+            return answer if once.kept is None else evolve(answer, is_kept=True)
 
         account_id = call.caller.account.id
         return await self.repeats.answer(account_id, key, hash_of(call.request, digest), work)

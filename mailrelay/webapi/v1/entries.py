@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from mailrelay.control.answers import Inside, settled
 from mailrelay.control.history import AccountHistory
 from mailrelay.control.queue import EntryFilter, QueueControl
 from mailrelay.directory.keys import Scope
@@ -93,10 +95,20 @@ class EntryOperations:
     async def _changed(self, call: Call, change: Change) -> Answer:
         await self.get(call)  # another's, and nobody's, is not there
         control = self.control(f"api:{call.caller.login}")
+        control = evolve(
+            control, records=call.with_answer(control.records, partial(self._told, call))
+        )
         wanted = EntryFilter(ids=[call.id], account=call.caller.account.name)
         if not await change(control, wanted):
             raise Problem(WRONG_STATE, "the entry is over, or already as you want it")
-        return await self.get(call)
+        return call.kept or await self.get(call)
+
+    def _told(self, call: Call, changed: Sequence[int], inside: Inside) -> Answer | None:
+        """How the entry is after the change."""
+        if call.id not in changed:
+            return None
+        found = settled(inside(self.history).entry(call.caller.account.id, call.id))
+        return None if found is None else Answer(200, entry_out(found))
 
 
 _CHANGES: Sequence[tuple[str, str, Change]] = (

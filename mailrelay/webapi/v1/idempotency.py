@@ -4,8 +4,9 @@ Invariants:
 
 - Of the requests with one key of an account, one at the most has its effect, and all of them get
   its answer, for a day.
-- Sending keeps the answer in the transaction that accepts the message: after a crash either both
-  are there or neither.  Other operations have the same effect when they are repeated.
+- The answer is kept in the transaction of what was done: after a crash either both are there or
+  neither.  Exceptions keep it in a transaction after their own: what is done to received mail and
+  to calls, and the import of suppressions, which has many.
 - What failed is not kept: it may be tried again with the same key.
 """
 
@@ -14,17 +15,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
+from mailrelay.control.answers import MadeOf
 from mailrelay.queue.entry import StoredAnswer
 from mailrelay.queue.store import AnsweredBefore
 from mailrelay.web.request import Request
 from mailrelay.webapi.v1.operations import Answer
 from mailrelay.webapi.v1.problems import IN_FLIGHT, INVALID_FIELD, OTHER_REQUEST, Problem
+
+R = TypeVar("R")
 
 KEPT_FOR = 86400.0
 """Seconds."""
@@ -40,6 +44,12 @@ class AnswerStore(Protocol):
 
     def keep(self, answer: StoredAnswer) -> Deferred[None]:
         """Keep an answer to what was done already."""
+
+    def keeping(self, records: R, made_of: MadeOf) -> R:
+        """``records`` whose write keeps, in its own transaction, the answer made of its result.
+
+        For records whose method writes once.
+        """
 
 
 @frozen

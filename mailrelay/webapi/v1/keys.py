@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from attrs import evolve, frozen
 from msgspec import Meta, field
 
+from mailrelay.control.answers import Inside
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.keys import MOST_KEYS, MOST_RESTRICTIONS, BadKey, KeyControl, NewKey
 from mailrelay.directory.keys import APIKey, Scope
@@ -108,10 +109,13 @@ class KeyOperations:
             ),
         ]
 
-    def _control(self, call: Call) -> KeyControl:
+    def _control(
+        self, call: Call, told: Callable[[Any, Inside], Answer | None] = lambda done, inside: None
+    ) -> KeyControl:
         key = call.caller.account.key
         actor = f"key {key.id}" if key is not None else call.caller.login
-        return evolve(self.keys, actor=f"api:{actor}"[:255])
+        records = call.with_answer(self.keys.records, told)
+        return evolve(self.keys, records=records, actor=f"api:{actor}"[:255])
 
     async def create(self, call: Call) -> Answer:
         """Make a key.  Raises: Problem."""
@@ -126,15 +130,13 @@ class KeyOperations:
             requests_per_minute=wanted.requests_per_minute,
         )
         try:
-            key, text = await self._control(call).add(call.caller.account.name, new)
+            key, text = await self._control(call, _kept).add(call.caller.account.name, new)
         except BadKey as error:
             raise Problem(INVALID_FIELD, str(error), error.field) from None
         except Refusal as error:
             raise Problem(CONFLICT, str(error)) from None
         await self.load_directory()
-        told = _fields(key)
-        # A key is not stored: who repeats the request is told which it was.
-        return Answer(201, KeyMade(key=text, **told), kept=KeyMade(key="", **told))
+        return Answer(201, KeyMade(key=text, **_fields(key)))
 
     async def list(self, call: Call) -> Answer:
         """The keys."""
@@ -144,11 +146,20 @@ class KeyOperations:
     async def delete(self, call: Call) -> Answer:
         """Revoke a key.  Raises: Problem."""
         try:
-            await self._control(call).remove(call.id, call.caller.account.id)
+            await self._control(call, _gone).remove(call.id, call.caller.account.id)
         except NoSuch:
             raise Problem(NO_SUCH, "there is nothing of that id") from None
         await self.load_directory()
         return Answer(204)
+
+
+def _kept(key: APIKey, inside: Inside) -> Answer:
+    """A key is not stored: who repeats the request is told which it was."""
+    return Answer(201, KeyMade(key="", **_fields(key)))
+
+
+def _gone(was_there: bool, inside: Inside) -> Answer | None:
+    return Answer(204) if was_there else None
 
 
 def _check_makers_key(own: APIKey | None, wanted: KeyRequest) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 from msgspec import Struct
 
+from mailrelay.control.answers import Inside, MadeOf
 from mailrelay.directory.keys import Scope
 from mailrelay.queue.entry import StoredAnswer
 from mailrelay.web.request import Request, Response
@@ -22,6 +23,8 @@ from mailrelay.webapi.v1.problems import (
     TOO_LARGE,
     Kind,
 )
+
+R = TypeVar("R")
 
 SMALL_BODY_BYTES = 64 * 1024
 
@@ -44,6 +47,34 @@ class Call:
     id: int = 0
     keep: Callable[[Answer], StoredAnswer] | None = None
     """What is to be stored with what was done, when the answer may be asked for again."""
+    keeping: Callable[[Any, MadeOf], Any] | None = None
+    """See AnswerStore."""
+    _told: list[Answer] = field(factory=list, init=False)
+
+    def with_answer(self, records: R, told: Callable[[Any, Inside], Answer | None]) -> R:
+        """``records``: what their write comes to is kept with it, as ``told`` answers it.
+
+        ``told`` is called in the writer's thread.  None is no answer: nothing was done, or it is
+        another write than the one that is asked for.
+        """
+        keep, keeping = self.keep, self.keeping
+        if keep is None or keeping is None:
+            return records
+
+        def made_of(result: Any, inside: Inside) -> StoredAnswer | None:
+            answer = told(result, inside)
+            if answer is None:
+                return None
+            self._told[:] = [answer]
+            return keep(answer)
+
+        kept: R = keeping(records, made_of)
+        return kept
+
+    @property
+    def kept(self) -> Answer | None:
+        """The answer that was kept with what was done."""
+        return self._told[0] if self._told else None
 
 
 @frozen

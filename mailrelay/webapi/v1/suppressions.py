@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import Meta
 
+from mailrelay.control.answers import Inside, settled
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
 from mailrelay.control.suppression import (
     ListedSuppression,
     SuppressionControl,
     SuppressionFilter,
+    Why,
 )
 from mailrelay.directory.keys import Scope
 from mailrelay.policy.suppression import Cause, Listed, Suppressed
@@ -189,7 +191,7 @@ class SuppressionOperations:
         account = call.caller.account
         checked_address("address", body.address)
         expires_at = seconds_of("expires_at", body.expires_at)
-        control = self._control(call)
+        control = self._keeping(call, 201, body.address, any)
         checked_end("expires_at", expires_at, control.now())
         try:
             base = await control.add(
@@ -204,7 +206,7 @@ class SuppressionOperations:
         except Refusal as refusal:
             raise Problem(INVALID_FIELD, str(refusal), "reason") from None
         self.in_memory.add(Listed(account.id, base, expires_at))
-        return Answer(201, await self._why(call, body.address))
+        return call.kept or Answer(201, await self._why(call, body.address))
 
     async def remove(self, call: Call) -> Answer:
         """One less."""
@@ -212,11 +214,12 @@ class SuppressionOperations:
         checked_address("address", body.address)
         account = call.caller.account
         try:
-            base = await self._control(call).remove(account.name, body.address)
+            control = self._keeping(call, 200, body.address, bool)
+            base = await control.remove(account.name, body.address)
         except NoSuch:
             raise Problem(NO_SUCH, "the address is not on the list", "address") from None
         self.in_memory.remove(account.id, base)
-        return Answer(200, await self._why(call, body.address))
+        return call.kept or Answer(200, await self._why(call, body.address))
 
     async def why(self, call: Call) -> Answer:
         """What is known of an address."""
@@ -225,16 +228,33 @@ class SuppressionOperations:
         return Answer(200, await self._why(call, query.address))
 
     async def _why(self, call: Call, text: str) -> WhyOut:
-        known = await self._control(call).why(call.caller.account.name, text)
-        return WhyOut(
-            base_address=known.base_address,
-            is_suppressed=known.is_suppressed,
-            suppressions=[suppression_out(one) for one in known.suppressions],
-            failures_in_a_row=known.failures_in_a_row,
-        )
+        return _why_out(await self._control(call).why(call.caller.account.name, text))
+
+    def _keeping(
+        self, call: Call, status: int, text: str, is_done: Callable[[Any], bool]
+    ) -> SuppressionControl:
+        """What keeps its answer: how the list is after the change."""
+        control, account = self._control(call), call.caller.account.name
+
+        def told(done: Any, inside: Inside) -> Answer | None:
+            if not is_done(done):
+                return None
+            there = evolve(control, records=inside(control.records))
+            return Answer(status, _why_out(settled(there.why(account, text))))
+
+        return evolve(control, records=call.with_answer(control.records, told))
 
     def _control(self, call: Call) -> SuppressionControl:
         return self.control(f"api:{call.caller.login}")
+
+
+def _why_out(known: Why) -> WhyOut:
+    return WhyOut(
+        base_address=known.base_address,
+        is_suppressed=known.is_suppressed,
+        suppressions=[suppression_out(one) for one in known.suppressions],
+        failures_in_a_row=known.failures_in_a_row,
+    )
 
 
 def suppression_out(listed: ListedSuppression) -> SuppressionOut:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import Meta, field
 
+from mailrelay.control.answers import Inside
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.templates import (
     StoredTemplate,
@@ -265,19 +266,22 @@ class TemplateOperations:
         """One more."""
         body: TemplateIn = call.body
         source = Source(body.subject, body.text, body.html)
-        work = self._control(call).add(call.caller.account.name, body.name, source)
+        control = self._control(call, lambda made, inside: Answer(201, _out(made)))
+        work = control.add(call.caller.account.name, body.name, source)
         return Answer(201, _out(await _asked(work)))
 
     async def replace(self, call: Call) -> Answer:
         """A new version."""
         body: TemplateIn = call.body
         source = Source(body.subject, body.text, body.html)
-        work = self._control(call).change(call.caller.account.name, call.id, body.name, source)
+        control = self._control(call, lambda changed, inside: Answer(200, _out(changed)))
+        work = control.change(call.caller.account.name, call.id, body.name, source)
         return Answer(200, _out(await _asked(work)))
 
     async def delete(self, call: Call) -> Answer:
         """One less."""
-        await _asked(self._control(call).remove(call.caller.account.name, call.id))
+        control = self._control(call, lambda gone, inside: Answer(204) if gone else None)
+        await _asked(control.remove(call.caller.account.name, call.id))
         return Answer(204)
 
     async def preview(self, call: Call) -> Answer:
@@ -293,10 +297,13 @@ class TemplateOperations:
         source = Source(body.subject, body.text, body.html)
         return _shown(await _asked(self._control(call).preview(source, body.variables)))
 
-    def _control(self, call: Call) -> TemplateControl:
+    def _control(
+        self, call: Call, told: Callable[[Any, Inside], Answer | None] = lambda done, inside: None
+    ) -> TemplateControl:
         key = call.caller.account.key
         actor = f"key {key.id}" if key is not None else call.caller.login
-        return self.control(f"api:{actor}"[:255])
+        control = self.control(f"api:{actor}"[:255])
+        return evolve(control, records=call.with_answer(control.records, told))
 
 
 async def _asked(work: Awaitable[T]) -> T:

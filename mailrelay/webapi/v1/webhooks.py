@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import Meta, field
 
+from mailrelay.control.answers import Inside
 from mailrelay.control.endpoints import (
     LONGEST_SECRET_KEPT,
     MOST_AT_ONCE,
@@ -216,7 +218,8 @@ class WebhookOperations:
         """Make an endpoint.  Raises: Problem."""
         wanted: WebhookIn = call.body
         fields = EndpointFields(**{name: getattr(wanted, name) for name in _FIELDS})
-        made = await _made(self._control(call).add(call.caller.account.name, fields))
+        control = self._control(call, partial(_kept_once, 201))
+        made = await _made(control.add(call.caller.account.name, fields))
         await self.load_directory()
         return _told_once(201, made)
 
@@ -233,12 +236,13 @@ class WebhookOperations:
         """Change an endpoint.  Raises: Problem."""
         wanted: WebhookChange = call.body
         fields = EndpointFields(**{name: getattr(wanted, name) for name in _FIELDS})
-        changing = self._control(call).change(call.id, fields, call.caller.account.id)
+        changing = self._control(call, _kept).change(call.id, fields, call.caller.account.id)
         return await self._changed(changing)
 
     async def delete(self, call: Call) -> Answer:
         """Remove an endpoint.  Raises: Problem."""
-        await _made(self._control(call).remove(call.id, call.caller.account.id))
+        control = self._control(call, _gone)
+        await _made(control.remove(call.id, call.caller.account.id))
         await self.load_directory()
         return Answer(204)
 
@@ -254,7 +258,7 @@ class WebhookOperations:
     async def rotate(self, call: Call) -> Answer:
         """Make a new secret.  Raises: Problem."""
         wanted: RotateIn = call.body
-        rotating = self._control(call).rotate(
+        rotating = self._control(call, partial(_kept_once, 200)).rotate(
             call.id, float(wanted.kept_for), call.caller.account.id
         )
         made = await _made(rotating)
@@ -263,7 +267,8 @@ class WebhookOperations:
 
     async def enable(self, call: Call) -> Answer:
         """Call an endpoint again.  Raises: Problem."""
-        return await self._changed(self._control(call).enable(call.id, call.caller.account.id))
+        control = self._control(call, _kept)
+        return await self._changed(control.enable(call.id, call.caller.account.id))
 
     async def _changed(self, changing: Awaitable[StandardEndpoint]) -> Answer:
         made = await _made(changing)
@@ -275,8 +280,11 @@ class WebhookOperations:
         found: ListedEndpoint = await _made(finding)
         return found.endpoint
 
-    def _control(self, call: Call) -> EndpointControl:
-        return self.control(f"api:{call.caller.login}"[:255])
+    def _control(
+        self, call: Call, told: Callable[[Any, Inside], Answer | None] = lambda done, inside: None
+    ) -> EndpointControl:
+        control = self.control(f"api:{call.caller.login}"[:255])
+        return evolve(control, records=call.with_answer(control.records, told))
 
 
 _OF_ONE: dict[int, Any] = {200: WebhookOut}
@@ -297,11 +305,19 @@ async def _made(work: Awaitable[Any]) -> Any:
 
 def _told_once(status: int, made: StandardEndpoint) -> Answer:
     """With the secret, which is not kept for a repetition: GET its secrets."""
-    fields = _fields(made)
-    secret = made.secrets[0].text
-    return Answer(
-        status, WebhookMade(secret=secret, **fields), kept=WebhookMade(secret="", **fields)
-    )
+    return Answer(status, WebhookMade(secret=made.secrets[0].text, **_fields(made)))
+
+
+def _kept_once(status: int, made: StandardEndpoint | None, inside: Inside) -> Answer | None:
+    return None if made is None else Answer(status, WebhookMade(secret="", **_fields(made)))
+
+
+def _kept(made: StandardEndpoint | None, inside: Inside) -> Answer | None:
+    return None if made is None else Answer(200, _out(made))
+
+
+def _gone(done: object, inside: Inside) -> Answer | None:
+    return Answer(204) if done is True else None
 
 
 def _out(endpoint: StandardEndpoint) -> WebhookOut:

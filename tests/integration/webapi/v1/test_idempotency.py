@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 
 from mailrelay.control.queue import EntryFilter
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.storage import keeping
 from mailrelay.storage.idempotency import find_answer
+from mailrelay.storage.keeping import DatabaseAnswers
 from mailrelay.testing.loopback import USER
 from tests.integration.webapi.api import Answered
 from tests.integration.webapi.v1.client import Client, ClientCase
@@ -107,6 +113,74 @@ class IdempotencyTests(ClientCase):
             "DELETE", f"/keys/{first['id']}", None, {"Idempotency-Key": "d"}
         )
         self.assertEqual((removed.status, once_more.status), (204, 204))
+
+    async def writes(self, client: Client) -> Sequence[tuple[str, str, object]]:
+        """Operations that keep their answer with what they do; each has its effect only once."""
+        sent = (await self.send(client)).json
+        entry = f"/entries/{sent['entries'][0]['id']}"
+        template = {"name": "a", "text": "x"}
+        made = (await client.ask("POST", "/templates", template)).json
+        key = {"name": "app", "scopes": ["send"]}
+        gone = (await client.ask("POST", "/keys", key)).json
+        webhook = {"name": "a", "url": "https://a.example/hook"}
+        hook = f"/webhooks/{(await client.ask('POST', '/webhooks', webhook)).json['id']}"
+        later = {"at": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+        return [
+            ("POST", "/keys", key),
+            ("DELETE", f"/keys/{gone['id']}", None),
+            ("POST", "/templates", {**template, "name": "b"}),
+            ("PUT", f"/templates/{made['id']}", {**template, "text": "y"}),
+            ("DELETE", f"/templates/{made['id']}", None),
+            ("POST", "/suppressions", {"address": "x@example.net"}),
+            ("POST", "/suppressions/remove", {"address": "x@example.net"}),
+            ("POST", "/webhooks", {**webhook, "name": "b"}),
+            ("PATCH", hook, {"name": "c"}),
+            ("POST", f"{hook}/rotate", {}),
+            ("POST", f"{hook}/enable", None),
+            ("DELETE", hook, None),
+            ("POST", f"{entry}/hold", None),
+            ("POST", f"{entry}/release", None),
+            ("POST", f"{entry}/retry", None),
+            ("POST", f"{entry}/reschedule", later),
+            ("POST", f"{entry}/cancel", None),
+        ]
+
+    async def test_kept_with_what_was_done(self) -> None:
+        """No second transaction is needed: what it would have kept is there without it."""
+        client = await self.client()
+        writes = await self.writes(client)
+
+        def not_kept(answers: object, answer: object) -> Deferred[None]:
+            return fail(StoreUnavailable("the process ended here"))
+
+        self.patch(DatabaseAnswers, "keep", not_kept)
+        for number, (method, path, body) in enumerate(writes):
+            key = {"Idempotency-Key": f"once-{number}"}
+            first = await client.ask(method, path, body, key)
+            self.assertIn(first.status, (200, 201, 204), (path, first))
+            again = await client.ask(method, path, body, key)
+            self.assertEqual(again.headers.get("idempotency-replayed"), "true", (path, again))
+            expected = first.body
+            expected = re.sub(rb'"(key|secret)":"[^"]*"', rb'"\1":""', expected)  # told once
+            self.assertEqual((again.status, again.body), (first.status, expected), path)
+
+    async def test_fault_between(self) -> None:
+        """Where the answer cannot be kept nothing was done; the same request does it later."""
+        client = await self.client()
+        writes = await self.writes(client)
+
+        def broken(*given: object) -> None:
+            raise StoreUnavailable("the disk is full")
+
+        for number, (method, path, body) in enumerate(writes):
+            key = {"Idempotency-Key": f"once-{number}"}
+            patched = self.patch(keeping, "keep_answer", broken)
+            failed = await client.ask(method, path, body, key)
+            patched.restore()
+            self.assert_problem(failed, 503, "store_unavailable")
+            done = await client.ask(method, path, body, key)
+            self.assertIn(done.status, (200, 201, 204), (path, done))
+            self.assertNotIn("idempotency-replayed", done.headers)
 
     async def test_malformed(self) -> None:
         """A key is of printable characters, and not long."""
