@@ -25,6 +25,7 @@ from mailrelay.web.request import Request, Response, Route
 from mailrelay.webapi.v1.problems import (
     NO_SUCH,
     STORE_UNAVAILABLE,
+    WRONG_METHOD,
     Problem,
     as_problem,
     problem_response,
@@ -94,14 +95,15 @@ class SignedFiles:
     now: Callable[[], float]
 
     def routes(self) -> Sequence[Route]:
-        """The token is in no log."""
-        path, methods = f"{PATH}{{token}}", ("GET", "HEAD")
-        return [Route(methods, path, self.get, is_secret=True, problem=as_problem)]
+        """Everything below PATH: the token is in no log, whatever is asked of it."""
+        return [Route((), f"{PATH}*", self.get, is_secret=True, problem=as_problem)]
 
     async def get(self, request: Request) -> Response:
         """The file, or why not.  Raises: Refused."""
-        file = self.links.read(request.params["token"], self.now())
+        file = self.links.read(request.params["*"], self.now())
         try:
+            if request.method not in ("GET", "HEAD"):
+                raise Problem(WRONG_METHOD, "a link is to be read", headers={"Allow": "GET, HEAD"})
             if file is None:
                 raise _no_such()
             return await self.downloads.file(file.account_id, file.id, file.part)

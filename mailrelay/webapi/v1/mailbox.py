@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Annotated
 
 from attrs import frozen
@@ -22,6 +21,7 @@ from mailrelay.message.structure import OPAQUE
 from mailrelay.policy.file_links import FileLinks, path_of
 from mailrelay.webapi.v1.downloads import MESSAGE, Downloads
 from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Text
+from mailrelay.webapi.v1.idempotency import encoded
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Kind, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -232,8 +232,12 @@ class MailboxOperations:
     async def get(self, call: Call) -> Answer:
         """One message.  Raises: Problem, Refused."""
         stored = await self._stored(call)
-        work = partial(received_mail, kept=_kept(stored), links=self.links, now=self.now())
-        return Answer(200, await self.downloads.read(stored, work))
+        kept, now = _kept(stored), self.now()
+
+        def work(content: bytes) -> bytes:
+            return encoded(received_mail(content, kept, self.links, now))
+
+        return Answer(200, encoded=await self.downloads.read(stored, work))
 
     async def raw(self, call: Call) -> Answer:
         """Its bytes.  Raises: Problem."""

@@ -234,7 +234,8 @@ class DownloadTests(MailboxCase):
         for wrong in (url, url[:-2], url + "A", "/api/v1/files/x", "/api/v1/files/1.eA.AAAA"):
             self.assert_problem(await self.fetched(client, wrong), 404, "not_found")
         posted = await client.http.ask("POST", url, b"")
-        self.assert_problem(posted, 404, "not_found")
+        self.assert_problem(posted, 405, "method_not_allowed")
+        self.assertEqual(posted.headers["allow"], "GET, HEAD")
 
     async def test_link_to_what_was_deleted(self) -> None:
         """It leads nowhere any more."""
@@ -256,7 +257,8 @@ class DownloadTests(MailboxCase):
         url = (await self.ok(client, path))["raw_url"]
         globalLogPublisher.addObserver(keep)
         self.addCleanup(globalLogPublisher.removeObserver, keep)
-        await self.fetched(client, url)
+        for method, path in (("GET", url), ("POST", url), ("GET", f"{url}/"), ("PUT", f"{url}/x")):
+            await client.http.ask(method, path)
         told = [line for line in lines if "/api/v1/files/" in line]
         self.assertTrue(told)
         token = url.rpartition("/")[2]
