@@ -22,7 +22,7 @@ from mailrelay.storage.endpoints import load_endpoints
 from mailrelay.storage.holds import load as load_hold_rules
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.stores import Stores
-from mailrelay.storage.suppression import everybody
+from mailrelay.storage.suppression import MORE, everybody, told_since
 from mailrelay.webhooks.endpoint import StandardEndpoint
 
 
@@ -50,6 +50,7 @@ class Snapshots:
         self.endpoints: Mapping[int, StandardEndpoint] = stores.endpoints
         self.hold_rules = stores.hold_rules
         self.suppressed = Suppressed(now, stores.suppressed)
+        self._seen_change = stores.newest_change  # of the kind MORE
         self._readings = 0  # of the suppression lists, under way
         self._meanwhile: list[Listed] = []  # what was committed while they are
         self.daily = DailyCount(now)
@@ -82,11 +83,25 @@ class Snapshots:
             rules.addErrback(lambda f: log.failure("the hold rules cannot be read", f))
         if "suppression" in kinds:
             self._load_suppressed()
+        elif MORE in kinds:
+            self._load_more_suppressed()
 
     def _suppress(self, one: Listed) -> None:
         self.suppressed.add(one)
         if self._readings:
             self._meanwhile.append(one)
+
+    def _load_more_suppressed(self) -> None:
+        """Read what others' events put on the lists."""
+
+        def read(found: tuple[int, list[Listed]]) -> None:
+            self._seen_change, listed = found
+            for one in listed:
+                self._suppress(one)
+
+        reading = self._database.read(partial(told_since, position=self._seen_change))
+        reading.addCallback(read)
+        reading.addErrback(lambda f: self._log.failure("the suppression lists cannot be read", f))
 
     def _load_suppressed(self) -> None:
         """Read the lists again; what is committed meanwhile may not be in what is read."""

@@ -122,8 +122,9 @@ def insert_calls(connection: Connection, events: Iterable[NewEvent]) -> None:
     if not told and not signed:
         return
     of_entries = {e.entry_id for e in (*(e for e, _ in told), *(a.event for a in signed))}
-    sent = {event.entry_id or 0: _unknown(event) for event in asked}
-    sent |= read_sent(connection, [id_ for id_ in of_entries if id_ is not None])
+    sent = read_sent(connection, [id_ for id_ in of_entries if id_ is not None])
+    if len(sent) < len(of_entries):
+        sent = {event.entry_id or 0: _unknown(event) for event in asked} | sent
     _insert_mox_calls(connection, told, sent)
     insert_standard_calls(connection, signed, sent)
 

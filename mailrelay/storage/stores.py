@@ -16,7 +16,7 @@ from mailrelay.policy.suppression import Lists
 from mailrelay.storage import holds, tables
 from mailrelay.storage.calls import DatabaseCallStore
 from mailrelay.storage.database import READ_CAP, Database, migrate, open_engine
-from mailrelay.storage.directory import load, read_setting, write_setting
+from mailrelay.storage.directory import load, newest_change, read_setting, write_setting
 from mailrelay.storage.endpoints import load_endpoints
 from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.ids import BLOCK, IdBlocks, take_ids
@@ -61,6 +61,7 @@ class Stores:
     secret: bytes
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
     suppressed: Lists
+    newest_change: int
     hold_rules: list[HoldRule]
     endpoints: Mapping[int, StandardEndpoint]
 
@@ -94,7 +95,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         directory = load(connection)
         secret = _secret(connection, threads.token)
         sent = _sent_since(connection, now - 86400.0)
-        suppressed = everybody(connection)
+        suppressed, change = everybody(connection), newest_change(connection)
         hold_rules = holds.load(connection)
         endpoints = load_endpoints(connection)
         first = take_ids(connection, BLOCK)
@@ -114,6 +115,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         secret,
         sent,
         suppressed,
+        change,
         hold_rules,
         endpoints,
     )

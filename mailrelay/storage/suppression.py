@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from attrs import asdict, evolve
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -23,6 +24,7 @@ from mailrelay.policy.suppression import (
 )
 from mailrelay.smtp.reply import EnhancedStatus, Reply, printable
 from mailrelay.storage import tables
+from mailrelay.storage.directory import tell
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.statements import delete_listed
 
@@ -30,6 +32,9 @@ _suppression, _streak = tables.suppression, tables.failure_streak
 
 KEPT_AFTER_END = 30 * 86400.0
 """How long a suppression that ended is still shown, in seconds."""
+
+MORE = "suppressed"
+"""A change of this kind is one address: running processes read that, and not all lists again."""
 
 _UNSUCCESSFUL = (EventKind.FAILED, EventKind.SUPPRESSED)
 
@@ -101,8 +106,10 @@ def _suppressing(
         evidence=printable(evidence, MAX_EVIDENCE_CHARACTERS),
         entry_id=event.entry_id,
     )
-    added = add(connection, new)
-    return evolve(event, data={**event.data, "suppressing": True}) if added else event
+    if not add(connection, new):
+        return event
+    tell(connection, event.at, MORE, [new.account_id, new.base_address])
+    return evolve(event, data={**event.data, "suppressing": True})
 
 
 def _count_failure(connection: Connection, recipient: str) -> int:
@@ -157,6 +164,20 @@ def everybody(connection: Connection) -> Lists:
     """All lists, as memory has them."""
     columns = _suppression.c.account_id, _suppression.c.base_address, _suppression.c.expires_at
     return lists_of(Listed(*row) for row in connection.execute(select(*columns)))
+
+
+def told_since(connection: Connection, position: int) -> tuple[int, list[Listed]]:
+    """What events put on lists behind that change, if it is still there; and the last change."""
+    change = tables.change
+    wanted = select(change.c.id, change.c.subject).where(
+        change.c.id > position, change.c.kind == MORE
+    )
+    rows = connection.execute(wanted.order_by(change.c.id)).all()
+    found = [listed(connection, *msgspec.json.decode(row.subject)) for row in rows]
+    return (
+        rows[-1].id if rows else position,
+        [Listed(one.account_id, one.base_address, one.expires_at) for one in found if one],
+    )
 
 
 def sweep_suppressions(connection: Connection, now: float, limit: int) -> None:

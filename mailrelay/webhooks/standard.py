@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from attrs import frozen
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.json import encode
 
 from mailrelay.observe.events import EventKind, NewEvent
@@ -45,6 +45,8 @@ class EventTold(Struct, frozen=True):
     next_attempt_at: str | None
     dsn: bool
     suppressing: bool
+    feedback_type: str
+    list_: str = field(name="list")
 
 
 class MessageTold(Struct, frozen=True):
@@ -161,6 +163,8 @@ def _event(event: NewEvent) -> EventTold:
         next_attempt_at=go_time(float(str(due))) if due is not None else None,
         dsn=bool(data.get("dsn")),
         suppressing=bool(data.get("suppressing")),
+        feedback_type=str(data.get("feedback_type", "")),
+        list_=str(data.get("list", "")),
     )
 
 

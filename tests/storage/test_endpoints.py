@@ -190,6 +190,8 @@ class EndpointContract(Calling):
                     "next_attempt_at": "1970-01-01T00:05:00Z",
                     "dsn": False,
                     "suppressing": False,
+                    "feedback_type": "",
+                    "list": "",
                 },
             ),
         )

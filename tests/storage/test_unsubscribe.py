@@ -116,7 +116,7 @@ class UnsubscribeContract(Calling):
 
     async def test_entry_that_was_swept(self) -> None:
         """A year later the entry is gone: it is recorded all the same, and told of."""
-        of = await self.subscription()
+        of = await self.subscription("The news")
         with self.database.engine.begin() as connection:
             for table in (tables.entry, tables.message, tables.event):
                 connection.execute(delete(table))
@@ -133,9 +133,12 @@ class UnsubscribeContract(Calling):
         self.assertTrue(await self.unsubscribing.end(of))
         self.assertFalse(await self.unsubscribing.end(of))
         [call] = self.rows("call")
-        said = json.loads(bytes(call["payload"]))
+        said = json.loads(bytes(call["payload"]))["data"]
         self.assertEqual(call["event"], "unsubscribed")
-        self.assertIn(str(JOE), json.dumps(said))
+        self.assertEqual(
+            (said["entry"]["recipient"], said["message"]["id"], said["event"]["list"]),
+            (str(JOE), of.message_id, "The news"),
+        )
 
 
 class SQLiteTests(UnsubscribeContract, OnSQLite, TestCase):
