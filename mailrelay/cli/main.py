@@ -19,6 +19,7 @@ from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.relay import relay
 from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
+from mailrelay.cli.statistics import statistics
 from mailrelay.cli.suppression import suppression
 from mailrelay.cli.template import template
 from mailrelay.cli.webhook import webhook
@@ -50,6 +51,7 @@ for command in (
     webhook,
     export,
     apply,
+    statistics,
     backup,
     restore,
     verify,

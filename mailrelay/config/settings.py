@@ -103,6 +103,9 @@ class QueueSection:
     retired_keep_after: float = field(
         default=3 * 86400.0, metadata=_doc("how long retired entries stay visible")
     )
+    statistics_keep_after: float = field(
+        default=400 * 86400.0, metadata=_doc("how long the numbers of each hour are kept")
+    )
     window: int = field(default=10_000, metadata=_doc("entries in memory at the most"))
 
 

@@ -28,6 +28,7 @@ from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.service.history import history_operations
 from mailrelay.service.received import received_mail
+from mailrelay.service.statistics import statistics_operations
 from mailrelay.service.streams import stream_operations
 from mailrelay.service.unsubscribing import make_one_click, unsubscribe_routes
 from mailrelay.service.webhooks import webhook_operations
@@ -124,6 +125,7 @@ def api_routes(
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
+        *statistics_operations(s, stores),
         *SuppressionOperations(lists, doors.suppressed).operations(),
         *webhook_operations(s, stores, random, doors.load_directory),
         *received.operations,

@@ -23,6 +23,7 @@ from mailrelay.control.queue import QueueControl
 from mailrelay.control.relays import read_sources
 from mailrelay.control.replay import ReplayControl
 from mailrelay.control.routes import RouteControl
+from mailrelay.control.statistics import StatisticsControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.model import Directory
@@ -50,6 +51,7 @@ from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
+from mailrelay.storage.statistics import DatabaseStatistics
 from mailrelay.storage.stores import Threads, make_spool, open_database
 from mailrelay.storage.suppression import everybody
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
@@ -72,6 +74,7 @@ class Control:
     templates: TemplateControl
     endpoints: EndpointControl
     replays: ReplayControl
+    statistics: StatisticsControl
     database: Database
 
     def close(self) -> None:
@@ -124,6 +127,7 @@ def open_control(
         TemplateControl(DatabaseTemplateRecords(database, now), executor, actor),
         EndpointControl(DatabaseEndpointRecords(database, now), random_bytes, now, actor),
         ReplayControl(DatabaseReplayRecords(database), now, actor),
+        StatisticsControl(DatabaseStatistics(database), now),
         database,
     )
 

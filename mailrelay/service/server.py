@@ -50,6 +50,7 @@ from mailrelay.service.calls import make_calls
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
+from mailrelay.service.statistics import counting_service
 from mailrelay.service.ways_out import WaysOut
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
@@ -243,6 +244,7 @@ class Server(MultiService):
             stores.orphans,
         )
         uses = repeated(s.clock, KEY_USES_EVERY, key_uses.write, _log)
+        counting = counting_service(s, settings, stores, self.intervals, _log)
         for service in (
             self._mail_log,
             self._space,
@@ -251,6 +253,7 @@ class Server(MultiService):
             self.calls,
             upkeep,
             uses,
+            counting,
         ):
             service.setServiceParent(self)
         self._add_gauges()

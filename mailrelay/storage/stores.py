@@ -25,6 +25,7 @@ from mailrelay.storage.nodes import Node, register
 from mailrelay.storage.orphans import Orphans, spool_names
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.spool import FileSpool, RowSpool, Spool
+from mailrelay.storage.statistics import DatabaseStatistics
 from mailrelay.storage.suppression import everybody
 from mailrelay.webhooks.endpoint import StandardEndpoint
 
@@ -57,6 +58,7 @@ class Stores:
     calls: DatabaseCallStore
     spool: Spool
     orphans: Orphans
+    statistics: DatabaseStatistics
     directory: Directory  # at the moment of opening
     secret: bytes
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
@@ -111,6 +113,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         DatabaseCallStore(database, node),
         spool,
         Orphans(database, spool, threads.seconds),
+        DatabaseStatistics(database),
         directory,
         secret,
         sent,

@@ -507,6 +507,7 @@ statistic = Table(
     Column("domain", String(255), primary_key=True),  # the recipient's
     Column("kind", String(20), primary_key=True),
     Column("count", ID, nullable=False),
+    Index("statistic_hour", "hour"),
 )
 
 audit = Table(

@@ -5,11 +5,12 @@ Every write here is small: none keeps the others waiting for more than 50 ms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection, Engine, delete, func, select, text
+from sqlalchemy import Connection, Engine, delete, exists, func, select, text
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
@@ -27,6 +28,7 @@ from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.orphans import Orphans
 from mailrelay.storage.queue import drop_unneeded_content
 from mailrelay.storage.statements import delete_listed
+from mailrelay.storage.statistics import counted
 from mailrelay.storage.suppression import sweep_suppressions
 from mailrelay.storage.vacuum import give_back, impatient_cursor, spare_pages
 
@@ -50,6 +52,7 @@ class Intervals:
     heartbeat: float = HEARTBEAT_EVERY
     space: float = 1.0
     orphans: float = 600.0
+    statistics: float = 1.0
 
 
 _entry = tables.entry
@@ -256,12 +259,7 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
     """
     sweep_answers(connection, now, limit)
     sweep_suppressions(connection, now, limit)
-    due = connection.execute(
-        select(_entry.c.id, _entry.c.message_id)
-        .where(text("state = 2"), _entry.c.keep_until <= now)
-        .order_by(_entry.c.keep_until)
-        .limit(limit)
-    ).all()
+    due = _due(connection, now, limit)
     if not due:
         return 0, []
     delete_listed(connection, "entry", "id", [row.id for row in due], "1 = 0")
@@ -276,6 +274,24 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
         delete_listed(connection, table, column, messages, still_there)
     connection.execute(delete(tables.change).where(tables.change.c.at < now - 86400.0))
     return len(due), list(names)
+
+
+def _due(connection: Connection, now: float, limit: int) -> Sequence[Any]:
+    """The oldest retired entries whose time is over; not those with events yet to be counted."""
+    over = (
+        select(_entry.c.id, _entry.c.message_id)
+        .where(text("state = 2"), _entry.c.keep_until <= now)
+        .order_by(_entry.c.keep_until)
+        .limit(limit)
+        .subquery()
+    )
+    event = tables.event
+    is_to_be_counted = exists().where(
+        event.c.message_id == over.c.message_id,
+        event.c.position > counted(connection),
+        event.c.account_id.is_not(None),
+    )
+    return connection.execute(select(over).where(~is_to_be_counted)).all()
 
 
 def queue_sizes(connection: Connection, now: float) -> tuple[dict[str, int], float]:

@@ -159,7 +159,13 @@ class SimulatedServer(Server):
     """
 
     intervals = Intervals(
-        checkpoint=120.0, sweep=90.0, changes=15.0, heartbeat=60.0, space=120.0, orphans=10.0
+        checkpoint=120.0,
+        sweep=90.0,
+        changes=15.0,
+        heartbeat=60.0,
+        space=120.0,
+        orphans=10.0,
+        statistics=90.0,
     )
     watched: Callable[[Transport], Transport]
     heard: Callable[[Sequence[NewEvent]], None]

@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("count", ID, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "hour", "tag", "domain", "kind"),
     )
+    op.create_index("statistic_hour", "statistic", ["hour"])
 
 
 def _endpoints() -> None:
