@@ -88,12 +88,12 @@ class QueueRecords(Protocol):
         """Keep ready entries from being attempted."""
 
     def release(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
-        """Let held entries be attempted again, now."""
+        """Let held entries be attempted again: now, or when a first attempt was asked for."""
 
     def reschedule(
         self, actor: str, ids: Sequence[int], now: float, at: float
     ) -> Deferred[Sequence[int]]:
-        """Attempt ready entries next at ``at``."""
+        """Attempt ready entries next at ``at``; the life of what was never tried begins then."""
 
     def drop(
         self, actor: str, ids: Sequence[int], now: float, keep_until: float

@@ -7,7 +7,18 @@ from functools import partial
 from typing import Any
 
 from attrs import evolve, frozen
-from sqlalchemy import ColumnElement, Connection, Select, TextClause, Update, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    TextClause,
+    Update,
+    and_,
+    case,
+    select,
+    text,
+    update,
+)
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.queue import EntryFilter, EntryView
@@ -52,10 +63,12 @@ class DatabaseQueueRecords:
 
     def release(self, actor: str, ids: Sequence[int], now: float) -> Deferred[Sequence[int]]:
         """See QueueRecords."""
+        is_ahead = and_(_entry.c.attempts == 0, _entry.c.queued_at > now)
+        due = case((is_ahead, _entry.c.queued_at), else_=now)
         change = (
             update(_entry)
             .where(text("state = 1"))
-            .values(state=EntryState.READY.value, next_attempt_at=now)
+            .values(state=EntryState.READY.value, next_attempt_at=due)
         )
         return self._change(actor, EventKind.RELEASED, ids, now, change)
 
@@ -63,7 +76,10 @@ class DatabaseQueueRecords:
         self, actor: str, ids: Sequence[int], now: float, at: float
     ) -> Deferred[Sequence[int]]:
         """See QueueRecords."""
-        change = update(_entry).where(text("state = 0")).values(next_attempt_at=at)
+        begins = case((_entry.c.attempts == 0, max(at, now)), else_=_entry.c.queued_at)
+        change = (
+            update(_entry).where(text("state = 0")).values(next_attempt_at=at, queued_at=begins)
+        )
         return self._change(actor, EventKind.RESCHEDULED, ids, now, change)
 
     def drop(

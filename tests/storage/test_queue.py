@@ -332,6 +332,32 @@ class QueueStoreContract(Base):
         with self.assertRaises(ContentGone):
             await self.store.content(clash.message.id)
 
+    async def test_a_time_that_was_asked_for(self) -> None:
+        """It outlives holding; another one is where the entry's life begins, if it has not."""
+        for attempts in (0, 1):
+            new = new_message(
+                self.store, attempts=attempts, queued_at=9000.0, next_attempt_at=9000.0
+            )
+            await self.store.add(new)
+            ids = [new.entries[0].id]
+            await self.records.hold("op", ids, 100.0)
+            await self.records.release("op", ids, 110.0)
+            seen = [await self.times(ids[0])]
+            for at in (7000.0, 50.0):
+                await self.records.reschedule("op", ids, 120.0, at)
+                seen.append(await self.times(ids[0]))
+            expected = (
+                [(9000.0, 9000.0), (7000.0, 7000.0), (120.0, 50.0)]
+                if attempts == 0
+                else [(9000.0, 110.0), (9000.0, 7000.0), (9000.0, 50.0)]
+            )
+            self.assertEqual(seen, expected)
+
+    async def times(self, entry_id: int) -> tuple[float, float]:
+        """When an entry's life begins, and its next attempt is made."""
+        [view] = await self.records.find(EntryFilter(ids=[entry_id]), 0.0)
+        return view.entry.queued_at, view.entry.next_attempt_at
+
     async def test_released_claims_are_due_as_before(self) -> None:
         """A claim given up without an attempt costs the entry nothing."""
         [entry] = await self.claimed()

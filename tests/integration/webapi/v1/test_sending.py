@@ -84,6 +84,28 @@ class SendingTests(ClientCase):
         )
         self.assert_problem(late, 400, "invalid_field", "send_at")
 
+    async def test_what_is_done_to_a_time_ahead(self) -> None:
+        """A message that waits for its time may be held, put elsewhere, and canceled."""
+        client = await self.client()
+        now = client.http.server.server._s.now()
+        when = [datetime.fromtimestamp(now + days * 86400, UTC) for days in (360, 300)]
+        sent = await self.sent(client, send_at=when[0].isoformat(), priority="high")
+        path = f"/entries/{sent['entries'][0]['id']}"
+
+        async def entry(change: str, body: object = None) -> tuple[str, int, int]:
+            answered = await client.ask("POST", f"{path}/{change}", body)
+            self.assertEqual(answered.status, 200, answered)
+            told = answered.json
+            due, begins = told["next_attempt_at"], told["queued_at"]
+            days = (round((_seconds(at) - now) / 86400) if at else 0 for at in (begins, due))
+            return (told["state"], *days)
+
+        self.assertEqual(await entry("hold"), ("held", 360, 360))
+        self.assertEqual(await entry("release"), ("ready", 360, 360))
+        at = {"at": when[1].isoformat()}
+        self.assertEqual(await entry("reschedule", at), ("ready", 300, 300))
+        self.assertEqual(await entry("cancel"), ("canceled", 300, 0))
+
     async def test_tags_and_priority(self) -> None:
         """A message is listed with its tags, and found by each; its priority is kept."""
         client = await self.client()
@@ -159,6 +181,10 @@ class SendingTests(ClientCase):
         await self.sent(client, attachments=[{"data": data, "name": "x"}])
         [message] = await self.arrived(client.http)
         self.assertGreater(message.size_bytes, 4_000_000)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def _time(seconds: float) -> str:
