@@ -14,7 +14,7 @@ from mailrelay.acceptance.extra import TWICE, TwiceTheSame, extra_in
 from mailrelay.message.header import Header
 from mailrelay.smtp.reply import Reply, reply
 
-TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 _.:/@+-]*$"
+TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 _.:/@+-]*(?!\n)$"
 MOST_TAGS = 20
 LONGEST_TAG = 100
 

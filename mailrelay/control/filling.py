@@ -24,7 +24,7 @@ MOST_KEPT = 200
 AT_ONCE = 50
 """Messages that one piece of a worker's work fills."""
 
-STEPS_EACH = 5000
+STEPS_EACH = 15_000
 """That many messages have together, for each of them, beside what one may use alone."""
 
 

@@ -37,7 +37,7 @@ Line: TypeAlias = Annotated[str, Meta(max_length=1000)]
 InHeader: TypeAlias = Annotated[str, Meta(max_length=MAX_HEADER_BYTES)]
 Body: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
 PartPath: TypeAlias = Annotated[
-    str, Meta(max_length=500, pattern=r"^([0-9]{1,4}(\.[0-9]{1,4})*)?$")
+    str, Meta(max_length=500, pattern=r"^([0-9]{1,4}(\.[0-9]{1,4})*)?(?!\n)$")
 ]
 Flags: TypeAlias = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=10_000)]
 

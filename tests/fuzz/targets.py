@@ -33,6 +33,7 @@ from mailrelay.message.header import (
     header_end,
     parse_header,
 )
+from mailrelay.message.plain import plain_text
 from mailrelay.message.report import (
     MAX_REPORTED,
     DeliveryReport,
@@ -63,11 +64,13 @@ from mailrelay.smtp.reader import (
     has_bare,
 )
 from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
+from mailrelay.templates.model import BadTemplate, CannotRender, Source
+from mailrelay.templates.rendering import compiled, rendered
 from mailrelay.webapi.v1.downloads import disposition
 from mailrelay.webhooks.complaint import About, complaint_event, is_complaint
 from mailrelay.webhooks.received import Kept, received_mail
 from mailrelay.webhooks.sent import SentEntry
-from tests.fuzz.generators import cut, grown
+from tests.fuzz.generators import cut, damaged, grown
 from tests.fuzz.http import http_connection, url
 
 ADDRESS = [
@@ -553,6 +556,74 @@ def configuration(random: Random) -> None:
         assert error.problems
 
 
+TEMPLATE = (
+    *(b"{{ ", b" }}", b"{% ", b" %}", b"{#", b"#}", b"{%- ", b" -%}", b"a", b"b", b"x", b"'", b'"'),
+    *(
+        b"for c in b",
+        b"endfor",
+        b"if a",
+        b"else",
+        b"elif x",
+        b"endif",
+        b"set a = ",
+        b"raw",
+        b"endraw",
+    ),
+    *(b"|upper", b"|join(", b"|replace('x', a)", b"|format(", b"|items", b"|sort", b"|truncate("),
+    *(b" ~ ", b" + ", b" * ", b" % ", b" // ", b" == ", b" in ", b" is defined", b" not ", b"["),
+    *(b"]", b"(", b")", b":", b",", b".", b"0", b"9", b"-1", b"1e9", b"range(9)", b"loop.index"),
+    *(b"{% for c in b %}", b"{% endfor %}", b"{% if a %}", b"{% endif %}", b"<p>", b"\n", b"%99d"),
+)
+EXPRESSIONS = (
+    *("a|upper ~ b[0]", "b[2].c + 1", "b[2]|items", "a|replace('x', a * 2)", "'%d'|format(b[1])"),
+    *("b|join(a)", "x.y", "x|default(a)", "b|sort", "b[:2]|sum", "a[1:]|title", "b[0] // 0"),
+    *("1 if a else b", "b|length > 1 and a", "a in b", "range(3)|join('-')", "b[0]|round(b[1])"),
+    *("a|truncate(b[1])", "b|first|float", "a is number", "b|last|urlencode", "a|int(9)|abs"),
+    *("'%99s'|format(a)", "b|reverse|max", "[1, 'a']|min", "-b[1] % 3", "a|e|safe", "x is defined"),
+)
+HTML = (
+    *(b"<p>", b"</p>", b"<a href=", b"http://x", b"</a>", b"<ul>", b"<li>", b"</ul>", b"<ol>"),
+    *(b"<pre>", b"</pre>", b"<script>", b"</script>", b"<!--", b"-->", b"<", b">", b"/", b"="),
+    *(
+        b"'",
+        b'"',
+        b"&amp;",
+        b"&#",
+        b"99999",
+        b";",
+        b"text",
+        b" ",
+        b"\n",
+        b"<br>",
+        b"<td>",
+        b"<img alt=",
+    ),
+)
+
+
+def template(random: Random) -> None:
+    """A message, or what is wrong with a template or its variables; never much of either."""
+    text = grown(random, TEMPLATE, 16).decode("utf-8", "replace")
+    if random.random() < 0.7:
+        pieces = random.choices(EXPRESSIONS, k=random.randint(1, 4))
+        text = " ".join(
+            random.choice(("{{ %s }}", "{%% if %s %%}y{%% endif %%}")) % p for p in pieces
+        )
+        text = damaged(random, text.encode()).decode("utf-8", "replace")
+    try:
+        made = rendered(compiled(Source(text=text, html=text)), {"a": "x<", "b": [1, 2, {"c": 3}]})
+    except (BadTemplate, CannotRender) as error:
+        assert str(error).isprintable() and len(str(error)) < 1000, error
+        return
+    assert len(made.text) < 200 * (len(text) + 100)
+
+
+def html(random: Random) -> None:
+    """The text of HTML, which is not much longer."""
+    source = grown(random, HTML, 30).decode("utf-8", "replace")
+    assert len(plain_text(source)) <= 21 * len(source) + 2
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -571,5 +642,7 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         configuration,
         http_connection,
         url,
+        template,
+        html,
     )
 }

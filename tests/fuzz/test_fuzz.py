@@ -95,3 +95,11 @@ class FuzzTests(SynchronousTestCase):
     def test_url(self) -> None:
         """URLs to be called."""
         self.run_target("url")
+
+    def test_template(self) -> None:
+        """Templates of accounts."""
+        self.run_target("template")
+
+    def test_html(self) -> None:
+        """HTML that text is made of."""
+        self.run_target("html")

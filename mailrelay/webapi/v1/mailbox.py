@@ -33,10 +33,10 @@ MOST_FLAGS = 100
 
 IN_MAILBOX = Kind("in_mailbox", 409, "The message is in that mailbox")
 
-Searched = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Searched = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$")]
 Flag = Annotated[str, Meta(min_length=1, max_length=100)]
 SomeFlags = Annotated[list[Flag], Meta(max_length=MOST_FLAGS)]
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$")]
 
 
 class MailSummary(Strict, frozen=True):

@@ -68,7 +68,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: Annotated[str, Meta(max_length=100)]
     status: Annotated[int, Meta(ge=400, le=599)]
     detail: Annotated[str, Meta(max_length=2000)]
-    code: Annotated[str, Meta(max_length=50, pattern="^[a-z_]+$")]
+    code: Annotated[str, Meta(max_length=50, pattern=r"^[a-z_]+(?!\n)$")]
     field: Annotated[str, Meta(max_length=500)] = ""
 
 

@@ -15,7 +15,7 @@ from mailrelay.webapi.v1.times import time_at
 
 Mailbox: TypeAlias = Annotated[str, Meta(min_length=3, max_length=512)]
 Reason: TypeAlias = Annotated[
-    str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$")
 ]
 Told: TypeAlias = Annotated[str, Meta(max_length=2000)]
 CauseName: TypeAlias = Literal["bounce", "complaint", "unsubscribe", "manual"]

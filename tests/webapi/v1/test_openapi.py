@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.directory.model import Directory
@@ -54,6 +56,15 @@ class DocumentTests(SynchronousTestCase):
         for name, schema in self.document["components"]["schemas"].items():
             found += unbounded(schema, name)
         self.assertEqual(found, [])
+
+    def test_patterns(self) -> None:
+        """None is content with a line end behind what it asks for, as ``$`` alone is."""
+        encoded = msgspec.json.encode(self.document["components"]).decode()
+        patterns = re.findall(r'"pattern":("(?:[^"\\]|\\.)*")', encoded)
+        self.assertGreater(len(patterns), 5)
+        for pattern in {str(msgspec.json.decode(one)) for one in patterns}:
+            for text in ("a\n", "1\n"):
+                self.assertIsNone(re.search(pattern, text), pattern)
 
     def test_parameters_are_bounded(self) -> None:
         """Those of queries and paths too."""
