@@ -63,6 +63,7 @@ setup(
         "console_scripts": [
             "mailrelay = mailrelay.cli.main:main",
             "mailrelay-sendmail = mailrelay.cli.sendmail:main",
+            "mailrelay-post = mailrelay.handoff.post:main",
         ],
     },
     install_requires=[

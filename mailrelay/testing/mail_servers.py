@@ -77,14 +77,17 @@ def postfix_main_cf(home: Path, more: str) -> str:
     return POSTFIX_SETTINGS.format(home=home) + more
 
 
-def prepare_postfix(home: Path, port: int, main_cf: str) -> list[str]:
-    """Make the directories and files in ``home``; the command, for root, of one on ``port``."""
+def prepare_postfix(home: Path, port: int, main_cf: str, services: str = "") -> list[str]:
+    """Make the directories and files in ``home``; the command, for root, of one on ``port``.
+
+    ``services`` are more lines of master.cf.
+    """
     config = home / "config"
     for name in ("config", "queue", "data", "log"):
         (home / name).mkdir()
     shutil.chown(home / "data", "postfix", "postfix")
     (config / "main.cf").write_text(main_cf)
-    (config / "master.cf").write_text(_MASTER_CF.format(port=port))
+    (config / "master.cf").write_text(_MASTER_CF.format(port=port) + services)
     check = ["/usr/sbin/postfix", "-c", str(config), "check"]
     subprocess.run(check, check=True, capture_output=True)
     return [str(MASTER), "-c", str(config), "-d"]

@@ -150,6 +150,11 @@ class StartTests(SynchronousTestCase):
         said = command(self.folder, str(self.bin / "mailrelay-sendmail"), "-bp", code=64)
         self.assertIn("mailrelay queue list", said)
 
+    def test_post_script(self) -> None:
+        """``mailrelay-post`` is installed, and defers what it does not understand."""
+        said = command(self.folder, str(self.bin / "mailrelay-post"), "--help", code=75)
+        self.assertEqual(said, "4.3.5 mailrelay-post: unknown option --help\n")
+
 
 if IS_ROOT:
 

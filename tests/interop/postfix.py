@@ -36,14 +36,19 @@ class Postfix:
     home: Path
 
     @classmethod
-    async def start(cls, case: InteropTestCase, next_port: int, more: str = "") -> Postfix:
-        """Start it; ``more`` are lines of main.cf.  It stops when the test ends."""
+    async def start(
+        cls, case: InteropTestCase, next_port: int, more: str = "", services: str = ""
+    ) -> Postfix:
+        """Start it; ``more`` are lines of main.cf, ``services`` of master.cf.
+
+        It stops when the test ends.
+        """
         as_root()
         installed("postfix")
         home, port = case.folder(), free_port()
         certificate, key = case.certificate(home)
         settings = MAIN_CF.format(certificate=certificate, key=key, next_port=next_port, more=more)
-        command = prepare_postfix(home, port, postfix_main_cf(home, settings))
+        command = prepare_postfix(home, port, postfix_main_cf(home, settings), services)
         await case.daemon(port, home, *command)
         return cls(port, home)
 

@@ -1,0 +1,167 @@
+"""Debian's Postfix, which hands mail to an HTTPS endpoint by mailrelay-post."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+from pathlib import Path
+from typing import Any
+
+import mailrelay
+from tests.handoff.endpoint import OK, Answer, HTTPEndpoint, Request, closes, status
+from tests.integration.installed import interpreter
+from tests.interop.postfix import Postfix
+from tests.interop.programs import InteropTestCase, until
+
+TOKEN = "the-pre-shared-key"
+CONTENT = b"From: a@sender.test\r\nSubject: hello\r\n\r\n.a dot\r\n..two\r\ncaf\xc3\xa9\r\n"
+BODY = b"\n\n.a dot\n..two\ncaf\xc3\xa9\n"
+
+SERVICE = """\
+mailpost unix - n n - 10 pipe
+  {overrides}
+  flags=DRXhq user=nobody null_sender=
+  argv={program} --url {url} --ca {ca} --token-file {token} {options}
+  --sender=${{sender}} --recipient=${{recipient}} --queue-id=${{queue_id}}
+"""
+MAIN_CF = """\
+transport_maps = inline:{example.org=mailpost:}
+mailpost_destination_recipient_limit = 1
+"""
+
+
+class PostTests(InteropTestCase):
+    """The checklist of docs/handoff.md, with whatever may happen to the endpoint."""
+
+    def setUp(self) -> None:
+        """A certificate, a token, and the program where the user nobody may run it."""
+        self.home = self.folder()
+        self.ca, key = self.certificate(self.home)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(self.ca, key)
+        package = Path(mailrelay.__file__).parent
+        for name in ("__init__.py", "handoff"):
+            if (package / name).is_dir():
+                shutil.copytree(package / name, self.home / "lib/mailrelay" / name)
+            else:
+                (self.home / "lib/mailrelay").mkdir(parents=True)
+                shutil.copy(package / name, self.home / "lib/mailrelay")
+        self.program = self.home / "mailrelay-post"
+        self.program.write_text(
+            f"#!{interpreter()} -sS\nimport sys\nsys.path.insert(0, {str(self.home / 'lib')!r})\n"
+            "from mailrelay.handoff.post import main\nmain()\n"
+        )
+        self.program.chmod(0o755)
+        self.token = self.home / "token"
+        self.token.write_text(f"{TOKEN}\n")
+        shutil.chown(self.token, "root", "nogroup")
+        self.token.chmod(0o640)
+
+    def endpoint(self, *answers: Answer, port: int = 0) -> HTTPEndpoint:
+        """One that is there until the test ends."""
+        endpoint = HTTPEndpoint(*answers, tls=self.tls, port=port)
+        self.addCleanup(endpoint.close)
+        return endpoint
+
+    async def postfix(
+        self, endpoint: HTTPEndpoint, options: str = "--require-receipt", overrides: str = ""
+    ) -> Postfix:
+        """One that hands mail for example.org to the endpoint."""
+        service = SERVICE.format(
+            overrides=overrides,
+            program=self.program,
+            url=endpoint.url(),
+            ca=self.ca,
+            token=self.token,
+            options=options,
+        )
+        return await Postfix.start(self, 9, MAIN_CF, services=service)
+
+    async def delivered(self, postfix: Postfix, count: int = 1) -> None:
+        """Wait until so many copies were."""
+        await until(lambda: postfix.log.count("status=sent (delivered via mailpost") >= count)
+        self.assertEqual(postfix.log.count("status=bounced"), 0)
+
+    def assert_same(self, requests: list[Request]) -> None:
+        """One message, tried again."""
+        self.assertEqual(len({request.one(b"Idempotency-Key") for request in requests}), 1)
+        self.assertEqual(len({request.body for request in requests}), 1)
+        self.assertEqual(len({request.one(b"X-Mailrelay-Id") for request in requests}), 1)
+
+    async def test_up(self) -> None:
+        """A message for two, and one of the null sender: each recipient's own request."""
+        endpoint = self.endpoint(OK)
+        postfix = await self.postfix(endpoint)
+        await self.send(
+            postfix.port, CONTENT, "b@example.org", '"c d"@example.org', sender="a@a.test"
+        )
+        await self.delivered(postfix, 2)
+        await self.send(postfix.port, CONTENT, "b@example.org", sender="")
+        await self.delivered(postfix, 3)
+        told: list[Any] = []
+        for request in endpoint.requests:
+            self.assertEqual(request.one(b"Authorization"), b"Bearer " + TOKEN.encode())
+            self.assertTrue(request.body.endswith(BODY), request.body)
+            self.assertTrue(request.body.startswith(b"Return-Path: <"))
+            names = (b"X-Mailrelay-Mail-From", b"X-Mailrelay-Rcpt-To")
+            told.append(tuple(request.one(name) for name in names))
+        known = [(b"a@a.test", b"b@example.org"), (b"a@a.test", b'"c%20d"@example.org')]
+        self.assertCountEqual(told, [*known, (b"", b"b@example.org")])
+        self.assertEqual(len({one.one(b"Idempotency-Key") for one in endpoint.requests}), 3)
+
+    async def test_down(self) -> None:
+        """Nobody listens: deferred, and delivered once somebody does."""
+        endpoint = self.endpoint(OK)
+        endpoint.close()
+        postfix = await self.postfix(endpoint)
+        await self.send(postfix.port, CONTENT, "b@example.org")
+        await until(lambda: "dsn=4.4.1, status=deferred" in postfix.log)
+        again = self.endpoint(OK, port=endpoint.port)
+        await self.delivered(postfix)
+        self.assertEqual(len(again.requests), 1)
+
+    async def deferred_then_delivered(self, trouble: Answer, said: str, options: str) -> None:
+        """The endpoint is in trouble twice, then well."""
+        endpoint = self.endpoint(trouble)
+        postfix = await self.postfix(endpoint, options)
+        await self.send(postfix.port, CONTENT, "b@example.org")
+        await until(lambda: postfix.log.count(said) >= 2)
+        endpoint.answer_with(OK)
+        await self.delivered(postfix)
+        self.assertGreaterEqual(len(endpoint.requests), 3)
+        self.assert_same(endpoint.requests)
+        self.assertNotIn(TOKEN, postfix.log)
+
+    async def test_slow(self) -> None:
+        """It does not answer in time."""
+        endpoint = self.endpoint(OK)
+        said = "dsn=4.4.1, status=deferred (no answer in time"
+        await self.deferred_then_delivered(endpoint.silence, said, "--timeout=1")
+
+    async def test_wrong_token(self) -> None:
+        """401 is nothing that a sender should hear of."""
+        said = "dsn=4.7.8, status=deferred"
+        await self.deferred_then_delivered(status(401), said, "--permanent=400,422")
+
+    async def test_killed_after_its_commit(self) -> None:
+        """It has the message and does not say so: the same key comes again, to know it by."""
+        said = "dsn=4.4.2, status=deferred"
+        await self.deferred_then_delivered(closes, said, "--require-receipt")
+
+    async def test_native_422(self) -> None:
+        """Only what the endpoint itself returns goes back to the sender."""
+        endpoint = self.endpoint(status(422, b"5.1.1 no such alias"))
+        postfix = await self.postfix(endpoint)
+        await self.send(postfix.port, CONTENT, "b@example.org", sender="")
+        await until(lambda: "status=bounced" in postfix.log)
+        self.assertIn("dsn=5.1.1, status=bounced (no such alias", postfix.log)
+        self.assertEqual(len(endpoint.requests), 1)
+
+    async def test_soft_bounce(self) -> None:
+        """A program that does not even start ends with 1: with soft_bounce that returns nothing."""
+        self.program.write_text("#!/bin/sh\nexit 1\n")
+        endpoint = self.endpoint(OK)
+        postfix = await self.postfix(endpoint, overrides="-o soft_bounce=yes")
+        await self.send(postfix.port, CONTENT, "b@example.org")
+        await until(lambda: "status=" in postfix.log)
+        self.assertIn("status=SOFTBOUNCE", postfix.log)
