@@ -26,7 +26,8 @@ EX_DATAERR = 65  # sysexits.h
 @target_options
 @click.option("--secrets", is_flag=True, help="Password hashes, authorizations, keys' hashes, too.")
 @click.option("--output", type=click.Path(path_type=Path), help="To this file, mode 0600.")
-def export(settings: Settings, secrets: bool, output: Path | None) -> None:
+@click.option("--suppressions", is_flag=True, help="Suppression lists, too.")
+def export(settings: Settings, secrets: bool, output: Path | None, suppressions: bool) -> None:
     """Write the directory as TOML.
 
     It is what `mailrelay apply` reads, the same bytes for the same directory.
@@ -34,7 +35,8 @@ def export(settings: Settings, secrets: bool, output: Path | None) -> None:
     # Before the command acts as the owner of the store, who may not write there.
     descriptor = None if output is None else _opened(output)
     with opened(settings) as control:
-        text = directory_text(settled(control.apply.export(secrets=secrets)), secrets=secrets)
+        asked = control.apply.export(secrets=secrets, suppressions=suppressions)
+        text = directory_text(settled(asked), secrets=secrets)
     if descriptor is None:
         click.echo(text, nl=False)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ HEAD = """\
 # The directory of a mailrelay server: `mailrelay export` wrote it, `mailrelay apply` reads it.
 # What a table leaves out is at its default; docs/export.md tells of everything.
 """
+KINDS = ("domain", "account", "key", "hold_rule", "webhook_endpoint", "template", "suppression")
 PUBLIC = """\
 # It has no secrets: passwords, webhooks' authorizations and keys stay as they are on the server.
 """
@@ -81,7 +83,7 @@ def directory_text(declared: Declared, *, secrets: bool) -> str:
     parts = [HEAD + (SECRET if secrets else PUBLIC)]
     duties = {name: getattr(declared, name) for name in ("postmaster", "everything_to")}
     parts.append(tomli_w.dumps({name: one for name, one in duties.items() if one is not None}))
-    for kind in ("domain", "account", "key", "hold_rule"):
+    for kind in KINDS:
         parts += [f"[[{kind}]]\n{_table(kind, one)}" for one in getattr(declared, kind)]
     return "\n".join(part for part in parts if part)
 
@@ -98,13 +100,17 @@ def _table(kind: str, one: Any) -> str:
             tables.append(f"\n[{name}]\n{_table(name, value)}")
         else:
             values[attribute.name] = _plain(value)
-    return tomli_w.dumps(values) + "".join(tables)
+    # The lines of a template are lines of the file; but a CR would be lost between them.
+    is_long = kind == "template" and not any("\r" in str(one) for one in values.values())
+    return tomli_w.dumps(values, multiline_strings=is_long) + "".join(tables)
 
 
 def _plain(value: object) -> object:
     """A value as TOML has it."""
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -136,7 +136,13 @@ def line_of(text: str, place: str) -> int:
     counts: dict[str, int] = {}
     current, found_table = "", 0
     wanted = ".".join(tables)
+    inside = ""  # the quotes of a string of several lines, which may look like anything
     for number, line in enumerate(text.split("\n"), 1):
+        if inside:
+            inside = "" if inside in line else inside
+            continue
+        opened = _LONG_STRING.match(line)
+        inside = opened.group(1) if opened and opened.group(1) not in opened.group(2) else ""
         header = _HEADER.match(line)
         if header is not None:
             name = header.group(2).strip()
@@ -154,4 +160,5 @@ def line_of(text: str, place: str) -> int:
     return line_of(text, wanted)  # an inline table: the setting that it is
 
 
+_LONG_STRING = re.compile(r"""\s*[\w."-]+\s*=\s*(\"{3}|'{3})(.*)""")
 _HEADER = re.compile(r"\s*(\[\[?)([^\]#]+)\]")

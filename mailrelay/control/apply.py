@@ -5,28 +5,53 @@ What was done before a crash stays done, and the same declaration then goes on f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any, Protocol
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.changes import Change, Plan
+from mailrelay.control.changes import Plan
 from mailrelay.control.declared import Declaration, Declared
 from mailrelay.control.declared_checks import DeclarationChecks
 from mailrelay.control.declaring import Stored, declared_of, without_secrets
 from mailrelay.control.directory import check_password_length
-from mailrelay.control.errors import Refusal
+from mailrelay.control.endpoints import EndpointControl
+from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.plan import plan_of
 from mailrelay.control.plan_checks import PlanChecks, check_references
-from mailrelay.control.steps import AddKey, AddRule, DirectoryStep, RemoveRule
+from mailrelay.control.steps import (
+    AddEndpoint,
+    AddKey,
+    AddRule,
+    AddSuppression,
+    AddTemplate,
+    DirectoryStep,
+    LoneStep,
+    RemoveEndpoint,
+    RemoveRule,
+    RemoveSuppression,
+    RemoveTemplate,
+    SetEndpoint,
+    SetTemplate,
+    Step,
+)
+from mailrelay.control.suppression import ListedSuppression, SuppressionControl
+from mailrelay.control.templates import TemplateControl, UnusableTemplate
 from mailrelay.directory.credentials import ScramVerifier, check_password, hash_password
 from mailrelay.directory.model import Account
 from mailrelay.net.threads import Executor
+from mailrelay.templates.model import Source
 
 STEPS_AT_ONCE = 25
 """In one transaction: a long one would hold up the server's."""
+
+
+DIRECTORY, ALONE, SERVERS_LIST = object(), object(), object()
+"""How steps are made, beside those of each account's suppression list."""
 
 
 class DeclaredRecords(Protocol):
@@ -40,19 +65,80 @@ class DeclaredRecords(Protocol):
 
 
 @frozen
+class ListControls:
+    """What changes the things that are changed one at a time."""
+
+    holds: HoldControl
+    endpoints: EndpointControl
+    templates: TemplateControl
+    suppression: SuppressionControl
+
+    async def make(self, step: LoneStep) -> None:
+        """Make one change.  Raises: Refusal."""
+        match step:
+            case AddRule():
+                await self.holds.add(step.account, step.sender, step.recipient)
+            case AddEndpoint():
+                await self.endpoints.add(step.account, step.fields, step.secret)
+            case SetEndpoint():
+                await self.endpoints.change(step.id, step.fields)
+                if step.secret is not None:
+                    await self.endpoints.rotate(step.id, secret=step.secret)
+            case AddTemplate():
+                await self.templates.add(step.account, step.name, step.source)
+            case SetTemplate():
+                await self.templates.change(step.account, step.id, step.name, step.source)
+            case _:
+                await self._remove(step)
+
+    async def _remove(
+        self, step: RemoveRule | RemoveEndpoint | RemoveTemplate | RemoveSuppression
+    ) -> None:
+        match step:
+            case RemoveRule():
+                await self.holds.remove(step.id)
+            case RemoveEndpoint():
+                await self.endpoints.remove(step.id)
+            case RemoveTemplate():
+                await self.templates.remove(step.account, step.id)
+            case RemoveSuppression():
+                await self.suppression.remove(step.account, step.base)
+
+    async def suppress(self, wanted: Sequence[AddSuppression]) -> None:
+        """Put addresses on one list; what is listed otherwise is taken off first."""
+        account = wanted[0].account
+        for step in wanted:
+            if step.is_replaced:
+                await self.suppression.remove(account, step.new.base_address)
+        await self.suppression.import_all(account, [step.new for step in wanted])
+
+    async def listed(self, accounts: Iterable[str | None]) -> Sequence[ListedSuppression]:
+        """The lists of those accounts that are there; None is the server's."""
+        found: list[ListedSuppression] = []
+        for account in accounts:
+            with suppress(NoSuch):
+                found += await self.suppression.everything(account)
+        return found
+
+
+@frozen
 class ApplyControl:
     """What may be asked of the directory as a whole.  ``random`` gives 16 fresh bytes."""
 
     records: DeclaredRecords
-    holds: HoldControl
+    lists: ListControls
     executor: Executor
     random: Callable[[], bytes]
     now: Callable[[], float]
     actor: str
 
-    async def export(self, *, secrets: bool) -> Declared:
+    async def export(self, *, secrets: bool, suppressions: bool = False) -> Declared:
         """What there is."""
-        declared = declared_of(await self.records.load())
+        stored = await self.records.load()
+        if suppressions:
+            accounts = [None, *(one.name for one in stored.directory.accounts.values())]
+            stored = evolve(stored, suppressed=await self.lists.listed(accounts))
+        declared = declared_of(stored)
         return declared if secrets else without_secrets(declared)
 
     async def plan(
@@ -60,6 +146,8 @@ class ApplyControl:
     ) -> Plan | None:
         """What must change; None when ``problem`` was told why that cannot be.  Changes nothing."""
         stored = await self.records.load()
+        lists = {one.account for one in declaration.declared.suppression}
+        stored = evolve(stored, suppressed=await self.lists.listed(sorted(lists, key=str)))
         told = 0
 
         def tell(place: str, text: str) -> None:
@@ -70,30 +158,40 @@ class ApplyControl:
         wanted = DeclarationChecks(tell, stored.directory).normal(declaration.declared)
         check_references(stored, wanted, tell, prune=prune)
         self._check_passwords(declaration, tell)
+        await self._check_templates(wanted, tell)
         if not told:
             PlanChecks(stored, wanted, prune, tell).look()
         if told:
             return None
         wanted = await self._with_hashes(stored, wanted, declaration.passwords)
-        return plan_of(stored, wanted, prune=prune)
+        return plan_of(stored, wanted, self.now(), prune=prune)
 
     async def apply(self, plan: Plan) -> None:
         """Make the changes.  Raises: Refusal when the directory is another by now."""
-        for batch in _batches(plan.changes):
-            rule = batch[0].step
-            if isinstance(rule, AddRule):
-                await self.holds.add(rule.account, rule.sender, rule.recipient)
-            elif isinstance(rule, RemoveRule):
-                await self.holds.remove(rule.id)
+        for kind, group in groupby((change.step for change in plan.changes), _together):
+            steps: list[Any] = list(group)
+            if kind is DIRECTORY:
+                for at in range(0, len(steps), STEPS_AT_ONCE):
+                    batch = [self._dated(step) for step in steps[at : at + STEPS_AT_ONCE]]
+                    await self.records.change(self.actor, batch)
+            elif kind is ALONE:
+                for step in steps:
+                    await self.lists.make(step)
             else:
-                await self.records.change(self.actor, [self._dated(one) for one in batch])
+                await self.lists.suppress(steps)
 
-    def _dated(self, change: Change) -> DirectoryStep:
-        step = change.step
-        assert not isinstance(step, (AddRule, RemoveRule))
+    def _dated(self, step: DirectoryStep) -> DirectoryStep:
         if isinstance(step, AddKey):
             return evolve(step, key=evolve(step.key, created_at=self.now()))
         return step
+
+    async def _check_templates(self, wanted: Declared, problem: Callable[[str, str], None]) -> None:
+        for i, one in enumerate(wanted.template, 1):
+            try:
+                source = Source(one.subject, one.text, one.html)
+                await self.lists.templates.check(one.name, source)
+            except UnusableTemplate as error:
+                problem(f"template[{i}].{error.field}", str(error))
 
     def _check_passwords(
         self, declaration: Declaration, problem: Callable[[str, str], None]
@@ -137,17 +235,8 @@ def _salt_of_keys(
     return None if text is None else ScramVerifier.parse(text).salt
 
 
-def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """``changes`` in order, cut where a transaction ends; a hold rule is alone."""
-    batch: list[Change] = []
-    for change in changes:
-        alone = isinstance(change.step, (AddRule, RemoveRule))
-        if batch and (alone or len(batch) == STEPS_AT_ONCE):
-            yield batch
-            batch = []
-        if alone:
-            yield [change]
-        else:
-            batch.append(change)
-    if batch:
-        yield batch
+def _together(step: Step) -> object:
+    """The same for neighbours that are made together."""
+    if isinstance(step, AddSuppression):
+        return step.account or SERVERS_LIST
+    return ALONE if isinstance(step, LoneStep) else DIRECTORY

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 from attrs import field, frozen
 
 from mailrelay.control.declared import DeclaredRule
 from mailrelay.control.steps import Step
 
-SECRETS = frozenset({"password_hash", "scram_verifier", "authorization", "key_hash"})
+D = TypeVar("D")
+T = TypeVar("T")
+
+SECRETS = frozenset({"password_hash", "scram_verifier", "authorization", "key_hash", "secret"})
 """Of these only whether they are set is ever shown."""
+
+
+BULKY = frozenset({"text", "html"})
+"""Of these only how many characters they have is shown."""
 
 
 @frozen
@@ -31,6 +40,15 @@ class Change:
     name: str
     step: Step = field(repr=False)
     settings: Sequence[Setting] = ()
+
+
+@frozen
+class Part:
+    """What becomes of one kind of things; ``removals`` in the order they were found."""
+
+    changes: Sequence[Change]
+    removals: Sequence[Change] = ()
+    notes: Sequence[str] = ()
 
 
 @frozen
@@ -55,6 +73,8 @@ def differences(before: object, after: object, names: Iterable[str]) -> list[Set
         if name in SECRETS:
             if (old or None) != (new or None):
                 found.append(Setting(name, "set" if old else None, _masked(old, new)))
+        elif old != new and name in BULKY:
+            found.append(Setting(name, _length(old), _length(new)))
         elif old != new:
             found.append(Setting(name, old, new))
     return found
@@ -64,6 +84,26 @@ def _masked(old: object, new: object) -> str | None:
     if not new:
         return None
     return "another" if old else "set"
+
+
+def _length(text: str) -> str | None:
+    return f"{len(text)} characters" if text else None
+
+
+def taken(
+    left: list[tuple[D, T]], alike: Sequence[str], settings: Sequence[str], wanted: D
+) -> tuple[D, T] | None:
+    """Of what is ``left`` that which is most like ``wanted``; it is left no longer.
+
+    It is the same in what ``alike`` names, and of those the least another in ``settings``.
+    """
+    same = attrgetter(*alike)
+    fitting = [pair for pair in left if same(pair[0]) == same(wanted)]
+    if not fitting:
+        return None
+    found = min(fitting, key=lambda pair: len(differences(pair[0], wanted, settings)))
+    left.remove(found)
+    return found
 
 
 def rule_text(one: DeclaredRule) -> str:

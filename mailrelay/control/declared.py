@@ -13,6 +13,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from mailrelay.directory.keys import Scope
+from mailrelay.policy.suppression import Cause
 
 
 @frozen
@@ -89,6 +90,45 @@ class DeclaredRule:
 
 
 @frozen
+class DeclaredEndpoint:
+    """A signed endpoint.  Without its secret it keeps what it has, or gets a new one."""
+
+    account: str
+    name: str
+    url: str
+    events: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    most_at_once: int = 50
+    most_together: int = 1
+    secret: str | None = field(default=None, repr=False)
+
+
+@frozen
+class DeclaredTemplate:
+    """What a template says in its newest version."""
+
+    account: str
+    name: str
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+
+@frozen
+class DeclaredSuppression:
+    """An address, or ``*@domain``, on the list of an account, or without one on the server's."""
+
+    address: str
+    account: str | None = None
+    added: datetime | None = None  # when it is applied
+    cause: Cause = Cause.MANUAL
+    manual: bool = True
+    reason: str = ""
+    evidence: str = ""
+    expires: datetime | None = None
+
+
+@frozen
 class Declared:
     """The whole directory, or what of it is to be as said."""
 
@@ -98,6 +138,9 @@ class Declared:
     account: Sequence[DeclaredAccount] = ()
     key: Sequence[DeclaredKey] = ()
     hold_rule: Sequence[DeclaredRule] = ()
+    webhook_endpoint: Sequence[DeclaredEndpoint] = ()
+    template: Sequence[DeclaredTemplate] = ()
+    suppression: Sequence[DeclaredSuppression] = ()
 
 
 @frozen

@@ -18,6 +18,12 @@ from mailrelay.control.declared import (
     DeclaredKey,
     DeclaredRule,
 )
+from mailrelay.control.declared_list_checks import (
+    base_of,
+    check_zone,
+    normal_endpoint,
+    normal_suppression,
+)
 from mailrelay.control.declaring import address_text
 from mailrelay.control.directory_checks import (
     HIGHEST_LIMITS,
@@ -73,6 +79,17 @@ class DeclarationChecks:
         self._unique("key", "key_hash", [one.key_hash for one in keys])
         rules = [self._rule(f"hold_rule[{i}]", one) for i, one in enumerate(declared.hold_rule, 1)]
         self._unique("hold_rule", "", rules)
+        endpoints = [
+            normal_endpoint(f"webhook_endpoint[{i}]", one, self.problem)
+            for i, one in enumerate(declared.webhook_endpoint, 1)
+        ]
+        suppressed = [
+            normal_suppression(f"suppression[{i}]", one, self.problem)
+            for i, one in enumerate(declared.suppression, 1)
+        ]
+        self._unique("suppression", "address", [(one.account, base_of(one)) for one in suppressed])
+        templates = [(one.account, one.name) for one in declared.template]
+        self._unique("template", "name", templates)
         return Declared(
             declared.postmaster,
             declared.everything_to,
@@ -80,6 +97,9 @@ class DeclarationChecks:
             accounts,
             keys,
             rules,
+            endpoints,
+            declared.template,
+            suppressed,
         )
 
     def _checked(self, place: str, given: T, check: Callable[..., Any], *more: object) -> Any:
@@ -190,8 +210,7 @@ class DeclarationChecks:
         except BadKey as error:
             self.problem(f"{place}.{error.field.split('[')[0]}", str(error))
             return one
-        if one.expires is not None and one.expires.tzinfo is None:
-            self.problem(f"{place}.expires", "has no zone: write Z behind it for UTC")
+        check_zone(f"{place}.expires", one.expires, self.problem)
         if (one.key_hash is None) != (one.scram_verifier is None):
             self.problem(f"{place}.key_hash", "goes with scram_verifier: give both or neither")
         if one.key_hash is not None and not _is_hash(one.key_hash):

@@ -12,16 +12,33 @@ from mailrelay.control.declared import (
     Declared,
     DeclaredAccount,
     DeclaredDomain,
+    DeclaredEndpoint,
     DeclaredIncoming,
     DeclaredKey,
     DeclaredOutgoing,
     DeclaredRule,
+    DeclaredSuppression,
+    DeclaredTemplate,
 )
+from mailrelay.control.endpoints import ListedEndpoint
+from mailrelay.control.suppression import ListedSuppression
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.model import CATCH_ALL, Account, Directory, Domain
 from mailrelay.policy.holds import HoldRule
+from mailrelay.policy.suppression import Cause
 from mailrelay.smtp.address import Address
+from mailrelay.templates.model import Source
 from mailrelay.webhooks.call import Endpoint, EndpointKind
+
+
+@frozen
+class ListedTemplate:
+    """What a template says now, and the name of its account."""
+
+    account: str
+    id: int
+    name: str
+    source: Source
 
 
 @frozen
@@ -32,6 +49,9 @@ class Stored:
     endpoints: Mapping[int, Sequence[Endpoint]]  # of outgoing and incoming, by account
     rules: Sequence[HoldRule]
     with_messages: frozenset[int]  # accounts that have some in their mailboxes
+    standard: Sequence[ListedEndpoint] = ()
+    templates: Sequence[ListedTemplate] = ()
+    suppressed: Sequence[ListedSuppression] = ()  # of the lists that were asked for
 
 
 def declared_of(stored: Stored) -> Declared:
@@ -53,6 +73,9 @@ def declared_of(stored: Stored) -> Declared:
             for rule in stored.rules
             if rule.account_id is None or rule.account_id in directory.accounts
         ),
+        sorted_endpoints(map(declared_endpoint, stored.standard)),
+        tuple(sorted(map(declared_template, stored.templates), key=lambda t: (t.account, t.name))),
+        sorted_suppressions(map(declared_suppression, stored.suppressed)),
     )
 
 
@@ -73,6 +96,9 @@ def without_secrets(declared: Declared) -> Declared:
             for one in declared.account
         ),
         key=tuple(evolve(one, key_hash=None, scram_verifier=None) for one in declared.key),
+        webhook_endpoint=sorted_endpoints(
+            evolve(one, secret=None) for one in declared.webhook_endpoint
+        ),
     )
 
 
@@ -83,16 +109,13 @@ def address_text(localpart: str, domain: str) -> str:
 
 def declared_key(account: str, key: APIKey) -> DeclaredKey:
     """A key of ``account``; its end to the second."""
-    expires = None
-    if key.expires_at is not None:
-        expires = datetime.fromtimestamp(int(key.expires_at), UTC)
     return DeclaredKey(
         account,
         key.name,
         tuple(scope for scope in Scope if scope in key.scopes),
         tuple(sorted(key.senders)),
         key.networks,
-        expires,
+        None if key.expires_at is None else _moment(key.expires_at),
         key.requests_per_minute,
         key.key_hash.hex(),
         key.scram_verifier or None,
@@ -103,6 +126,59 @@ def declared_rule(account: str | None, rule: HoldRule) -> DeclaredRule:
     """A hold rule of ``account``, or of all."""
     everything = (account, rule.sender, rule.recipient) == (None, None, None)
     return DeclaredRule(account, rule.sender, rule.recipient, everything)
+
+
+def declared_endpoint(one: ListedEndpoint) -> DeclaredEndpoint:
+    """An endpoint, with the newest of its secrets."""
+    endpoint = one.endpoint
+    return DeclaredEndpoint(
+        one.account,
+        endpoint.name,
+        endpoint.url,
+        tuple(endpoint.events),
+        tuple(endpoint.tags),
+        endpoint.most_at_once,
+        endpoint.most_together,
+        endpoint.secrets[0].text if endpoint.secrets else None,
+    )
+
+
+def declared_template(one: ListedTemplate) -> DeclaredTemplate:
+    """A template as it is now."""
+    source = one.source
+    return DeclaredTemplate(one.account, one.name, source.subject, source.text, source.html)
+
+
+def declared_suppression(one: ListedSuppression) -> DeclaredSuppression:
+    """A suppression; its times to the second."""
+    found = one.suppression
+    unknown = Cause.MANUAL if found.manual else Cause.BOUNCE  # it was not kept once
+    return DeclaredSuppression(
+        found.original_address,
+        one.account,
+        _moment(found.added_at),
+        Cause(found.cause) if found.cause else unknown,
+        found.manual,
+        found.reason,
+        found.evidence,
+        None if found.expires_at is None else _moment(found.expires_at),
+    )
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(int(at), UTC)
+
+
+def sorted_endpoints(endpoints: Iterable[DeclaredEndpoint]) -> Sequence[DeclaredEndpoint]:
+    """By account and name; what else is said only where these are the same."""
+    return tuple(sorted(endpoints, key=lambda one: (one.account, one.name, one.url, repr(one))))
+
+
+def sorted_suppressions(
+    suppressions: Iterable[DeclaredSuppression],
+) -> Sequence[DeclaredSuppression]:
+    """The server's first, then by account; each list by address."""
+    return tuple(sorted(suppressions, key=lambda one: (one.account or "", one.address)))
 
 
 def sorted_keys(keys: Iterable[DeclaredKey]) -> Sequence[DeclaredKey]:

@@ -107,8 +107,10 @@ class EndpointControl:
             raise _no_such(endpoint_id)
         return found
 
-    async def add(self, account: str, wanted: EndpointFields) -> StandardEndpoint:
-        """Make an endpoint, with a secret.  Raises: Refusal."""
+    async def add(
+        self, account: str, wanted: EndpointFields, secret: str | None = None
+    ) -> StandardEndpoint:
+        """Make an endpoint, with that secret, or with a new one.  Raises: Refusal."""
         if wanted.url is None:
             raise BadEndpoint("url", "an endpoint has a URL")
         made = StandardEndpoint(
@@ -116,16 +118,20 @@ class EndpointControl:
             account_id=0,
             name="",
             url="",
-            secrets=(self._new_secret(),),
+            secrets=(Secret(secret) if secret is not None else self._new_secret(),),
             created_at=self.now(),
         )
-        return await self.records.add(self.actor, account, _with(wanted, made), MOST_ENDPOINTS)
+        return await self.records.add(
+            self.actor, account, checked_endpoint(wanted, made), MOST_ENDPOINTS
+        )
 
     async def change(
         self, endpoint_id: int, wanted: EndpointFields, account_id: int | None = None
     ) -> StandardEndpoint:
         """Change what is given; calls that wait go to it as it is then.  Raises: Refusal."""
-        return await self._changed("set", endpoint_id, account_id, partial(_with, wanted))
+        return await self._changed(
+            "set", endpoint_id, account_id, partial(checked_endpoint, wanted)
+        )
 
     async def remove(self, endpoint_id: int, account_id: int | None = None) -> None:
         """Remove an endpoint; what waits for it is never called.  Raises: NoSuch."""
@@ -145,15 +151,17 @@ class EndpointControl:
         endpoint_id: int,
         kept_for: float = SECRET_KEPT_FOR,
         account_id: int | None = None,
+        secret: str | None = None,
     ) -> StandardEndpoint:
-        """Give it a new secret; the one before signs, too, for ``kept_for`` seconds.
+        """Give it a new secret, or that one; the one before signs, too, for ``kept_for`` seconds.
 
         Raises: Refusal.
         """
         if not 0.0 <= kept_for <= LONGEST_SECRET_KEPT:
             days = LONGEST_SECRET_KEPT / 86400
             raise BadEndpoint("kept_for", f"a replaced secret is kept for up to {days:.0f} days")
-        new, now = self._new_secret(), self.now()
+        new = Secret(secret) if secret is not None else self._new_secret()
+        now = self.now()
 
         def rotated(endpoint: StandardEndpoint) -> StandardEndpoint:
             old = [_ending(secret, now + kept_for) for secret in endpoint.secrets]
@@ -185,7 +193,7 @@ def _ending(secret: Secret, until: float) -> Secret:
     return evolve(secret, signs_until=min(secret.signs_until or until, until))
 
 
-def _with(wanted: EndpointFields, endpoint: StandardEndpoint) -> StandardEndpoint:
+def checked_endpoint(wanted: EndpointFields, endpoint: StandardEndpoint) -> StandardEndpoint:
     """``endpoint`` as it is wanted.  Raises: BadEndpoint."""
     given = {name: getattr(wanted, name) for name in fields_dict(EndpointFields)}
     made = evolve(endpoint, **{name: v for name, v in given.items() if v is not None})

@@ -24,6 +24,7 @@ from mailrelay.control.declared import (
 from mailrelay.control.declaring import Stored, declared_of, declared_rule
 from mailrelay.control.directory_checks import NEW_ACCOUNT
 from mailrelay.control.plan_keys import keys_plan
+from mailrelay.control.plan_lists import endpoints_plan, suppressions_plan, templates_plan
 from mailrelay.control.steps import (
     AddAccount,
     AddAddress,
@@ -56,10 +57,9 @@ _ACCOUNT = (
 _PASSWORD = ("password_hash", "scram_verifier")
 
 
-def plan_of(stored: Stored, wanted: Declared, *, prune: bool) -> Plan:
+def plan_of(stored: Stored, wanted: Declared, now: float, *, prune: bool) -> Plan:
     """How ``wanted``, which is normal and fits ``stored``, comes about."""
-    planner = Planner(stored, wanted)
-    return planner.plan(prune=prune)
+    return Planner(stored, wanted, now).plan(prune=prune)
 
 
 @define
@@ -68,6 +68,7 @@ class Planner:
 
     stored: Stored
     wanted: Declared
+    now: float
     _current: Declared = field(init=False)
     _changes: list[Change] = field(factory=list)
     _removals: list[Change] = field(factory=list)  # the last is to be removed first
@@ -88,6 +89,14 @@ class Planner:
         self._changes += keys.changes
         self._removals += keys.removals
         self._rules()
+        parts = (
+            endpoints_plan(self.stored, self.wanted),
+            templates_plan(self.stored, self.wanted),
+            suppressions_plan(self.stored, self.wanted, self.now),
+        )
+        for part in parts:
+            self._changes += part.changes
+            self._removals += part.removals
         removals = self._removals[::-1]
         if prune:
             # Before anything is added: an account's keys may be as many as it can have.

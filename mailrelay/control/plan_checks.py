@@ -10,11 +10,13 @@ from attrs import define, evolve, field
 from mailrelay.control.account import checked_logins, dead_logins
 from mailrelay.control.declared import Declared
 from mailrelay.control.declaring import Stored, address_text
+from mailrelay.control.endpoints import MOST_ENDPOINTS
 from mailrelay.control.errors import Refusal
 from mailrelay.control.keys import MOST_KEYS
 from mailrelay.control.plan import owners, split
 from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.model import Account, Directory, Domain, matched_localpart
+from mailrelay.templates.model import MOST_TEMPLATES
 
 
 def check_references(
@@ -27,9 +29,10 @@ def check_references(
     named: list[tuple[str, str | None]] = [
         ("postmaster", wanted.postmaster),
         ("everything_to", wanted.everything_to),
-        *((f"key[{i}].account", one.account) for i, one in enumerate(wanted.key, 1)),
-        *((f"hold_rule[{i}].account", one.account) for i, one in enumerate(wanted.hold_rule, 1)),
     ]
+    for kind in ("key", "hold_rule", "webhook_endpoint", "template", "suppression"):
+        things = enumerate(getattr(wanted, kind), 1)
+        named += [(f"{kind}[{i}].account", one.account) for i, one in things]
     for place, name in named:
         if name is not None and name not in names:
             problem(place, f"no account {name}: add [[account]] with that name")
@@ -77,6 +80,7 @@ class PlanChecks:
         self._accounts()
         self._domains()
         self._keys()
+        self._counts()
         if self.prune:
             self._removed()
 
@@ -123,10 +127,18 @@ class PlanChecks:
             if there is not None and names.get(there.account_id) != one.account:
                 owner = names.get(there.account_id)
                 self.problem(f"key[{i}].account", f"the key is {owner}'s: revoke it there first")
-        for name, count in Counter(one.account for one in self.wanted.key).items():
-            if count > MOST_KEYS:
-                self.problem("key", f"{name} has {count}: an account has at most {MOST_KEYS}")
         self._salts()
+
+    def _counts(self) -> None:
+        mosts = (
+            ("key", MOST_KEYS),
+            ("webhook_endpoint", MOST_ENDPOINTS),
+            ("template", MOST_TEMPLATES),
+        )
+        for kind, most in mosts:
+            for name, count in Counter(one.account for one in getattr(self.wanted, kind)).items():
+                if count > most:
+                    self.problem(kind, f"{name} has {count}: an account has at most {most}")
 
     def _salts(self) -> None:
         """One SCRAM exchange does for the password and all keys: their salts are the same."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
-from mailrelay.control.changes import Change, differences
+from mailrelay.control.changes import Change, Part, differences, taken
 from mailrelay.control.declared import Declared, DeclaredKey
 from mailrelay.control.declared_checks import new_key_of
 from mailrelay.control.declaring import Stored, declared_key
@@ -19,15 +19,6 @@ from mailrelay.control.steps import AddKey, RemoveKey, SetKey
 from mailrelay.directory.keys import APIKey
 
 _SETTINGS = ("name", "scopes", "senders", "networks", "expires", "requests_per_minute")
-
-
-@frozen
-class KeysPlan:
-    """What changes of keys."""
-
-    changes: Sequence[Change]
-    removals: Sequence[Change]
-    notes: Sequence[str]
 
 
 @define
@@ -40,16 +31,8 @@ class _Keys:
 
     def meant(self, one: DeclaredKey) -> tuple[DeclaredKey, APIKey] | None:
         """The key that ``one`` declares, which is no longer left."""
-        if one.key_hash is not None:
-            fitting = [pair for pair in self.left if pair[0].key_hash == one.key_hash]
-        else:
-            named = (one.account, one.name)
-            fitting = [pair for pair in self.left if (pair[0].account, pair[0].name) == named]
-            fitting.sort(key=lambda pair: len(differences(pair[0], one, _SETTINGS)))
-        if not fitting:
-            return None
-        self.left.remove(fitting[0])
-        return fitting[0]
+        alike = ("account", "name") if one.key_hash is None else ("key_hash",)
+        return taken(self.left, alike, _SETTINGS, one)
 
     def declare(self, one: DeclaredKey) -> None:
         """Find what ``one`` changes."""
@@ -61,7 +44,8 @@ class _Keys:
                 f" mailrelay key add {one.account}"
             )
         elif pair is None:
-            self.changes.append(Change("add", "key", name, AddKey(one.account, _key(one))))
+            found = differences(DeclaredKey(one.account, one.name, ()), one, _SETTINGS)
+            self.changes.append(Change("add", "key", name, AddKey(one.account, _key(one)), found))
         elif found := differences(pair[0], one, self._names(one)):
             before, key = pair
             # The same end to the second is the same end.
@@ -74,7 +58,7 @@ class _Keys:
         return _SETTINGS if one.scram_verifier is None else (*_SETTINGS, "scram_verifier")
 
 
-def keys_plan(stored: Stored, wanted: Declared) -> KeysPlan:
+def keys_plan(stored: Stored, wanted: Declared) -> Part:
     """What becomes of keys; those of accounts that are not declared are left alone."""
     directory = stored.directory
     there = [
@@ -92,7 +76,7 @@ def keys_plan(stored: Stored, wanted: Declared) -> KeysPlan:
         for one, key in keys.left
         if one.account in declared
     ]
-    return KeysPlan(keys.changes, removals, keys.notes)
+    return Part(keys.changes, removals, keys.notes)
 
 
 def _key(one: DeclaredKey) -> APIKey:

@@ -8,8 +8,11 @@ from typing import ClassVar, TypeAlias
 from attrs import field, frozen
 
 from mailrelay.control.account import EndpointChange
+from mailrelay.control.endpoints import EndpointFields
+from mailrelay.control.suppression import NewSuppression
 from mailrelay.directory.keys import APIKey
 from mailrelay.directory.model import Domain
+from mailrelay.templates.model import Source
 
 
 @frozen
@@ -180,4 +183,86 @@ class RemoveRule:
     id: int
 
 
-Step: TypeAlias = DirectoryStep | AddRule | RemoveRule
+@frozen
+class AddEndpoint:
+    """Call an account at one more place; without a secret it gets a new one."""
+
+    account: str
+    fields: EndpointFields
+    secret: str | None = field(repr=False)
+
+
+@frozen
+class SetEndpoint:
+    """Change an endpoint; with a secret it is that which signs, and the old one for a while."""
+
+    id: int
+    fields: EndpointFields
+    secret: str | None = field(repr=False)
+
+
+@frozen
+class RemoveEndpoint:
+    """Call it no more."""
+
+    id: int
+
+
+@frozen
+class AddTemplate:
+    """Store a template."""
+
+    account: str
+    name: str
+    source: Source
+
+
+@frozen
+class SetTemplate:
+    """Make a new version of a template."""
+
+    account: str
+    id: int
+    name: str
+    source: Source
+
+
+@frozen
+class RemoveTemplate:
+    """Remove a template with its versions."""
+
+    account: str
+    id: int
+
+
+@frozen
+class AddSuppression:
+    """Send no more to an address; ``replaced`` when it is listed otherwise."""
+
+    account: str | None
+    new: NewSuppression
+    is_replaced: bool = False
+
+
+@frozen
+class RemoveSuppression:
+    """Send to an address again."""
+
+    account: str | None
+    base: str
+
+
+LoneStep: TypeAlias = (
+    AddRule
+    | RemoveRule
+    | AddEndpoint
+    | SetEndpoint
+    | RemoveEndpoint
+    | AddTemplate
+    | SetTemplate
+    | RemoveTemplate
+    | RemoveSuppression
+)
+"""Made one at a time, as a command would."""
+
+Step: TypeAlias = DirectoryStep | LoneStep | AddSuppression

@@ -107,14 +107,14 @@ class TemplateControl:
 
     async def add(self, account: str, name: str, source: Source) -> StoredTemplate:
         """A new template.  Raises: Refusal, UnusableTemplate."""
-        await self._check(name, source)
+        await self.check(name, source)
         return await self.records.add(self.actor, account, name, source)
 
     async def change(
         self, account: str, template_id: int, name: str, source: Source
     ) -> StoredTemplate:
         """What a template says from now on.  Raises: Refusal, UnusableTemplate."""
-        await self._check(name, source)
+        await self.check(name, source)
         return await self.records.change(self.actor, account, template_id, name, source)
 
     async def remove(self, account: str, template_id: int) -> None:
@@ -131,7 +131,8 @@ class TemplateControl:
         except CannotRender as error:
             raise UnusableTemplate("variables", str(error), error.variable) from None
 
-    async def _check(self, name: str, source: Source) -> None:
+    async def check(self, name: str, source: Source) -> None:
+        """Raises: UnusableTemplate, when it cannot be stored."""
         if not NAME.fullmatch(name):
             said = "must be up to 100 of A-Z a-z 0-9 _ . : / @ + - and space, the first one no mark"
             raise UnusableTemplate("name", said)

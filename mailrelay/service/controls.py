@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
-from mailrelay.control.apply import ApplyControl
+from mailrelay.control.apply import ApplyControl, ListControls
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
@@ -111,6 +111,10 @@ def open_control(
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)
     kept_after = settings.queue.retired_keep_after
     holds = HoldControl(DatabaseHoldRecords(database, now), records, now, actor)
+    suppression = SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor)
+    endpoints = EndpointControl(DatabaseEndpointRecords(database, now), random_bytes, now, actor)
+    templates = TemplateControl(DatabaseTemplateRecords(database, now), executor, actor)
+    lists = ListControls(holds, endpoints, templates, suppression)
     declared = DatabaseDeclared(database, now)
     return Control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
@@ -118,14 +122,14 @@ def open_control(
             records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
         ),
         MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
-        SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor),
+        suppression,
         holds,
         CallControl(DatabaseCallRecords(database), now, actor),
         RouteControl(_router(settings, database, now)),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
-        ApplyControl(declared, holds, executor, random_bytes, now, actor),
-        TemplateControl(DatabaseTemplateRecords(database, now), executor, actor),
-        EndpointControl(DatabaseEndpointRecords(database, now), random_bytes, now, actor),
+        ApplyControl(declared, lists, executor, random_bytes, now, actor),
+        templates,
+        endpoints,
         ReplayControl(DatabaseReplayRecords(database), now, actor),
         StatisticsControl(DatabaseStatistics(database), now),
         database,

@@ -10,11 +10,14 @@ from sqlalchemy import Connection, exists, insert, select
 from twisted.internet.defer import Deferred
 
 from mailrelay.control import steps
-from mailrelay.control.declaring import Stored
+from mailrelay.control.declaring import ListedTemplate, Stored
+from mailrelay.control.endpoints import ListedEndpoint
 from mailrelay.storage import directory as rows
 from mailrelay.storage import holds, keys, tables
 from mailrelay.storage.call_rows import endpoint_of
 from mailrelay.storage.database import Database
+from mailrelay.storage.endpoints import load_endpoints
+from mailrelay.templates.model import Source
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 
 
@@ -52,7 +55,33 @@ def _load(connection: Connection) -> Stored:
         endpoints.setdefault(row.account_id, []).append(endpoint_of(row))
     has_messages = exists().where(message.c.mailbox_id == mailbox.c.id)
     owners = connection.execute(select(mailbox.c.account_id).where(has_messages)).scalars()
-    return Stored(rows.load(connection), endpoints, holds.load(connection), frozenset(owners))
+    directory = rows.load(connection)
+    names = {id_: account.name for id_, account in directory.accounts.items()}
+    return Stored(
+        directory,
+        endpoints,
+        holds.load(connection),
+        frozenset(owners),
+        [
+            ListedEndpoint(one, names[one.account_id])
+            for one in load_endpoints(connection).values()
+            if one.account_id in names
+        ],
+        _templates(connection, names),
+    )
+
+
+def _templates(connection: Connection, names: Mapping[int, str]) -> list[ListedTemplate]:
+    template, version = tables.template, tables.template_version
+    newest = (version.c.template_id == template.c.id) & (version.c.version == template.c.version)
+    columns = (template.c.account_id, template.c.id, template.c.name)
+    parts = (version.c.subject, version.c.text, version.c.html)
+    found = connection.execute(select(*columns, *parts).join(version, newest))
+    return [
+        ListedTemplate(names[owner], id_, name, Source(*source))
+        for owner, id_, name, *source in found
+        if owner in names
+    ]
 
 
 def _add_address(connection: Connection, step: steps.AddAddress) -> None:
