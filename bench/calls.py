@@ -72,13 +72,12 @@ def receiver(port: int) -> Iterator[Receiver]:
 
 
 class WithWebhook(WithWebAPI):
-    """Ours with an account whose webhook is the receiver's; one call waits to be copied."""
-
-    parallel = False
+    """Ours with an account whose webhook is the receiver's, called one at a time as mox does."""
 
     def __init__(self, job: Job, home: Path, called_port: int) -> None:
         super().__init__(job, home)
         self._url = f"http://{ADDRESS}:{called_port}/out"
+        self._named = ("--config", str(self.home / "mailrelay.toml"))
 
     def _configuration(self) -> str:
         return super()._configuration() + ALLOWED
@@ -86,20 +85,17 @@ class WithWebhook(WithWebAPI):
     def prepare(self) -> None:
         """Sets the account to the webhook."""
         super().prepare()
-        config = ("--config", str(self.home / "mailrelay.toml"))
-        self._run("account", "set", "app", "--outgoing-webhook", self._url, *config)
+        self._hook()
 
-    def command(self) -> list[str]:
-        """With many calls at once, if that is to be measured."""
-        command = super().command()
-        if not self.parallel:
-            return command
-        return [sys.executable, "-m", "bench.parallel_calls", *command[1:]]
+    def _hook(self) -> None:
+        self._run("account", "set", "app", "--outgoing-webhook", self._url, *self._named)
+
+    def _queue_one(self) -> None:
+        self._run("webhook", "test", "app", "outgoing", *self._named)
 
     def queue_calls(self, count: int) -> None:
-        """Have ``count`` calls waiting, while it does not run."""
-        config = ("--config", str(self.home / "mailrelay.toml"))
-        self._run("webhook", "test", "app", "outgoing", *config)
+        """Have ``count`` calls waiting, while it does not run: one that is copied."""
+        self._queue_one()
         with closing(sqlite3.connect(self.home / "data" / "mailrelay.db")) as database:
             columns = [row[1] for row in database.execute("PRAGMA table_info(call)")]
             copied = ", ".join(name for name in columns if name != "id")
@@ -117,10 +113,16 @@ class WithWebhook(WithWebAPI):
         return self._count(LIVING)
 
 
-class WithParallelWebhook(WithWebhook):
-    """As WithWebhook, with 50 calls at once."""
+class WithEndpoint(WithWebhook):
+    """Ours with an endpoint of the API: signed calls, 50 at once."""
 
-    parallel = True
+    def _hook(self) -> None:
+        command = ("webhook", "endpoint", "add", "app", "--name", "bench", "--json")
+        made = json.loads(self._run(*command, "--url", self._url, *self._named))
+        self._endpoint = str(made["id"])
+
+    def _queue_one(self) -> None:
+        self._run("webhook", "endpoint", "test", self._endpoint, *self._named)
 
 
 @attrs.frozen

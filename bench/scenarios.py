@@ -4,7 +4,7 @@ from typing import Protocol
 
 import attrs
 
-from bench.calls import Calls, WithParallelWebhook, WithWebhook
+from bench.calls import Calls, WithEndpoint, WithWebhook
 from bench.load import Load
 from bench.measurement import Run
 from bench.servers import SERVERS, Server
@@ -126,8 +126,8 @@ _LIST = (
         shown=SHOWN_W1,
     ),
     Scenario(
-        Calls("W2", WithParallelWebhook),
-        "webhook calls to one receiver, 50 at once; ms from event to call",
+        Calls("W2", WithEndpoint),
+        "signed calls to one endpoint of the API, 50 at once; ms from event to call",
         servers=OURS,
         shown=SHOWN_W1,
     ),
