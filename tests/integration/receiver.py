@@ -44,11 +44,13 @@ class Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Receiver
+    received: Received
 
     def do_POST(self) -> None:
         """Keep it, then answer."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.keep(Received(self.path, dict(self.headers.items()), body))
+        self.received = Received(self.path, dict(self.headers.items()), body)
+        self.server.keep(self.received)
         self.server.answering += 1
         try:
             with suppress(OSError):

@@ -21,8 +21,9 @@ from mailrelay.storage.calls import TOLD
 from mailrelay.testing.loopback import PASSWORD, USER
 from tests.cli.operated import run
 from tests.integration.processes import PATIENCE, ServerProcess, Sink, configuration
-from tests.integration.receiver import Receiver, Request, status
+from tests.integration.receiver import Received, Receiver, Request, status
 from tests.integration.webapi.api import BASE, FORM, basic
+from tests.integration.webapi.v1.test_webhooks import verified
 
 KILLS = 50 if os.environ.get("MAILRELAY_TEST_LONG") else 10
 SENDS = 50
@@ -81,8 +82,22 @@ class Senders:
             self.acknowledged |= {one["QueueMsgID"] for one in said["Submissions"]}
 
 
+def payloads_of(received: Received) -> dict[int, bytes]:
+    """The calls that a request makes, with what each says."""
+    if "X-Mox-Webhook-Id" in received.headers:
+        return {received.id: received.body}
+    if not received.headers["Webhook-Id"].startswith("batch_"):
+        return {_number(received.headers["Webhook-Id"]): received.body}
+    items = received.json["data"]
+    return {_number(item.pop("id")): json.dumps(item).encode() for item in items}
+
+
+def _number(id_: str) -> int:
+    return int(id_.removeprefix("call_"))
+
+
 class CallCrashTests(TestCase):
-    """Events and calls, over kills and restarts."""
+    """Events and calls, of both kinds of webhooks, over kills and restarts."""
 
     timeout = 120 + KILLS * 20
 
@@ -97,6 +112,7 @@ class CallCrashTests(TestCase):
         self.taken: set[int] = set()
         self.random = Random(30)
         self.receiver.answers["/out"] = self.answer
+        self.receiver.answers["/hook"] = self.answer
         config = configuration(self.folder / "data", sink.port, MORE)
         self.server = ServerProcess(self.folder, config)
         self.addCleanup(self.server.kill)
@@ -107,6 +123,9 @@ class CallCrashTests(TestCase):
         self.operate("address", "add", USER, "user")
         self.operate("account", "set", "user", "--outgoing-webhook", self.receiver.url("/out"))
         self.operate("account", "set", "user", "--from-id-login", USER)
+        hook = ("--name", "app", "--url", self.receiver.url("/hook"), "--most-together", "5")
+        made = json.loads(self.operate("webhook", "endpoint", "add", "user", *hook, "--json"))
+        self.secret = made["secret"]
 
     def operate(self, *arguments: str) -> str:
         """A command of the operator's."""
@@ -118,7 +137,7 @@ class CallCrashTests(TestCase):
         if self.random.random() < REFUSED:
             status(500)(request)
         else:
-            self.taken.add(int(request.headers["X-Mox-Webhook-Id"]))
+            self.taken |= set(payloads_of(request.received))
             status(200)(request)
 
     def start(self, senders: Senders) -> None:
@@ -162,10 +181,12 @@ class CallCrashTests(TestCase):
                 row["id"] for row in database.execute("SELECT id FROM entry WHERE state = 2")
             }
         told = [row for row in events if row["kind"] in {kind.value for kind in TOLD}]
-        self.assertEqual(
-            Counter((row["entry_id"], row["kind"], row["at"]) for row in told),
-            Counter((row["entry_id"], row["event"], row["queued_at"]) for row in calls.values()),
-        )
+        expected = Counter((row["entry_id"], row["kind"], row["at"]) for row in told)
+        for is_signed in (False, True):
+            made = [row for row in calls.values() if bool(row["endpoint_id"]) is is_signed]
+            self.assertEqual(
+                expected, Counter((row["entry_id"], row["event"], row["queued_at"]) for row in made)
+            )
         self.assertEqual(acknowledged - entries, set())
         ended = Counter(row["entry_id"] for row in told if row["kind"] == "delivered")
         self.assertEqual(ended, Counter(entries))
@@ -174,16 +195,17 @@ class CallCrashTests(TestCase):
         kinds = Counter(row["event"] for row in calls.values())
         superseded = sum(row["superseded_by"] is not None for row in calls.values())
         again = sum(row["attempts"] > 1 for row in calls.values())
+        batches = sum(b'"batch"' in one.body[:20] for one in self.receiver.at("/hook"))
         print(
             f"{KILLS} kills: {len(acknowledged)} sent, calls {dict(kinds)}, "
-            f"{superseded} superseded, {again} made again"
+            f"{superseded} superseded, {again} made again, {batches} batches"
         )
 
     def assert_ended(self, calls: dict[int, Any]) -> None:
         """Each was taken, or superseded by a newer one of its entry."""
         for row in calls.values():
             self.assertEqual(row["state"], 2, dict(row))
-            if row["superseded_by"] is None:
+            if row["superseded_by"] is None or row["endpoint_id"]:
                 self.assertTrue(row["is_success"], dict(row))
             else:
                 newer = calls[row["superseded_by"]]
@@ -193,10 +215,14 @@ class CallCrashTests(TestCase):
     def assert_received(self, calls: dict[int, Any]) -> None:
         """What came is what was stored, no attempt came twice, and what was taken had come."""
         received = self.receiver.at("/out")
-        for one in received:
-            self.assertEqual(one.body, calls[one.id]["payload"])
         numbers = Counter((one.id, one.headers["X-Mox-Webhook-Attempt"]) for one in received)
         self.assertEqual([pair for pair, count in numbers.items() if count > 1], [])
+        hooked = self.receiver.at("/hook")
+        for one in hooked:
+            verified(self.secret, one, tolerance=self.timeout)
+        for one in (*received, *hooked):
+            for id_, payload in payloads_of(one).items():
+                self.assertEqual(json.loads(payload), json.loads(calls[id_]["payload"]))
         successful = {row["id"] for row in calls.values() if row["is_success"]}
         self.assertEqual(successful - self.taken, set())
 
