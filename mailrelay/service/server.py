@@ -346,7 +346,8 @@ class Server(MultiService):
         self._bell.ring_all()
         if "queue" in kinds:
             self.scheduler.wake()
-        if kinds & {"queue", "calls"}:
+        # An endpoint that is new may have calls that nobody here was told of.
+        if kinds & {"queue", "calls", "directory"}:
             self.calls.wake()
 
     def _add_gauges(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from sqlalchemy import ColumnElement, case, func
 
 from mailrelay.queue.destination import Destination
+from mailrelay.storage import tables
 from mailrelay.storage.statements import Row
-from mailrelay.webhooks.call import Call, Endpoint, EndpointKind
+from mailrelay.webhooks.call import LARGE_BYTES, Call, Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import Secret, StandardEndpoint, endpoint_destination
 
 _decode = msgspec.json.decode
@@ -58,16 +60,22 @@ def call_row(
 
 
 _CALL = (
-    *("id", "account_id", "url", "authorization", "event", "payload", "queued_at"),
-    *("next_attempt_at", "entry_id", "message_id", "attempts", "lane", "endpoint_id"),
+    *("id", "account_id", "url", "authorization", "event", "queued_at", "next_attempt_at"),
+    *("entry_id", "message_id", "attempts", "lane", "endpoint_id"),
 )
+_payload = tables.call.c.payload
+CALL_COLUMNS: list[ColumnElement[Any]] = [
+    *(tables.call.c[name] for name in _CALL),
+    case((func.length(_payload) <= LARGE_BYTES, _payload)).label("small_payload"),
+]
 
 
 def call_of(row: Any, epoch: int) -> Call:
-    """From a row of ``tables.call``, claimed in ``epoch``."""
+    """From a row of CALL_COLUMNS, claimed in ``epoch``."""
     values = {name: getattr(row, name) for name in _CALL}
-    values["payload"] = bytes(values["payload"])
-    return Call(**values, epoch=epoch)
+    is_large = row.small_payload is None
+    payload = b"" if is_large else bytes(row.small_payload)
+    return Call(**values, payload=payload, epoch=epoch, is_large=is_large)
 
 
 def endpoint_of(row: Any) -> Endpoint:

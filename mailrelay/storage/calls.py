@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from mailrelay.mailbox.model import Incoming
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.storage import tables
-from mailrelay.storage.call_rows import call_of, call_row, endpoint_of, standard_of
+from mailrelay.storage.call_rows import CALL_COLUMNS, call_of, call_row, endpoint_of, standard_of
 from mailrelay.storage.database import Database
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import take_ids
@@ -298,7 +298,7 @@ class DatabaseCallStore:
         self, connection: Connection, now: float, limit: int, full_lanes: Sequence[int]
     ) -> Sequence[Call]:
         due = (
-            select(_call)
+            select(*CALL_COLUMNS)
             .where(text("state = 0 AND node_id = 0"), _call.c.next_attempt_at <= now)
             .order_by(_call.c.next_attempt_at, _call.c.id)
             .limit(limit)
@@ -318,6 +318,11 @@ class DatabaseCallStore:
             text("state = 0 AND node_id = 0")
         )
         return self._database.read(lambda c: c.execute(earliest).scalar())
+
+    def payload(self, call_id: int) -> Deferred[bytes]:
+        """See CallStore."""
+        wanted = select(_call.c.payload).where(_call.c.id == call_id)
+        return self._database.read(lambda c: bytes(c.execute(wanted).scalar() or b""))
 
     def begin(self, call: Call, next_attempt_at: float) -> Deferred[bool]:
         """See CallStore."""

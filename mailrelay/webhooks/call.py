@@ -17,6 +17,9 @@ RESPONSE_BYTES = 512
 TRIED_TOGETHER = 3
 """A call that failed as often is made alone: what its receiver cannot take holds up no other."""
 
+LARGE_BYTES = 16 * 1024
+"""What says more is read when it is told, and told alone: so what waits takes little memory."""
+
 
 class EndpointKind(Enum):
     """What an endpoint in mox's shape is told of; the values are stored."""
@@ -43,7 +46,8 @@ class Endpoint:
 class Call:
     """One call.  URL and authorization are what they were when it was queued.
 
-    One to a standard endpoint goes to where that is when it is made.
+    One to a standard endpoint goes to where that is when it is made.  The ``payload`` of one that
+    ``is_large`` is empty until it is read.
     """
 
     id: int
@@ -60,6 +64,7 @@ class Call:
     lane: int = 0
     epoch: int = 0
     endpoint_id: int | None = None  # of a standard endpoint
+    is_large: bool = False
 
     @property
     def is_urgent(self) -> bool:
@@ -67,12 +72,13 @@ class Call:
         return False
 
     def goes_with(self, other: Call) -> bool:
-        """See Waiting: calls to one standard endpoint that failed as often, and not too often."""
+        """See Waiting: small calls to one standard endpoint that failed as often, not too often."""
         return (
             self.endpoint_id is not None
             and self.endpoint_id == other.endpoint_id
             and self.attempts == other.attempts
             and self.attempts < TRIED_TOGETHER
+            and not (self.is_large or other.is_large)
         )
 
 
@@ -108,6 +114,9 @@ class CallStore(Protocol):
 
     def next_due_at(self) -> Deferred[float | None]:
         """When the earliest unclaimed call is due."""
+
+    def payload(self, call_id: int) -> Deferred[bytes]:
+        """What a call says; nothing when it is no more."""
 
     def begin(self, call: Call, next_attempt_at: float) -> Deferred[bool]:
         """Count an attempt before it is made; False when it is superseded or not ours."""

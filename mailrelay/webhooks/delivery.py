@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -105,6 +105,9 @@ class CallScheduler(Window[Call]):
             endpoint = await self._open_endpoint(backlog, group)
             if endpoint is None:
                 return
+        group = await self._whole(group)
+        if not group:
+            return
         s = self._s
         jitter, attempts = s.random.random(), group[0].attempts
         due = next_call_at(s.now(), attempts + 1, jitter)
@@ -121,6 +124,18 @@ class CallScheduler(Window[Call]):
         if endpoint is not None and answer is not None and not made.is_success:
             due = await self._judged(endpoint, answer, due)
         self._finish(calls, made, None if made.is_success else due)
+
+    async def _whole(self, group: Sequence[Call]) -> Sequence[Call]:
+        """``group`` with what it says; empty when that cannot be read now."""
+        [first, *rest] = group
+        if not first.is_large:
+            return group
+        assert not rest
+        try:
+            return [evolve(first, payload=await self._s.store.payload(first.id))]
+        except StoreUnavailable:
+            await self._keep(group)
+            return []
 
     async def _begin(self, group: Sequence[Call], again: float) -> Sequence[Call]:
         """Record the attempts; the calls that may be made."""

@@ -285,7 +285,10 @@ class EndpointContract(Calling):
         made: list[str] = []
 
         def note(connection: Any, cursor: Any, statement: str, *rest: object) -> None:
-            if statement.split(maxsplit=1)[0] in ("SELECT", "INSERT", "UPDATE"):
+            if (
+                statement.split(maxsplit=1)[0] in ("SELECT", "UPDATE")
+                and "advisory" not in statement
+            ):
                 made.append(statement)
 
         async def statements(account_id: int, events: int) -> int:
@@ -359,6 +362,24 @@ class EndpointContract(Calling):
         self.assertEqual({call.state for call in self.rows(tables.call)}, {2})
         errors = [attempt.error for attempt in self.rows(tables.call_attempt)]
         self.assertEqual(errors, ["the endpoint was removed"] * 450)
+
+    async def test_large(self) -> None:
+        """What a large call says is read when it is needed."""
+        await self.add()
+        for characters in (100, 2000):
+            entry = await self.entry(2)
+            given = {f"k{n}": "v" * characters for n in range(20)}
+            with self.database.engine.begin() as connection:
+                own = tables.message.c.id == entry.message.id
+                values = {"extra": json.dumps(given)}
+                connection.execute(update(tables.message).where(own).values(values))
+            await self.ended(entry, EventKind.DELIVERED, {"attempt": 1})
+        small, large = await self.due()
+        self.assertEqual((small.is_large, large.is_large, large.payload), (False, True, b""))
+        self.assertEqual(await self.calls.payload(small.id), small.payload)
+        said = json.loads(await self.calls.payload(large.id))
+        self.assertEqual(len(said["data"]["message"]["extra"]), 20)
+        self.assertEqual(await self.calls.payload(10**9), b"")
 
     async def test_postponed(self) -> None:
         """What is put off is due then, was not attempted, and is nobody's."""

@@ -236,6 +236,21 @@ class StandardCallTests(SynchronousTestCase):
         self.assertEqual(len(set(ids[:3])), 1)
         self.assertEqual(sorted(ids[3:5]), ["call_1", "call_2"])
 
+    def test_large_alone(self) -> None:
+        """What says much is read when it is told, and told alone."""
+        self.endpoint(most_together=10)
+        now = self.clock.seconds()
+        for id_ in range(5, 10):
+            is_large = id_ == 7
+            body = b"" if is_large else b'{"type":"small"}'
+            call = Call(id_, 1, URL, "", "incoming", body, now, now, endpoint_id=5)
+            self.store.waiting.append(evolve(call, is_large=is_large))
+        self.scheduler.wake()
+        self.clock.advance(0)
+        sizes = [len(b["data"]) if b["type"] == "batch" else 1 for b in self.bodies]
+        self.assertEqual(sizes, [2, 1, 2])
+        self.assertEqual(self.bodies[1], {"type": "large"})
+
     def test_fresh_apart_from_failed(self) -> None:
         """What has failed does not take new events with it."""
         self.endpoint(most_together=10, most_at_once=1)
@@ -365,6 +380,19 @@ class StandardCallTests(SynchronousTestCase):
         self.store.is_broken = False
         self.run_for(60, 1.0)
         self.assertEqual(set(self.ended()), {1, 2})
+
+    def test_large_and_store_trouble(self) -> None:
+        """What cannot be read is not sent, and waits."""
+        now = self.clock.seconds()
+        call = Call(1, 1, URL, "", "incoming", b"", now, now, endpoint_id=5, is_large=True)
+        self.store.is_broken = True
+        self.store.claimed[1] = call
+        self.scheduler.pump(self.scheduler.push(call))
+        self.assertEqual(self.receiver.made, [])
+        self.store.is_broken = False
+        self.scheduler.wake()
+        self.run_for(60, 1.0)
+        self.assertEqual(self.bodies, [{"type": "large"}])
 
     def test_stop(self) -> None:
         """A stop waits for the batch under way, and gives back what waits behind it."""
