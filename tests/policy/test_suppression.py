@@ -99,6 +99,8 @@ class GivesWayTests(SynchronousTestCase):
             giving = [name for name, one in kept.items() if one.gives_way_to(kept[new])]
             self.assertEqual(giving, ["", "bounce"])
         self.assertFalse(kept["unsubscribe"].gives_way_to(kept["bounce"]))
+        by_hand = Suppression(1, 1, "a@x", "a@x", 0.0, manual=True)  # of an older version
+        self.assertFalse(by_hand.gives_way_to(kept["unsubscribe"]))
 
 
 class SuppressedTests(SynchronousTestCase):

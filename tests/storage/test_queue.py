@@ -88,6 +88,7 @@ class QueueStoreContract(Base):
                 "smtputf8": True,
                 "require_tls": True,
                 "is_automatic": True,
+                "is_report": True,
                 "ret": "HDRS",
                 "envid": "abc",
                 "extra": {"user": "ü", "a": ""},

@@ -91,6 +91,18 @@ class UnsubscribeContract(Calling):
         self.assertTrue(await self.unsubscribing.end(of))
         self.assertIsNotNone(self.listed())
 
+    async def test_again_after_an_end(self) -> None:
+        """What was on the list in its place for a time, and has ended, is no unsubscription."""
+        of = await self.subscription()
+        await self.unsubscribing.end(of)
+        await self.database.write(lambda c: suppression.remove(c, 1, BASE))
+        over = Suppression(0, 1, BASE, BASE, 1.0, True, cause="manual", expires_at=99.0)
+        await self.database.write(partial(suppression.add, new=over))
+        self.assertTrue(await self.unsubscribing.end(of))
+        found = self.listed()
+        assert found is not None
+        self.assertEqual((found.cause, found.expires_at), ("unsubscribe", None))
+
     async def test_suppressed_before(self) -> None:
         """The event is recorded; a bounce's place is taken, somebody's own entry stays."""
         for cause, kept in (("bounce", "unsubscribe"), ("manual", "manual")):
