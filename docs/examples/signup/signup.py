@@ -1,6 +1,6 @@
 """A small application that signs people up by mail, with nothing but HTTP and JSON.
 
-Run it beside a localserve; docs/tutorial.md says how. It needs no package but Python's own.
+Run it beside a localserve; docs/webhooks.md says how. It needs no package but Python's own.
 
     POST /users       {"name": ..., "email": ...}: a new user, who is sent a welcome
     GET /users        who there is, how far the welcome got, and what they replied
