@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 from sqlalchemy import text
+from twisted.internet import reactor as the_reactor
 
 from mailrelay.control.directory import AccountDetails
 from mailrelay.control.queue import EntryFilter
@@ -15,6 +16,7 @@ from mailrelay.queue.store import StoreUnavailable
 from mailrelay.testing.loopback import USER
 from mailrelay.webapi.v1 import mailing
 from tests.integration.webapi.v1.client import Client, ClientCase
+from tests.integration.world import soon
 
 NOT_SENT: dict[str, object] = {"id": None, "message_id": "", "entries": []}
 
@@ -133,11 +135,21 @@ class BatchTests(BatchCase):
         """One mistake is the answer, with its place, and nothing is sent."""
         client = await self.client()
         large = [{"data": b64encode(b"x" * 100_000).decode()}]
-        items = [to("a@example.net", attachments=large), *[to("b@example.net")] * 30, to("nobody")]
+        items = [
+            to("x-temperror@example.net", attachments=large),
+            *[to("b@example.net")] * 30,
+            to("nobody"),
+        ]
         answered = await self.send(client, *items, all_or_nothing=True)
         self.assert_problem(answered, 400, "invalid_field", "messages[31].to[0].address")
         self.assertEqual((await self.entries(client), self.rows(client, "content")), ([], 0))
+        spool = client.http.server.server.stores.spool
+        for _ in range(500):  # a worker removes it
+            if not await spool.names():
+                break
+            await soon(the_reactor)
         await self.sent(client, *items[:-1], all_or_nothing=True)
+        self.assertEqual(len(await spool.names()), 1)
 
     async def test_nothing_is_right(self) -> None:
         """It is answered, and may be asked for again."""
