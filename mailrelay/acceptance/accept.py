@@ -255,9 +255,9 @@ class Acceptance:
         """Each recipient's FromID, and the reverse-path that has it.  Raises: Refused."""
         submitter, path = source.submitter, envelope.reverse_path
         none = [(None, None)] * len(envelope.recipients)
-        if path is None or not gets_from_ids(submitter.account, submitter.login):
-            return none
         directory = self.directory()
+        if path is None or not gets_from_ids(directory, submitter.account, submitter.login):
+            return none
         chosen = from_id_in(directory, path) if source.keeps_from_id else None
         if chosen is not None:
             if len(none) > 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 
 from mailrelay.directory.model import Account, Directory
-from mailrelay.smtp.address import MAX_LOCALPART_BYTES, Address
+from mailrelay.smtp.address import MAX_LOCALPART_BYTES, Address, MalformedAddress
 from mailrelay.smtp.reply import reply
 
 ONE_RECIPIENT = reply(554, "5.5.3", "a FromID of your own is for one recipient")
@@ -22,9 +22,23 @@ def new_from_id(token: str) -> str:
     return urlsafe_b64encode(bytes.fromhex(token)).rstrip(b"=").decode()
 
 
-def gets_from_ids(account: Account | None, login: str | None) -> bool:
-    """Whether mail that was submitted by this login is to be known again."""
-    return account is not None and login is not None and login in account.from_id_logins
+def gets_from_ids(directory: Directory, account: Account | None, login: str | None) -> bool:
+    """Whether mail that was submitted by this login, however it was typed, is to be known again."""
+    if account is None or login is None or not account.from_id_logins:
+        return False
+    named = {_normal_login(directory, one) for one in account.from_id_logins}
+    return _normal_login(directory, login) in named
+
+
+def _normal_login(directory: Directory, login: str) -> str:
+    """The same for all that log in alike with one suffix; an application is told by that."""
+    try:
+        address = Address.parse(login)
+    except MalformedAddress:
+        return login
+    domain = directory.domains.get(address.domain)
+    is_exact = domain is not None and domain.case_sensitive
+    return str(address) if is_exact else str(address).lower()
 
 
 def from_id_in(directory: Directory, path: Address) -> str | None:

@@ -22,12 +22,16 @@ class FromIDTests(SynchronousTestCase):
         self.assertEqual(new_from_id("f" * 32), "_" * 21 + "w")
 
     def test_who_gets_them(self) -> None:
-        """Only the logins that the account names, as they were typed."""
-        account = Account(1, "a", from_id_logins=frozenset({"a+api@example.org"}))
-        self.assertTrue(gets_from_ids(account, "a+api@example.org"))
-        for login in ("a@example.org", "A+api@example.org", None):
-            self.assertFalse(gets_from_ids(account, login), login)
-        self.assertFalse(gets_from_ids(None, "a+api@example.org"))
+        """Only the logins that the account names, written as logins may be."""
+        named = frozenset({"a+api@example.org", "B@exact.example"})
+        account = Account(1, "a", from_id_logins=named)
+        exact = Domain(3, "exact.example", case_sensitive=True)
+        directory = Directory({**DIRECTORY.domains, "exact.example": exact})
+        for login in ("a+api@example.org", "A+API@Example.ORG", "B@EXACT.example"):
+            self.assertTrue(gets_from_ids(directory, account, login), login)
+        for other in ("a@example.org", "a+b@example.org", "b@exact.example", "a", "", None):
+            self.assertFalse(gets_from_ids(directory, account, other), other)
+        self.assertFalse(gets_from_ids(directory, None, "a+api@example.org"))
 
     def test_with(self) -> None:
         """The suffix is replaced; no address of more than 64 bytes before the @ is made."""
