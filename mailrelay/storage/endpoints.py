@@ -197,8 +197,10 @@ def _retire_some(connection: Connection, *, endpoint_id: int, error: str, now: f
     waiting = (
         select(_call.c.id, kept_for)
         .outerjoin(_account, _account.c.id == _call.c.account_id)
-        # With the plus it is found by what waits, which is less than what the endpoint ever had.
+        # With the plus and in this order it is found by what waits, which is less than what the
+        # endpoint ever had.
         .where(text("call.state = 0 AND call.node_id = 0 AND +call.endpoint_id = :endpoint"))
+        .order_by(_call.c.next_attempt_at)
         .limit(BATCH)
     )
     found = connection.execute(waiting, {"endpoint": endpoint_id}).all()

@@ -170,7 +170,8 @@ def _timeline(connection: Connection, account_id: int, message_id: int) -> Timel
     calls = (
         select(_call)
         .where(_call.c.entry_id.in_(select(_entry.c.id).where(_entry.c.message_id == message_id)))
-        .where(_call.c.entry_id.is_not(None), _call.c.account_id == account_id)
+        # With the sum they are found by entry, not among all calls of the account.
+        .where(_call.c.entry_id.is_not(None), _call.c.account_id + 0 == account_id)
         .order_by(_call.c.id)
     )
     return Timeline(
