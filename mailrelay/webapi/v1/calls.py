@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import Meta, field
 
+from mailrelay.control.answers import Inside, settled
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.replay import (
     MOST_ATTEMPTS,
@@ -202,14 +203,14 @@ class CallOperations:
 
     async def again(self, call: Call) -> Answer:
         """Make a call again.  Raises: Problem."""
-        made = await _done(self._control(call).again(call.caller.account.id, call.id))
-        return Answer(201, _details(made))
+        made = await _done(self._keeping(call).again(call.caller.account.id, call.id))
+        return call.kept or Answer(201, _details(made))
 
     async def test(self, call: Call) -> Answer:
         """Call with an example.  Raises: Problem."""
         body: TestIn = call.body
-        made = await _done(self._control(call).test(call.caller.account.id, call.id, body.event))
-        return Answer(201, _details(made))
+        made = await _done(self._keeping(call).test(call.caller.account.id, call.id, body.event))
+        return call.kept or Answer(201, _details(made))
 
     async def replay(self, call: Call) -> Answer:
         """Tell of events again.  Raises: Problem."""
@@ -225,6 +226,16 @@ class CallOperations:
         replaying = control.replay(call.caller.account.id, wanted, key)
         done: Replayed = await _done(replaying)
         return Answer(200, ReplayOut(calls=done.calls, next_cursor=done.next_after))
+
+    def _keeping(self, call: Call) -> ReplayControl:
+        """What keeps its answer: the call that it makes."""
+        control = self._control(call)
+
+        def told(call_id: int, inside: Inside) -> Answer:
+            there = evolve(control, records=inside(control.records))
+            return Answer(201, _details(settled(there.details(call.caller.account.id, call_id))))
+
+        return evolve(control, records=call.with_answer(control.records, told))
 
     def _control(self, call: Call) -> ReplayControl:
         return self.control(f"api:{call.caller.login}"[:255])

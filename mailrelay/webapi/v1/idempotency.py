@@ -5,8 +5,8 @@ Invariants:
 - Of the requests with one key of an account, one at the most has its effect, and all of them get
   its answer, for a day.
 - The answer is kept in the transaction of what was done: after a crash either both are there or
-  neither.  Exceptions keep it in a transaction after their own: what is done to received mail and
-  to calls, and the import of suppressions, which has many.
+  neither.  Two have many transactions: the import of suppressions keeps it after them, a replay
+  its progress in each.
 - What failed is not kept: it may be tried again with the same key.
 """
 

@@ -8,8 +8,10 @@ from typing import Annotated
 from attrs import frozen
 from msgspec import Meta
 
+from mailrelay.control.answers import Inside, settled
 from mailrelay.directory.keys import Scope
 from mailrelay.mailbox.access import (
+    AccountMessages,
     AlreadyInMailbox,
     MailboxQuery,
     NoSuchMailbox,
@@ -254,7 +256,8 @@ class MailboxOperations:
 
     async def delete(self, call: Call) -> Answer:
         """Remove it.  Raises: Problem."""
-        _check(await self.downloads.store.delete(call.caller.account.id, call.id))
+        store = call.with_answer(self.downloads.store, _gone)
+        _check(await store.delete(call.caller.account.id, call.id))
         return Answer(204)
 
     async def flags(self, call: Call) -> Answer:
@@ -268,26 +271,42 @@ class MailboxOperations:
                 raise Problem(INVALID_FIELD, f"a message has up to {MOST_FLAGS} flags", "add")
             return changed
 
-        store = self.downloads.store
+        store = self._keeping(call)
         _check(await store.change_flags(call.caller.account.id, call.id, change))
-        return await self._summarised(call)
+        return call.kept or await self._summarised(call)
 
     async def move(self, call: Call) -> Answer:
         """Put it elsewhere.  Raises: Problem."""
         body: MoveIn = call.body
         try:
-            _check(await self.downloads.store.move(call.caller.account.id, call.id, body.mailbox))
+            store = self._keeping(call)
+            _check(await store.move(call.caller.account.id, call.id, body.mailbox))
         except NoSuchMailbox:
             raise Problem(INVALID_FIELD, "there is no mailbox of that name", "mailbox") from None
         except AlreadyInMailbox:
             raise Problem(IN_MAILBOX, "the message is there") from None
-        return await self._summarised(call)
+        return call.kept or await self._summarised(call)
 
     async def _stored(self, call: Call) -> StoredMessage:
         return await self.downloads.stored(call.caller.account.id, call.id)
 
+    def _keeping(self, call: Call) -> AccountMessages:
+        """What keeps its answer: the message after the change."""
+        store, account_id = self.downloads.store, call.caller.account.id
+
+        def told(was_there: bool, inside: Inside) -> Answer | None:
+            found = settled(inside(store).get(account_id, call.id)) if was_there else None
+            return None if found is None else Answer(200, _summary(found.listed))
+
+        return call.with_answer(store, told)
+
     async def _summarised(self, call: Call) -> Answer:
         return Answer(200, _summary((await self._stored(call)).listed))
+
+
+def _gone(spooled: object, inside: Inside) -> Answer | None:
+    """None is no message; a list, even an empty one, what it leaves on the disk."""
+    return None if spooled is None else Answer(204)
 
 
 def _check(was_there: bool) -> None:

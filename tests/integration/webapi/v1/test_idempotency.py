@@ -16,7 +16,8 @@ from mailrelay.storage.idempotency import find_answer
 from mailrelay.storage.keeping import DatabaseAnswers
 from mailrelay.testing.loopback import USER
 from tests.integration.webapi.api import Answered
-from tests.integration.webapi.v1.client import Client, ClientCase
+from tests.integration.webapi.v1.client import Client
+from tests.integration.webapi.v1.test_mailbox import MailboxCase
 from tests.integration.world import OTHER_PASSWORD
 
 LETTER: dict[str, object] = {
@@ -27,7 +28,7 @@ LETTER: dict[str, object] = {
 KEY = {"Idempotency-Key": "order-7"}
 
 
-class IdempotencyTests(ClientCase):
+class IdempotencyTests(MailboxCase):
     """Idempotency-Key."""
 
     async def send(self, client: Client, **fields: object) -> Answered:
@@ -124,6 +125,8 @@ class IdempotencyTests(ClientCase):
         gone = (await client.ask("POST", "/keys", key)).json
         webhook = {"name": "a", "url": "https://a.example/hook"}
         hook = f"/webhooks/{(await client.ask('POST', '/webhooks', webhook)).json['id']}"
+        await self.receive(client, b"Subject: hi\r\n\r\nhi")
+        mail = f"/mailbox/messages/{(await self.listed(client, 1))[0]['id']}"
         later = {"at": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
         return [
             ("POST", "/keys", key),
@@ -137,7 +140,11 @@ class IdempotencyTests(ClientCase):
             ("PATCH", hook, {"name": "c"}),
             ("POST", f"{hook}/rotate", {}),
             ("POST", f"{hook}/enable", None),
+            ("POST", f"{hook}/test", {}),
             ("DELETE", hook, None),
+            ("POST", f"{mail}/flags", {"add": ["$a"]}),
+            ("POST", f"{mail}/move", {"mailbox": "Trash"}),
+            ("DELETE", mail, None),
             ("POST", f"{entry}/hold", None),
             ("POST", f"{entry}/release", None),
             ("POST", f"{entry}/retry", None),
