@@ -47,6 +47,9 @@ BATCH = 500
 MOST_RECIPIENTS = 2000
 """Of accepted messages that are counted together; one message may have more."""
 
+ENOUGH_SUMS = 500
+"""Rows of the table that are written together; one message for many domains may need more."""
+
 _SWEPT_TOGETHER = 500
 
 _MOST_ROWS = (MOST_GROUPS + 1) * len(KINDS)
@@ -146,6 +149,8 @@ def _read(connection: Connection) -> _Read:
             return _Read(position, end, sums, is_all=False)
         sums.update(_keys(row, domains))
         end = row.position
+        if len(sums) >= ENOUGH_SUMS:
+            return _Read(position, end, sums, is_all=False)
     return _Read(position, end, sums, is_all=len(rows) < BATCH)
 
 

@@ -38,6 +38,10 @@ class BellTests(SynchronousTestCase):
         first, second, third = (self.bell.wait(1, 10) for _ in range(3))
         second.cancel()
         self.failureResultOf(second, CancelledError)
+        lone = self.bell.wait(2, 10)
+        lone.cancel()
+        self.failureResultOf(lone, CancelledError)
+        self.assertEqual(list(self.bell._waiting), [1])  # nothing is kept of who went
         first.addCallback(lambda _: third.cancel())
         self.bell.ring([1])
         self.successResultOf(first)

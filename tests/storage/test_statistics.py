@@ -200,6 +200,17 @@ class StatisticsContract(Base):
                 break
         self.assertEqual(counts, [5, 14, 15])
 
+    async def test_many_domains_are_counted_apart(self) -> None:
+        """However many numbers, a transaction writes not many more than it should."""
+        self.patch(statistics, "ENOUGH_SUMS", 5)
+        for number in range(4):
+            to = [f"r@{number}.{i}.example.net" for i in range(2)]
+            await self.accepted(to, tags=("welcome",))
+        counts = []
+        while await self.store.count_more():
+            counts.append(await self.counted_rows())
+        self.assertEqual(counts, [4, 8])
+
     async def test_sums_are_the_log(self) -> None:
         """Whatever happens in whatever batches, the sums are those of the log, by any grouping."""
         random = Random(3)

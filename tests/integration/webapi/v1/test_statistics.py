@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from twisted.internet import reactor as the_reactor
+
+from mailrelay.config.settings import QueueSection
+from mailrelay.web.settings import HTTPSettings
 from tests.integration.webapi.v1.client import Client
 from tests.integration.webapi.v1.test_history import DELIVERED, HistoryCase
+from tests.integration.world import soon
 
 PATH = "/statistics"
 
@@ -70,6 +75,18 @@ class StatisticsTests(HistoryCase):
             group = await self.group(client, f"?group_by={by}")
             at = datetime.fromisoformat(group["at"]).timestamp()
             self.assertEqual(at, datetime.now(UTC).timestamp() // seconds * seconds)
+
+    async def test_numbers_outlive_entries(self) -> None:
+        """What is swept at once was counted before, by nobody's asking."""
+        queue, http = QueueSection(retired_keep_after=0.0), HTTPSettings(requests_per_minute=0)
+        client = await self.client(queue=queue, http=http)
+        to = [{"Address": f"joe{number}@example.net"} for number in range(120)]
+        await client.http.send(To=to)
+        while (await self.ok(client, "/messages"))["messages"][0]["entries"]:
+            await soon(the_reactor)
+        group = await self.group(client, "?group_by=domain")
+        self.assertEqual(group["domain"], "example.net")
+        self.assertEqual((group["counts"]["accepted"], group["counts"]["delivered"]), (120, 120))
 
     async def test_others(self) -> None:
         """Another account's mail is not in the numbers; a key must be for reading."""

@@ -9,6 +9,7 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from mailrelay.observe.bell import Bell
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.testing.loopback import PASSWORD, USER
 from mailrelay.web.settings import HTTPSettings
@@ -201,7 +202,8 @@ class EndTests(StreamCase):
         return float(registry.get_sample_value("mailrelay_event_streams") or 0)
 
     async def test_server_stops(self) -> None:
-        """A stop does not wait for who listens; the stream ends whole."""
+        """A stop does not wait for who listens; the stream ends whole, by itself or at the bell."""
+        self.patch(Bell, "close", lambda bell: None)
         client = await self.started()
         sources = [await self.source(client).open() for _ in range(2)]
         server = client.http.server.server
