@@ -143,7 +143,7 @@ def draft_of(
         date=format_datetime(date) if date is not None else date_field(now),
         message_id=request.message_id or message_id,
         references=request.references,
-        headers=[_pair(number, pair) for number, pair in enumerate(request.headers)],
+        headers=_headers(request),
         user_agent=user_agent,
         text=request.text,
         html=request.html,
@@ -153,6 +153,14 @@ def draft_of(
         smtputf8=smtputf8,
         boundary=boundary,
     )
+
+
+def _headers(request: SendRequest) -> list[tuple[str, str]]:
+    """The fields that were asked for, and what RequireTLS false says to all on the way."""
+    given = [_pair(number, pair) for number, pair in enumerate(request.headers)]
+    if request.require_tls is False and all(name.lower() != "tls-required" for name, _ in given):
+        given.append(("TLS-Required", "No"))  # RFC 8689 section 5
+    return given
 
 
 def release_at(request: SendRequest, now: float) -> float | None:

@@ -190,6 +190,19 @@ class DraftTests(SynchronousTestCase):
         self.assertEqual((made.message_id, made.headers), ("<own@x>", [("X-A", "b")]))
         self.assertTrue(made.smtputf8)
 
+    def test_require_tls(self) -> None:
+        """False is neither true nor null: it is said in the message, once."""
+        no = ("TLS-Required", "No")
+        for require_tls, headers, expected in (
+            (None, [], []),
+            (True, [], []),
+            (False, [], [no]),
+            (False, [["X-A", "b"]], [("X-A", "b"), no]),
+            (False, [["tls-required", "No"]], [("tls-required", "No")]),
+        ):
+            made = draft(request(require_tls=require_tls, headers=headers))
+            self.assertEqual(made.headers, expected)
+
     def test_refused(self) -> None:
         """An id without brackets, a header that is no pair, a bad ReplyTo."""
         for fields, code in (
