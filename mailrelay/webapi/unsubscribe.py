@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailrelay.control.unsubscribe import Subscription, Unsubscribing
 from mailrelay.directory.model import Directory
@@ -20,7 +20,7 @@ from mailrelay.web.headers import STRICT_HEADERS
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Request, Response, Route
 
-PATH = "/unsubscribe/{token}"
+PATH = "/unsubscribe/*"
 FIELD, VALUE = "List-Unsubscribe", "One-Click"  # RFC 8058 section 3.2
 
 HEADERS = {
@@ -40,16 +40,21 @@ class UnsubscribePages:
     intake: Intake
 
     def routes(self) -> list[Route]:
-        """Both of them.  The path is the secret."""
-        return [
-            Route(("GET", "HEAD"), PATH, self._ask, HEADERS, is_secret=True),
-            Route(("POST",), PATH, self._end, HEADERS, is_secret=True),
-        ]
+        """Everything below PATH: the token is in no log, whatever is asked of it."""
+        return [Route((), PATH, self._get, HEADERS, is_secret=True)]
 
-    async def _ask(self, request: Request) -> Response:
+    async def _get(self, request: Request) -> Response:
         of = self._subscription(request)
         if of is None:
             return _not_ours()
+        if request.method == "POST":
+            return await self._end(request, of)
+        if request.method not in ("GET", "HEAD"):
+            page = _page(405, "Not allowed", "<p>A link is followed by GET or POST.</p>")
+            return evolve(page, headers={"Allow": "GET, HEAD, POST"})
+        return self._ask(of)
+
+    def _ask(self, of: Subscription) -> Response:
         name = escape(FIELD)
         button = (
             f'<form method="post"><input type="hidden" name="{name}" value="{VALUE}">'
@@ -57,21 +62,18 @@ class UnsubscribePages:
         )
         return _page(200, "Unsubscribe", f"<p>{self._whom(of)} gets no more mail?</p>{button}")
 
-    async def _end(self, request: Request) -> Response:
-        of = self._subscription(request)
-        if of is None:
-            return _not_ours()
+    async def _end(self, request: Request, of: Subscription) -> Response:
         if not await self._is_one_click(request):
             return _page(400, "Not understood", f"<p>The form must say {FIELD}={VALUE}.</p>")
         try:
             await self.unsubscribing.end(of)
         except StoreUnavailable:
-            later = _page(503, "Not now", "<p>Please try again in a minute.</p>")
-            return Response(503, later.body, {"Retry-After": "60"}, later.content_type)
+            page = _page(503, "Not now", "<p>Please try again in a minute.</p>")
+            return evolve(page, headers={"Retry-After": "60"})
         return _page(200, "Unsubscribed", f"<p>{self._whom(of)} gets no more mail.</p>")
 
     def _subscription(self, request: Request) -> Subscription | None:
-        of = self.unsubscribing.read(request.params["token"])
+        of = self.unsubscribing.read(request.params["*"])
         return of if of is not None and of.account_id in self.directory().accounts else None
 
     async def _is_one_click(self, request: Request) -> bool:

@@ -6,6 +6,9 @@ from email import message_from_bytes, policy
 from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
+from zope.interface import implementer
+
 from mailrelay.web.settings import HTTPSettings
 from tests.integration.webapi.api import BOUNDARY, FORM, Answered, Part, multipart
 from tests.integration.webapi.v1.client import Client, ClientCase
@@ -154,3 +157,24 @@ class UnsubscribeTests(ClientCase):
         silent = await self.client()
         answered = await silent.ask("POST", "/messages", {**LETTER, "unsubscribe": True})
         self.assert_problem(answered, 409, "no_public_url", "unsubscribe")
+
+    async def test_token_is_not_logged(self) -> None:
+        """Whoever reads the log unsubscribes nobody."""
+        client = await self.client(http=PUBLIC)
+        path = await self.link(client)
+        lines: list[str] = []
+
+        @implementer(ILogObserver)
+        def keep(event: LogEvent) -> None:
+            lines.append(eventAsText(event))
+
+        globalLogPublisher.addObserver(keep)
+        self.addCleanup(globalLogPublisher.removeObserver, keep)
+        for method, other in (
+            *(("GET", path), ("POST", path), ("PUT", path), ("GET", f"{path}/")),
+            *(("POST", f"{path}/x"), ("GET", f"{path}%ff"), ("GET", f"{path}?x")),
+        ):
+            await client.http.ask(method, other, b"" if method == "POST" else None)
+        told = [line for line in lines if "/unsubscribe/" in line]
+        self.assertEqual(len(told), 7)
+        self.assertEqual([line for line in lines if path.rpartition("/")[2] in line], [])
