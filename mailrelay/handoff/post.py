@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Iterator
     from types import FrameType
-    from typing import IO, NoReturn
+    from typing import IO, Any, NoReturn
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for each of the endpoint's addresses."""
@@ -145,14 +145,14 @@ def connected(endpoint: Endpoint, ca: str) -> socket.socket:
     import socket
 
     context = _tls_context(ca) if endpoint.is_https else None
+    host = endpoint.host.encode("ascii")  # a str would import the codec of IDNA
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+        found = socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM)
+    except OSError as error:
         raise Undelivered("4.4.3", f"{endpoint.host}: {reason(error)}") from None
-    addresses = [str(address[0]) for *_, address in found]
-    if not endpoint.is_https and not all(map(_is_loopback, addresses)):
+    if not endpoint.is_https and not all(_is_loopback(str(place[0])) for *_, place in found):
         raise misconfigured(f"{endpoint.host} is another machine: --url must begin with https")
-    connection = _first_connected(endpoint, addresses)
+    connection = _first_connected(endpoint, found)
     if context is None:
         return connection
     try:
@@ -168,18 +168,19 @@ def _is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-def _first_connected(endpoint: Endpoint, addresses: Iterable[str]) -> socket.socket:
+def _first_connected(endpoint: Endpoint, found: Iterable[Any]) -> socket.socket:
     import socket
 
     last = "no address"
-    for address in addresses:
+    for family, kind, protocol, _, place in found:
         try:
-            connection = socket.create_connection((address, endpoint.port), CONNECT_TIMEOUT)
-        except OSError as error:
-            last = reason(error)
-        else:
+            connection = socket.socket(family, kind, protocol)
+            connection.settimeout(CONNECT_TIMEOUT)
+            connection.connect(place)
             connection.settimeout(None)  # the alarm is the limit
             return connection
+        except OSError as error:
+            last = reason(error)
     raise Undelivered("4.4.1", f"{endpoint.host} port {endpoint.port}: {last}")
 
 
