@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -446,6 +447,19 @@ class TroubleTests(PostTestCase):
         for answer in (closes, resets, OK):
             endpoint = self.endpoint(answer, reads=1000)
             self.assert_deferred(self.post(endpoint, message=large), "4.4.2")
+
+    def test_refused_at_once(self) -> None:
+        """A message that is too large is known to be before all of it was sent."""
+
+        def refuses(connection: socket.socket) -> None:
+            connection.sendall(status(413))
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 20):
+                pass
+
+        endpoint = self.endpoint(refuses, reads=1000)
+        result = self.post(endpoint, "--permanent=413", message=b"x" * 20_000_000)
+        self.assertEqual(result, (69, "5.3.4 message refused (413)\n"))
 
     def test_nobody_there(self) -> None:
         """Refused, and without an address."""

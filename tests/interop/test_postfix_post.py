@@ -148,6 +148,20 @@ class PostTests(InteropTestCase):
         said = "dsn=4.4.2, status=deferred"
         await self.deferred_then_delivered(closes, said, "--require-receipt")
 
+    async def test_misconfigured(self) -> None:
+        """Whatever the program says before it has read a message that fills the pipe is heard."""
+        self.token.unlink()
+        endpoint = self.endpoint(OK)
+        postfix = await self.postfix(endpoint)
+        await self.send(postfix.port, CONTENT + b"a line\r\n" * 200_000, "b@example.org")
+        await until(lambda: "status=" in postfix.log)
+        said = f"dsn=4.3.5, status=deferred (mailrelay-post: {self.token} cannot be read"
+        self.assertIn(said, postfix.log)
+        self.token.write_text(TOKEN)
+        shutil.chown(self.token, "root", "nogroup")
+        self.token.chmod(0o640)
+        await self.delivered(postfix)
+
     async def test_native_422(self) -> None:
         """Only what the endpoint itself returns goes back to the sender."""
         endpoint = self.endpoint(status(422, b"5.1.1 no such alias"))
