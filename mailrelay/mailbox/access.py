@@ -35,6 +35,14 @@ class MailboxQuery:
 
 
 @frozen
+class MailboxPage:
+    """Messages found; those before ``before_id`` were not looked at, None when all were."""
+
+    messages: Sequence[MailboxMessage]
+    before_id: int | None
+
+
+@frozen
 class StoredMessage:
     """A message with its bytes: ``prefix``, then ``content``.  It came to us by ``door``."""
 
@@ -68,8 +76,12 @@ class AccountMessages(Protocol):
     What another account has is not there.
     """
 
-    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[Sequence[MailboxMessage]]:
-        """Messages that ``wanted`` fits, newest first."""
+    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[MailboxPage]:
+        """Messages that ``wanted`` fits, newest first.
+
+        Only so many are looked at that an answer comes soon: there may be more where few, or
+        none, were found.
+        """
 
     def mailboxes(self, account_id: int) -> Deferred[Sequence[str]]:
         """The names of the account's mailboxes."""

@@ -11,17 +11,21 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.access import (
     AlreadyInMailbox,
+    MailboxPage,
     MailboxQuery,
     NoSuchMailbox,
     StoredMessage,
 )
 from mailrelay.mailbox.flags import moved_to
-from mailrelay.mailbox.model import DEFAULT_MAILBOXES, MailboxMessage
+from mailrelay.mailbox.model import DEFAULT_MAILBOXES
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.mailbox import mailbox_message
 from mailrelay.storage.queue import drop_unneeded_content, read_content
 from mailrelay.storage.spool import Spool
+
+LOOKED_AT = 50_000
+"""Rows, for one answer: a reader may not take long, and what is searched has no index."""
 
 _message, _mailbox, _account = tables.mailbox_message, tables.mailbox, tables.account
 
@@ -33,7 +37,7 @@ class DatabaseAccountMessages:
     database: Database
     spool: Spool
 
-    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[Sequence[MailboxMessage]]:
+    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[MailboxPage]:
         """See AccountMessages."""
         return self.database.read(lambda c: _find(c, account_id, wanted))
 
@@ -83,15 +87,23 @@ class DatabaseAccountMessages:
         return self.database.write(lambda c: _move(c, account_id, id_, mailbox))
 
 
-def _find(connection: Connection, account_id: int, wanted: MailboxQuery) -> list[MailboxMessage]:
+def _find(connection: Connection, account_id: int, wanted: MailboxQuery) -> MailboxPage:
+    own = _message.c.account_id == account_id
+    if wanted.before_id is not None:
+        own &= _message.c.id < wanted.before_id
+    conditions, last = _conditions(wanted), None
+    if conditions:
+        newest = select(_message.c.id).where(own).order_by(_message.c.id.desc())
+        last = connection.execute(newest.offset(LOOKED_AT - 1).limit(1)).scalar()
     query = (
         select(_message, _mailbox.c.name.label("mailbox"))
         .join(_mailbox, _mailbox.c.id == _message.c.mailbox_id)
-        .where(_message.c.account_id == account_id, *_conditions(wanted))
+        .where(own, _message.c.id >= (last or 0), *conditions)
         .order_by(_message.c.id.desc())
         .limit(wanted.limit)
     )
-    return [mailbox_message(row) for row in connection.execute(query)]
+    found = [mailbox_message(row) for row in connection.execute(query)]
+    return MailboxPage(found, found[-1].id if len(found) == wanted.limit else last)
 
 
 def _conditions(wanted: MailboxQuery) -> list[ColumnElement[bool]]:
@@ -104,7 +116,6 @@ def _conditions(wanted: MailboxQuery) -> list[ColumnElement[bool]]:
         _within(_message.c.subject, wanted.subject),
         _has_flag(wanted.flag) if wanted.flag is not None else None,
         ~_has_flag(wanted.without_flag) if wanted.without_flag is not None else None,
-        _message.c.id < wanted.before_id if wanted.before_id is not None else None,
     ]
     return [condition for condition in conditions if condition is not None]
 

@@ -20,6 +20,7 @@ from mailrelay.mailbox.access import (
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming
 from mailrelay.queue.entry import Content
 from mailrelay.smtp.address import Address
+from mailrelay.storage import account_messages
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory import add_account
 from mailrelay.storage.mailbox import DatabaseMailboxes, DatabaseMailboxStore
@@ -89,7 +90,8 @@ class AccountMessagesContract(Base):
     async def found(self, account_id: int = 0, **wanted: Any) -> list[int]:
         """The ids of the messages that fit."""
         query = MailboxQuery(**wanted)
-        return [one.id for one in await self.store.find(account_id or self.account, query)]
+        page = await self.store.find(account_id or self.account, query)
+        return [one.id for one in page.messages]
 
     async def test_pages(self) -> None:
         """Newest first; another account's are not there."""
@@ -99,6 +101,20 @@ class AccountMessagesContract(Base):
         self.assertEqual(await self.found(limit=2), ids[:0:-1])
         self.assertEqual(await self.found(before_id=ids[1]), ids[:1])
         self.assertEqual(await self.found(self.other), [foreign])
+
+    async def test_search_in_steps(self) -> None:
+        """What is looked at for one answer is bounded; with the cursor all is found, once."""
+        self.patch(account_messages, "LOOKED_AT", 3)
+        ids = [await self.delivered(subject=f"number {n % 4}") for n in range(8)]
+        await self.delivered(account_id=self.other)
+        found: list[list[int]] = []
+        before_id = None
+        while not found or before_id is not None:
+            query = MailboxQuery(subject="number 1", before_id=before_id)
+            page = await self.store.find(self.account, query)
+            found.append([one.id for one in page.messages])
+            before_id = page.before_id
+        self.assertEqual(found, [[ids[5]], [], [ids[1]]])
 
     async def test_filters(self) -> None:
         """All that is given must fit, and text is taken as it stands."""

@@ -10,7 +10,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.directory.model import Account
-from mailrelay.mailbox.access import AlreadyInMailbox, MailboxQuery, NoSuchMailbox, StoredMessage
+from mailrelay.mailbox.access import (
+    AlreadyInMailbox,
+    MailboxPage,
+    MailboxQuery,
+    NoSuchMailbox,
+    StoredMessage,
+)
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.net.threads import AtOnce
 from mailrelay.queue.entry import Content
@@ -40,9 +46,9 @@ class KeptMessages:
     def _is_there(self, account_id: int, id_: int) -> bool:
         return (account_id, id_) == (1, 7)
 
-    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[Sequence[MailboxMessage]]:
+    def find(self, account_id: int, wanted: MailboxQuery) -> Deferred[MailboxPage]:
         """See AccountMessages."""
-        return succeed([self.stored.listed] if account_id == 1 else [])
+        return succeed(MailboxPage([self.stored.listed] if account_id == 1 else [], None))
 
     def mailboxes(self, account_id: int) -> Deferred[Sequence[str]]:
         """See AccountMessages."""

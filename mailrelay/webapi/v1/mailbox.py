@@ -73,7 +73,10 @@ class MailQuery(Strict, frozen=True):
 
 
 class MailPage(Strict, frozen=True):
-    """Newest first.  ``next_cursor`` is for those before them, null when there are none."""
+    """Newest first.  ``next_cursor`` is for those before them, null when there are none.
+
+    A search looks at 50,000 messages at a time: a page may have few, or none, and a cursor.
+    """
 
     messages: Annotated[list[MailSummary], Meta(max_length=100)]
     next_cursor: Id | None
@@ -224,10 +227,8 @@ class MailboxOperations:
             limit=query.limit,
         )
         found = await self.downloads.store.find(call.caller.account.id, wanted)
-        more = len(found) == query.limit
         page = MailPage(
-            messages=[_summary(one) for one in found],
-            next_cursor=found[-1].id if more else None,
+            messages=[_summary(one) for one in found.messages], next_cursor=found.before_id
         )
         return Answer(200, page)
 
