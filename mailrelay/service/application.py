@@ -26,6 +26,7 @@ from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import NewEvent
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
+from mailrelay.queue.report import Reporter
 from mailrelay.service.history import history_operations
 from mailrelay.service.received import received_mail
 from mailrelay.service.statistics import statistics_operations
@@ -77,6 +78,7 @@ class Doors:
     load_directory: Callable[[], Deferred[Any]]  # what was changed is seen when it fires
     bell: Bell
     committed: Callable[[Sequence[NewEvent]], None]  # told of what was recorded
+    reporter: Reporter
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
@@ -123,7 +125,7 @@ def api_routes(
         *RawOperations(sender).operations(),
         *BatchOperations(desk, several).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
-        *history_operations(s, settings, stores, doors.directory, doors.token, doors.bell),
+        *history_operations(s, settings, stores, doors.directory, doors.reporter, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
         *statistics_operations(s, stores),
         *SuppressionOperations(lists, doors.suppressed).operations(),

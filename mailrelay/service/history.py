@@ -23,13 +23,12 @@ def history_operations(
     settings: Settings,
     stores: Stores,
     directory: Callable[[], Directory],
-    token: Callable[[], str],
+    reporter: Reporter,
     bell: Bell,
 ) -> Sequence[Operation]:
     """Lists, timelines, events, and what is done to entries that wait."""
     history = DatabaseHistory(stores.database)
     records = DatabaseQueueRecords(stores.database, lambda: stores.node, stores.spool.remove)
-    reporter = Reporter(settings.hostname, stores.queue, s.now, token)
 
     def control(actor: str) -> QueueControl:
         return QueueControl(

@@ -175,7 +175,7 @@ class Server(MultiService):
             relay_place(settings.relaying), lambda: self.directory, s.clock, s.workers
         )
         self._relaying.load()
-        reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
+        self._reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
         self._ways = WaysOut(
             s, settings, stores, self._cache, self.listeners, lambda: self.directory, self._token
         )
@@ -193,7 +193,7 @@ class Server(MultiService):
                     self._relaying.rules,
                 ),
                 transport=self._transport(),
-                reporter=reporter,
+                reporter=self._reporter,
                 epoch=lambda: stores.node.epoch,
                 attempted=self._attempted,
                 is_held=known.is_held,
@@ -269,6 +269,7 @@ class Server(MultiService):
             self._known.load_directory,
             self._bell,
             self._committed,
+            self._reporter,
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
