@@ -158,6 +158,30 @@ class UnsubscribeTests(ClientCase):
         answered = await silent.ask("POST", "/messages", {**LETTER, "unsubscribe": True})
         self.assert_problem(answered, 409, "no_public_url", "unsubscribe")
 
+    async def test_batch(self) -> None:
+        """Each message of a batch has a link of its own; a mistake is its item's."""
+        client = await self.client(http=PUBLIC)
+        items = [
+            {"to": [{"address": f"u{number}@example.net"}], "unsubscribe": True}
+            for number in range(3)
+        ]
+        items[2]["headers"] = [{"name": "List-Unsubscribe", "value": "<mailto:a@b.example>"}]
+        letters = [{**LETTER, **item} for item in items]
+        answered = await client.ask("POST", "/messages/batch", {"messages": letters})
+        self.assertEqual(answered.status, 202, answered)
+        paths = set()
+        for one in await self.arrived(client.http, 2):
+            message = message_from_bytes(await self.raw(client.http, one.id))
+            paths.add(urlsplit(message["List-Unsubscribe"].strip("<>")).path)
+        for path in paths:
+            self.assertEqual((await self.click(client, path)).status, 200)
+        events = await self.events(client)
+        self.assertEqual(
+            sorted(event["recipient"] for event in events), ["u0@example.net", "u1@example.net"]
+        )
+        sent = [one for one in answered.json["results"] if one.get("id")]
+        self.assertEqual({e["message_id"] for e in events}, {one["id"] for one in sent})
+
     async def test_token_is_not_logged(self) -> None:
         """Whoever reads the log unsubscribes nobody."""
         client = await self.client(http=PUBLIC)
