@@ -48,7 +48,7 @@ MOST_RECIPIENTS = 2000
 """Of accepted messages that are counted together; one message may have more."""
 
 ENOUGH_SUMS = 500
-"""Rows of the table that are written together; one message for many domains may need more."""
+"""Rows of the table that are written together; an event of more is counted in parts."""
 
 _SWEPT_TOGETHER = 500
 
@@ -62,11 +62,27 @@ _Key = tuple[int, int, str, str, str]
 
 
 @frozen
-class _Read:
-    """What the events behind ``position``, which is None at first, up to ``end`` come to."""
+class _Place:
+    """Events up to ``position`` are counted, and of the next one so many sums, in their order."""
 
-    position: str | None
-    end: int
+    position: int = 0
+    sums: int = 0
+
+    @classmethod
+    def of(cls, text: str | None) -> _Place:
+        """As it is stored."""
+        return cls(*map(int, (text or "0").split("+")))
+
+    def __str__(self) -> str:
+        return f"{self.position}+{self.sums}" if self.sums else str(self.position)
+
+
+@frozen
+class _Read:
+    """What the events from the ``stored`` place, which is None at first, to ``end`` come to."""
+
+    stored: str | None
+    end: _Place
     sums: Mapping[_Key, int]
     is_all: bool
 
@@ -84,7 +100,7 @@ class DatabaseStatistics:
 
     async def _count_more(self) -> bool:
         read = await self.database.read(_read)
-        if str(read.end) == (read.position or "0"):
+        if read.end == _Place.of(read.stored):
             return False
         was_added = await self.database.write(lambda c: _add(c, read))
         return not (was_added and read.is_all)
@@ -124,34 +140,46 @@ class DatabaseStatistics:
 
 def counted(connection: Connection) -> int:
     """The position up to which events are counted."""
-    return int(read_setting(connection, POSITION) or 0)
+    return _Place.of(read_setting(connection, POSITION)).position
 
 
 # Counting
 
 
 def _read(connection: Connection) -> _Read:
-    position = read_setting(connection, POSITION)
+    stored = read_setting(connection, POSITION)
+    place = _Place.of(stored)
     query = (
         select(_event, _message.c.tags)
         .outerjoin(_message, _message.c.id == _event.c.message_id)
-        .where(_event.c.position > int(position or 0))
+        .where(_event.c.position > place.position)
         .order_by(_event.c.position)
         .limit(BATCH)
     )
     rows = connection.execute(query).all()
     sums: Counter[_Key] = Counter()
-    end, recipients = int(position or 0), 0
+    end, recipients = place.position, 0
     for row in rows:
         domains = list(_domains(connection, row))
+        own = Counter(_keys(row, domains))
         recipients += len(domains)
-        if recipients > MOST_RECIPIENTS and len(domains) < recipients:
-            return _Read(position, end, sums, is_all=False)
-        sums.update(_keys(row, domains))
+        is_first = end == place.position
+        if is_first and (place.sums or len(own) > ENOUGH_SUMS):
+            return _part(stored, place, row.position, own)
+        too_many = recipients > MOST_RECIPIENTS or len(sums) + len(own) > ENOUGH_SUMS
+        if too_many and not is_first:
+            return _Read(stored, _Place(end), sums, is_all=False)
+        sums.update(own)
         end = row.position
-        if len(sums) >= ENOUGH_SUMS:
-            return _Read(position, end, sums, is_all=False)
-    return _Read(position, end, sums, is_all=len(rows) < BATCH)
+    return _Read(stored, _Place(end), sums, is_all=len(rows) < BATCH)
+
+
+def _part(stored: str | None, place: _Place, position: int, own: Mapping[_Key, int]) -> _Read:
+    """The next of the sums of one event that has many: they are the same until all are added."""
+    part = dict(sorted(own.items())[place.sums : place.sums + ENOUGH_SUMS])
+    added = place.sums + len(part)
+    end = _Place(place.position, added) if added < len(own) else _Place(position)
+    return _Read(stored, end, part, is_all=False)
 
 
 def _keys(row: Any, domains: Sequence[str]) -> Iterator[_Key]:
@@ -213,12 +241,12 @@ def _add(connection: Connection, read: _Read) -> bool:
 def _move(connection: Connection, read: _Read) -> bool:
     """Move the position, from where it was read; whether it was there still."""
     end = str(read.end)
-    if read.position is None:
+    if read.stored is None:
         if read_setting(connection, POSITION) is not None:
             return False
         connection.execute(insert(_setting).values(name=POSITION, value=end))
         return True
-    here = and_(_setting.c.name == POSITION, _setting.c.value == read.position)
+    here = and_(_setting.c.name == POSITION, _setting.c.value == read.stored)
     return connection.execute(update(_setting).where(here).values(value=end)).rowcount == 1
 
 
