@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from twisted.internet import reactor as the_reactor
 
@@ -11,6 +11,7 @@ from mailrelay.config.settings import ListenerSection
 from mailrelay.control.directory import AccountDetails
 from mailrelay.control.queue import EntryFilter
 from mailrelay.directory.model import Account
+from mailrelay.queue.entry import Message
 from mailrelay.testing.loopback import PASSWORD, USER
 from tests.integration.webapi.api import API, LETTER, APICase
 from tests.integration.world import OTHER_PASSWORD, soon
@@ -76,13 +77,13 @@ class NewRecipientTests(SubmissionCase):
 class ExtraFieldTests(SubmissionCase):
     """X-Mox-Extra and X-Mailrelay-Extra."""
 
-    async def extras(self, api: API) -> list[Mapping[str, str] | None]:
-        """The extra data of the entries, once one is retired: its outcome follows its delivery."""
+    async def messages(self, api: API) -> list[Message]:
+        """The entries' messages, once one is retired: its outcome follows its delivery."""
         queue = self.control(api).queue
         for _ in range(3000):
             entries = await queue.find(EntryFilter(retired=True))
             if entries:
-                return [view.entry.message.extra for view in entries]
+                return [view.entry.message for view in entries]
             await soon(the_reactor)
         raise AssertionError("no entry was retired")
 
@@ -93,7 +94,21 @@ class ExtraFieldTests(SubmissionCase):
         await self.submit(api, USER, PASSWORD, USER, USER, extra=extra)
         [message] = await self.arrived(api)
         self.assertIn(extra.encode(), await self.raw(api, message.id))
-        self.assertEqual(await self.extras(api), [{"User-Id": "456", "Tag": "b"}])
+        [kept] = await self.messages(api)
+        self.assertEqual(kept.extra, {"User-Id": "456", "Tag": "b"})
+
+    async def test_tags_and_priority(self) -> None:
+        """So are these; what cannot be understood is refused."""
+        api = await self.start_with("user", AccountDetails(full_name="x"), lambda a: a.full_name)
+        extra = "X-Mailrelay-Tags: welcome, eu\r\nX-Mailrelay-Priority: high\r\n"
+        await self.submit(api, USER, PASSWORD, USER, USER, extra=extra)
+        [message] = await self.arrived(api)
+        self.assertIn(extra.encode(), await self.raw(api, message.id))
+        [kept] = await self.messages(api)
+        self.assertEqual((kept.tags, kept.is_urgent), (("welcome", "eu"), True))
+        for extra in ("X-Mailrelay-Tags: a,\r\n", "X-Mailrelay-Priority: soon\r\n"):
+            replies = await self.submit(api, USER, PASSWORD, USER, USER, extra=extra)
+            self.assertEqual(replies[-1][:9], b"554 5.6.0")
 
     async def test_twice(self) -> None:
         """One key twice is refused."""
@@ -113,7 +128,8 @@ class ExtraFieldTests(SubmissionCase):
             b"X-Mox-Extra-A: 1\r\nX-Mox-Extra-A: 2\r\n\r\nx\r\n.",
         )
         await self.arrived(api)
-        self.assertEqual(await self.extras(api), [None])
+        [kept] = await self.messages(api)
+        self.assertIsNone(kept.extra)
 
 
 class OwnFromIDTests(SubmissionCase):

@@ -6,6 +6,7 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import text
 from twisted.internet import reactor as the_reactor
@@ -14,6 +15,7 @@ from mailrelay.control.directory import AccountDetails
 from mailrelay.control.queue import EntryFilter
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.testing.loopback import USER
+from mailrelay.web.settings import HTTPSettings
 from mailrelay.webapi.v1 import mailing
 from tests.integration.webapi.v1.client import Client, ClientCase
 from tests.integration.world import soon
@@ -211,6 +213,28 @@ class BatchTests(BatchCase):
         found = await self.arrived(client.http, 3)
         subjects = {message.subject for message in found}
         self.assertEqual(subjects, {"Shop 1", "Shop 2", "Shop 3"})
+
+    async def test_unsubscribe(self) -> None:
+        """Each gets a link of its own, which names the entry that it is stored as."""
+        public = HTTPSettings(public_url="https://mail.example.org")
+        client = await self.client(http=public)
+        two = {"to": [{"address": "a@example.net"}, {"address": "b@example.net"}]}
+        items = [to("a@example.net"), to("b@example.net"), two]
+        results = await self.sent(client, *items, unsubscribe=True)
+        self.assertEqual(self.problem(results[2]), (400, "invalid_field", "unsubscribe"))
+        for one in await self.arrived(client.http, 2):
+            content = await self.raw(client.http, one.id)
+            link = str(message_from_bytes(content)["List-Unsubscribe"])
+            clicked = await client.http.ask(
+                "POST",
+                urlsplit(link.strip("<>")).path,
+                b"List-Unsubscribe=One-Click",
+                {"Content-Type": "application/x-www-form-urlencoded"},
+            )
+            self.assertEqual(clicked.status, 200)
+        events = (await client.ask("GET", "/events?kind=unsubscribed")).json["events"]
+        clicked_of = {event["entry_id"] for event in events}
+        self.assertEqual(clicked_of, {one["entries"][0]["id"] for one in results[:2]})
 
     async def test_later(self) -> None:
         """A time ahead is the batch's or a message's own; priority is not for batches."""
