@@ -14,6 +14,14 @@ from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from mailrelay.acceptance.again import (
+    BAD_KEY,
+    AcceptedBefore,
+    BadKey,
+    answer_to_keep,
+    queued_text,
+    reply_again,
+)
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
@@ -39,8 +47,17 @@ from mailrelay.policy.from_id import (
 )
 from mailrelay.policy.limits import LOOPING
 from mailrelay.policy.relay import NO_FROM, refuse_from
-from mailrelay.queue.entry import Conditions, Content, Entry, EntryState, Message, NewMessage
+from mailrelay.queue.entry import (
+    Conditions,
+    Content,
+    Entry,
+    EntryState,
+    Message,
+    NewMessage,
+    StoredAnswer,
+)
 from mailrelay.queue.store import (
+    AnsweredBefore,
     FromIDTaken,
     NotStored,
     StoreUnavailable,
@@ -68,6 +85,13 @@ class Refused(Exception):
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
         self.reply = reply
+
+
+def _answered_before(failure: Failure, mine: StoredAnswer) -> Failure:
+    if not isinstance(failure.value, AnsweredBefore):
+        return failure
+    told = reply_again(failure.value, mine)
+    raise AcceptedBefore(told) if told.is_positive else Refused(told)
 
 
 class AcceptanceStore(Protocol):
@@ -116,7 +140,7 @@ class Acceptance:
     ) -> Deferred[Accepted]:
         """Make the message ours.
 
-        Fails with Refused, and AnsweredBefore; the content is abandoned then.
+        Fails with Refused, AcceptedBefore and AnsweredBefore; the content is abandoned then.
         """
         small = incoming.small_body()
         if small is not None:
@@ -158,7 +182,8 @@ class Acceptance:
     ) -> Deferred[Accepted]:
         new = self._new_message(body, source, envelope, incoming)
         stored = self.store.add(new)
-
+        if source.door == "submission" and new.conditions and new.conditions.answer:
+            stored.addErrback(_answered_before, new.conditions.answer)
         return stored.addCallback(lambda _: self.committed(new))
 
     def committed(self, new: NewMessage) -> Accepted:
@@ -227,7 +252,11 @@ class Acceptance:
             )
         ]
         events = [self._event(source, message, entries), *_held(message, entries)]
-        conditions = self._conditions(source, envelope, message, entries)
+        try:
+            kept = answer_to_keep(source, envelope, header, incoming, message)
+        except BadKey:
+            raise Refused(BAD_KEY) from None
+        conditions = self._conditions(source, envelope, message, entries, kept)
         return NewMessage(message, content, entries, events, conditions)
 
     def _wishes(self, source: Source, envelope: Envelope, header: Header) -> Wishes:
@@ -240,12 +269,17 @@ class Acceptance:
             raise Refused(error.reply) from None
 
     def _conditions(
-        self, source: Source, envelope: Envelope, message: Message, entries: Sequence[Entry]
+        self,
+        source: Source,
+        envelope: Envelope,
+        message: Message,
+        entries: Sequence[Entry],
+        kept: StoredAnswer | None,
     ) -> Conditions | None:
         account = source.submitter.account
         limit = account.new_recipients_per_day if account is not None else None
         chosen = next((e.from_id for e in entries if e.own_reverse_path is None), None)
-        answer = envelope.answer(message, entries) if envelope.answer is not None else None
+        answer = envelope.answer(message, entries) if envelope.answer is not None else kept
         conditions = Conditions(chosen or None, limit, answer)
         return conditions if conditions != Conditions() else None
 
@@ -370,11 +404,11 @@ def _needs_smtputf8(envelope: Envelope, head: bytes) -> bool:
 
 def queued_reply(accepted: Accepted) -> Reply:
     """What an SMTP client is told of its accepted message."""
-    return reply(250, "2.0.0", f"queued as {accepted.message.id}")
+    return reply(250, "2.0.0", queued_text(accepted.message.id))
 
 
 def refused_reply(failure: Failure) -> Reply:
     """What an SMTP client is told of its refused message; other failures stay failures."""
-    failure.trap(Refused)
-    assert isinstance(failure.value, Refused)
+    failure.trap(Refused, AcceptedBefore)
+    assert isinstance(failure.value, Refused | AcceptedBefore)
     return failure.value.reply

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
 from mailrelay.message.header import MAX_HEADER_BYTES, header_end
 from mailrelay.queue.entry import LARGE_BYTES
+
+DIGESTED_WITH = b"\nidempotency-key:"
 
 BLOCK_BYTES = 256 * 1024
 """How much is handed to the spool at a time, and how much may wait before the peer is paused."""
@@ -48,6 +51,7 @@ class IncomingContent:
         self._failure: BaseException | None = None
         self.head = b""  # the header section; the whole of a small body
         self._header_has_ended = False
+        self._hash: Any = None  # of what was spilled, where it will be asked for
         self.size_bytes = 0
         self.is_ascii = True
 
@@ -73,6 +77,11 @@ class IncomingContent:
             return
         if self._writer is None:
             self._writer = self._open_spool()
+            # Nearly nobody asks for the hash of what is large, and it costs.
+            if DIGESTED_WITH in block[: header_end(block)].lower():
+                self._hash = hashlib.sha256()
+        if self._hash is not None:
+            self._hash.update(block)
         self._keep_head(block)
         self._in_flight += len(block)
         self._writer.append(block).addBoth(self._written, len(block))
@@ -94,6 +103,15 @@ class IncomingContent:
         self._in_flight -= size
         if was_behind and not self.is_behind:
             self._caught_up()
+
+    def digest(self) -> bytes | None:
+        """SHA-256 of the whole body, when ``small_body`` or ``finish`` has been asked for.
+
+        None of a spooled one whose first 64 KiB did not have the field that this is for.
+        """
+        if self._writer is None:
+            return hashlib.sha256(self.head).digest()
+        return self._hash.digest() if self._hash is not None else None
 
     def small_body(self) -> bytes | None:
         """The whole body when it is in memory; None when it is spooled: then ask ``finish``."""

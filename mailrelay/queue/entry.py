@@ -112,6 +112,10 @@ class Content:
         return len(self.prefix) + self.body_size_bytes
 
 
+ANSWERS_KEPT_FOR = 86400.0
+"""Seconds for which a request, or a submission, may come again."""
+
+
 @frozen
 class StoredAnswer:
     """What is answered to whoever makes a request of that key again.  Time since the epoch."""

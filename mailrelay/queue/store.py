@@ -28,7 +28,11 @@ class TooManyNewRecipients(NotStored):
 
 
 class AnsweredBefore(NotStored):
-    """The request was done before, and its answer is kept."""
+    """The request was done before, and its answer is kept: ``found``, where it was looked at."""
+
+    def __init__(self, key: str, found: StoredAnswer | None = None) -> None:
+        super().__init__(key)
+        self.found = found
 
 
 @frozen

@@ -30,8 +30,9 @@ def refusal_of(connection: Connection, new: NewMessage) -> NotStored | None:
     answer = conditions.answer
     if answer is not None:
         now = new.message.received_at
-        if find_answer(connection, answer.account_id, answer.key, now) is not None:
-            return AnsweredBefore(answer.key)
+        found = find_answer(connection, answer.account_id, answer.key, now)
+        if found is not None:
+            return AnsweredBefore(answer.key, found)
     if conditions.new_recipients is not None:
         refusal = _note_recipients(connection, new, conditions.new_recipients)
         if refusal is not None:

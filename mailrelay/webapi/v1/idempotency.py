@@ -22,16 +22,13 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.answers import MadeOf
-from mailrelay.queue.entry import StoredAnswer
+from mailrelay.queue.entry import ANSWERS_KEPT_FOR, StoredAnswer
 from mailrelay.queue.store import AnsweredBefore
 from mailrelay.web.request import Request
 from mailrelay.webapi.v1.operations import Answer
 from mailrelay.webapi.v1.problems import IN_FLIGHT, INVALID_FIELD, OTHER_REQUEST, Problem
 
 R = TypeVar("R")
-
-KEPT_FOR = 86400.0
-"""Seconds."""
 
 HEADER = "idempotency-key"
 
@@ -122,7 +119,7 @@ class Repeats:
             found = await self.store.find(account_id, key)
             if found is not None:
                 return _repeated(found, request_hash)
-            promise = Promise(account_id, key, request_hash, self.now() + KEPT_FOR)
+            promise = Promise(account_id, key, request_hash, self.now() + ANSWERS_KEPT_FOR)
             try:
                 answer = await work(promise)
             except AnsweredBefore:  # by another process, meanwhile
