@@ -183,7 +183,8 @@ class TemplateContract(Base):
         hog, hello = Filling("hog", None, {}), Filling("hello", None, {"who": "Ann"})
         done = await writer.written("anna", [hog] * 60 + [hello])
         written = sum(isinstance(one, Written) for one in done)
-        self.assertTrue(0 < written <= (MOST_STEPS + 61 * STEPS_EACH) // 8000, written)
+        most = (MOST_STEPS + 61 * STEPS_EACH) // (8000 * 3)  # a round is of three nodes at least
+        self.assertTrue(0 < written <= most < 60, written)
         alone = await writer.written("anna", [hello] * 60)
         self.assertEqual({type(one) for one in alone}, {Written})
 
