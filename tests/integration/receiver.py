@@ -149,3 +149,17 @@ def floods(size: int, sent: list[int]) -> Answer:
             sent.append(len(piece))
 
     return answer
+
+
+def payloads_of(received: Received) -> dict[int, bytes]:
+    """The calls that a request makes, with what each says."""
+    if "X-Mox-Webhook-Id" in received.headers:
+        return {received.id: received.body}
+    if not received.headers["Webhook-Id"].startswith("batch_"):
+        return {_number(received.headers["Webhook-Id"]): received.body}
+    items = received.json["data"]
+    return {_number(item.pop("id")): json.dumps(item).encode() for item in items}
+
+
+def _number(id_: str) -> int:
+    return int(id_.removeprefix("call_"))

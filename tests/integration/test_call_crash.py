@@ -21,7 +21,7 @@ from mailrelay.storage.calls import TOLD
 from mailrelay.testing.loopback import PASSWORD, USER
 from tests.cli.operated import run
 from tests.integration.processes import PATIENCE, ServerProcess, Sink, configuration
-from tests.integration.receiver import Received, Receiver, Request, status
+from tests.integration.receiver import Receiver, Request, payloads_of, status
 from tests.integration.webapi.api import BASE, FORM, basic
 from tests.integration.webapi.v1.test_webhooks import verified
 
@@ -80,20 +80,6 @@ class Senders:
         assert response.status == 200, said
         with self._lock:
             self.acknowledged |= {one["QueueMsgID"] for one in said["Submissions"]}
-
-
-def payloads_of(received: Received) -> dict[int, bytes]:
-    """The calls that a request makes, with what each says."""
-    if "X-Mox-Webhook-Id" in received.headers:
-        return {received.id: received.body}
-    if not received.headers["Webhook-Id"].startswith("batch_"):
-        return {_number(received.headers["Webhook-Id"]): received.body}
-    items = received.json["data"]
-    return {_number(item.pop("id")): json.dumps(item).encode() for item in items}
-
-
-def _number(id_: str) -> int:
-    return int(id_.removeprefix("call_"))
 
 
 class CallCrashTests(TestCase):
