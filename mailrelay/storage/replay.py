@@ -260,9 +260,9 @@ def _earlier_calls(
     entries = {event.entry_id for event in events}
     # The endpoint is looked at here, so that they are found by entry, of which each has few.
     rows = connection.execute(
-        select(_call.c.id, _call.c.entry_id, _call.c.event, _call.c.queued_at, _call.c.endpoint_id)
-        .where(_call.c.entry_id.in_(entries), text("entry_id IS NOT NULL"))
-        .where(_call.c.replay_of.is_(None))
+        select(
+            _call.c.id, _call.c.entry_id, _call.c.event, _call.c.queued_at, _call.c.endpoint_id
+        ).where(_call.c.entry_id.in_(entries), text("entry_id IS NOT NULL"))
     )
     own = [row for row in rows if row.endpoint_id == endpoint.id]
     return {(row.entry_id, row.event, row.queued_at): row.id for row in own}

@@ -219,6 +219,15 @@ class ReplayContract(Calling):
         self.assertEqual((again.calls, await self.due()), (5, []))
         self.assertEqual((await self.control.replay(2, self.everything(made), "l")).calls, 5)
 
+    async def test_by_two_processes(self) -> None:
+        """What another process has told with the key is not told again."""
+        made = await self.endpoint()
+        await self.delivered()
+        events = await self.control.records.events(2, self.everything(made), 10)
+        given = ("x", 2, made.id, events, "k", 5000.0)
+        counts = [await self.control.records.tell_again(*given) for _ in range(2)]
+        self.assertEqual(counts, [1, 0])
+
     async def test_swept(self) -> None:
         """Of an entry that is no more nothing is told."""
         made = await self.endpoint()
