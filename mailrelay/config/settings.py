@@ -106,7 +106,9 @@ class QueueSection:
     statistics_keep_after: float = field(
         default=400 * 86400.0, metadata=_doc("how long the numbers of each hour are kept")
     )
-    window: int = field(default=10_000, metadata=_doc("entries in memory at the most"))
+    window: int = field(
+        default=10_000, metadata=_doc("entries in memory at the most, and 1,000 urgent ones")
+    )
 
 
 @frozen
