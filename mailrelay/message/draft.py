@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from attrs import frozen
 
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.words import CONTROLS
+
+PIECE_CHARACTERS = 64 * 1024
+"""Of base64 that is encoded at once."""
 
 
 class Unwritable(Exception):
@@ -39,6 +43,17 @@ class File:
     read: Callable[[], Iterator[bytes]]
     size_bytes: int
     is_base64: bool = False
+
+
+def base64_file(name: str, content_type: str, content_id: str, data: str) -> File:
+    """A file of which ``data`` is base64; it is encoded piece by piece."""
+    read = partial(_pieces, data)
+    return File(name, content_type, content_id, read, len(data) * 3 // 4, is_base64=True)
+
+
+def _pieces(data: str) -> Iterator[bytes]:
+    for at in range(0, len(data), PIECE_CHARACTERS):
+        yield data[at : at + PIECE_CHARACTERS].encode("utf-8", "replace")
 
 
 @frozen(kw_only=True)

@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from email.utils import format_datetime
-from functools import partial
 
 from attrs import frozen
 
 from mailrelay.directory.model import Directory
-from mailrelay.message.draft import Draft
+from mailrelay.message.draft import Draft, base64_file
 from mailrelay.message.draft import File as DraftFile
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.trace import date_field
@@ -198,28 +197,13 @@ def _pair(number: int, pair: Sequence[str]) -> tuple[str, str]:
 def _files(given: Sequence[File], uploads: Sequence[Upload], field: str) -> Sequence[DraftFile]:
     """Files of the JSON, then those of the form."""
     return [
-        *(
-            DraftFile(
-                file.name,
-                file.content_type,
-                file.content_id,
-                partial(_base64_pieces, file.data),
-                len(file.data) * 3 // 4,
-                is_base64=True,
-            )
-            for file in given
-        ),
+        *(base64_file(file.name, file.content_type, file.content_id, file.data) for file in given),
         *(
             DraftFile(u.name, u.content_type, u.content_id, u.read, u.size_bytes)
             for u in uploads
             if u.field == field
         ),
     ]
-
-
-def _base64_pieces(data: str) -> Iterator[bytes]:
-    for at in range(0, len(data), PIECE_BYTES):
-        yield data[at : at + PIECE_BYTES].encode("utf-8", "replace")
 
 
 # RFC 3339 section 5.6, as Go reads it.

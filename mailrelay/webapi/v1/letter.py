@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from email.utils import format_datetime
-from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
 from attrs import frozen
 from msgspec import Meta, field
 
 from mailrelay.acceptance.wishes import Wishes
-from mailrelay.message.draft import Draft, File, Unwritable
+from mailrelay.message.draft import Draft, File, Unwritable, base64_file
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.words import CONTROLS
 from mailrelay.smtp.address import Address, MalformedAddress
@@ -23,7 +22,6 @@ from mailrelay.webapi.v1.operations import Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, Problem
 from mailrelay.webapi.v1.times import Time, time_at
 
-PIECE_CHARACTERS = 64 * 1024
 MOST_CHARACTERS = 200_000_000
 """Of what the server's limit for a message bounds more closely."""
 
@@ -214,19 +212,7 @@ def draft_of(
 
 
 def _file(given: Attachment) -> File:
-    return File(
-        given.name,
-        given.content_type,
-        given.content_id,
-        partial(_pieces, given.data),
-        len(given.data) * 3 // 4,
-        is_base64=True,
-    )
-
-
-def _pieces(data: str) -> Iterator[bytes]:
-    for at in range(0, len(data), PIECE_CHARACTERS):
-        yield data[at : at + PIECE_CHARACTERS].encode("utf-8", "replace")
+    return base64_file(given.name, given.content_type, given.content_id, given.data)
 
 
 def problem_of_draft(error: Unwritable, letter: Letter) -> Problem:
