@@ -547,6 +547,20 @@ class TroubleTests(PostTestCase):
         self.assertEqual(result, (0, ""))
         self.assertEqual(endpoint.requests[0].line, b"POST /?rcpt=a HTTP/1.1")
 
+    def test_name_of_two_machines(self) -> None:
+        """In clear to a name only if all its addresses are this machine's."""
+        endpoint = self.endpoint()
+        for other, ended in (("127.0.0.2", 0), ("192.0.2.1", 75)):
+            code = (
+                "import socket\nfrom mailrelay.handoff import post\n"
+                "known = [(2, 1, 6, '', (host, {})) for host in ('127.0.0.1', '{}')]\n"
+                "socket.getaddrinfo = lambda *where, **how: known\npost.main()\n"
+            )
+            program = (sys.executable, "-S", "-s", "-c", code.format(endpoint.port, other))
+            named = ("--url", "http://a.test/", "--token-file", str(self.token_file))
+            self.assertEqual(self.result(self.start(*named, program=program))[0], ended)
+        self.assertEqual(endpoint.connections, 1)
+
     def test_token_files(self) -> None:
         """Missing, empty, of several lines, too long, open to others, no file."""
         endpoint = self.endpoint()
