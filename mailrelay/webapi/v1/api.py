@@ -42,13 +42,8 @@ class API:
     intake: Intake
     repeats: Repeats
     called: Callable[[str, str], None] = lambda operation, result: None
-    _document: bytes = field(init=False)
+    _document: list[bytes] = field(factory=list, init=False)  # once it was asked for
     _log = Logger()
-
-    def __attrs_post_init__(self) -> None:
-        """The document is the same for everybody: it is made once."""
-        made = document(self.operations, BASE, mailrelay.__version__)
-        object.__setattr__(self, "_document", msgspec.json.encode(made) + b"\n")
 
     def routes(self, base: str = BASE) -> list[Route]:
         """Everything below ``base``."""
@@ -68,7 +63,13 @@ class API:
     async def _openapi(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return _wrong_method(["GET"])
-        return Response.json(200, self._document)
+        if not self._document:  # the same for everybody, and some 0.1 s of work
+            self._document.append(await self.intake.executor.run(self._made_document))
+        return Response.json(200, self._document[0])
+
+    def _made_document(self) -> bytes:
+        made = document(self.operations, BASE, mailrelay.__version__)
+        return msgspec.json.encode(made) + b"\n"
 
     async def _on_path(self, of_method: dict[str, Operation], request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method

@@ -98,7 +98,24 @@ def decode_json(data: bytes, type_: type[T]) -> T:
         raise Problem(MALFORMED, f"the body is no JSON: {error}") from None
     except (UnicodeDecodeError, RecursionError):
         raise Problem(MALFORMED, "the body is no JSON in UTF-8, or nested too deep") from None
+    if _ESCAPED_NUL in data:
+        _refuse_nul(msgspec.to_builtins(value), "")
     return value
+
+
+_ESCAPED_NUL = b"\\u0000"
+
+
+def _refuse_nul(value: object, place: str) -> None:
+    """Raises: Problem, for a string with a NUL: not every store can keep one."""
+    if isinstance(value, str) and "\0" in value:
+        raise Problem(INVALID_FIELD, "has the control character U+0000", place)
+    if isinstance(value, dict):
+        for name, one in value.items():
+            _refuse_nul(one, f"{place}.{_shown(name)}" if place else _shown(name))
+    if isinstance(value, list):
+        for number, one in enumerate(value):
+            _refuse_nul(one, f"{place}[{number}]")
 
 
 def read_query(request: Request, type_: type[T]) -> T:
@@ -108,6 +125,8 @@ def read_query(request: Request, type_: type[T]) -> T:
     lists = {f.encode_name for f in msgspec.structs.fields(struct) if _is_list(f.type)}
     values: dict[str, object] = {}
     for name, given in fields.items():
+        if any(CONTROLS.search(text) for text in given):
+            raise Problem(INVALID_FIELD, "has a control character", _shown(name))
         if name in lists:
             values[name] = list(given)
             continue

@@ -46,6 +46,17 @@ class DecodingTests(SynchronousTestCase):
         ):
             self.assertEqual(self.problem(data), ("invalid_field", field), data)
 
+    def test_nul(self) -> None:
+        """No string has one, wherever it stands; what only looks like one is a text."""
+        self.assertEqual(
+            self.problem(b'{"to": [{"address": "a"}, {"address": "b\\u0000"}]}'),
+            ("invalid_field", "to[1].address"),
+        )
+        kept = decode_json(b'{"to": [{"address": "\\\\u00"}]}', Outer)
+        self.assertEqual(kept.to[0].address, "\\u00")
+        longer = b'["\\\\u0000"]'
+        self.assertEqual(decode_json(longer, list[str]), ["\\u0000"])
+
     def test_not_json(self) -> None:
         """What is no JSON, or nested without end, is malformed."""
         for data in (b"", b"{", b'{"number": 1} x', b"\xff", b'{"to": "\\ud800"}', b"[" * 50000):
@@ -75,5 +86,5 @@ class DecodingTests(SynchronousTestCase):
     def test_query(self) -> None:
         """Fields are converted, and given once."""
         self.assertEqual(read_query(request_of(query="number=7"), Outer).number, 7)
-        for query in ("number=x", "number=1&number=2", "other=1"):
+        for query in ("number=x", "number=1&number=2", "other=1", "other=%00", "number=7%0A"):
             self.assertRaises(Problem, read_query, request_of(query=query), Outer)
