@@ -123,6 +123,16 @@ def _checked_login(directory: Directory, name: str, text: str) -> str:
     return str(address)
 
 
+def check_separator_is_in_no_address(directory: Directory, domain: str, separator: str) -> None:
+    """Raises: Refusal when mail for an address of ``domain`` would go to what stands before it."""
+    for localpart, of in sorted(directory.addresses):
+        if of == domain and separator in localpart:
+            raise Refusal(
+                f"{localpart}@{domain} has {separator!r} in it, and would get no mail any more:"
+                f" mailrelay address remove {localpart}@{domain}, or choose another separator"
+            )
+
+
 def check_separator_is_unneeded(directory: Directory, domain: str) -> None:
     """Raises: Refusal when FromIDs stand behind the separator of ``domain``."""
     for account in directory.accounts.values():

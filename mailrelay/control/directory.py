@@ -12,6 +12,7 @@ from mailrelay.control.account import (
     AccountView,
     EndpointChange,
     Unset,
+    check_separator_is_in_no_address,
     check_separator_is_unneeded,
     checked_endpoint,
     checked_logins,
@@ -126,8 +127,11 @@ class DirectoryControl:
         values: dict[str, object] = {}
         if separator is not None:
             values["separator"] = checked_separator(separator)
-            if not separator:
-                check_separator_is_unneeded(await self.records.load(), name)
+            directory = await self.records.load()
+            if separator:
+                check_separator_is_in_no_address(directory, name, separator)
+            else:
+                check_separator_is_unneeded(directory, name)
         if disabled is not None:
             values["disabled"] = disabled
         if not values:

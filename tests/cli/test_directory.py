@@ -38,6 +38,10 @@ class DirectoryTests(TestCase):
         self.assertEqual(set(rows), {"example.org", "bücher.example"})
         self.assertEqual(rows["bücher.example"]["separator"], "-")
         self.assertEqual(rows["example.org"]["addresses"], 1)
+        operated.run("address", "add", "a_b@bücher.example", "user")
+        refused = operated.run("domain", "set", "bücher.example", "--separator", "_", code=1)
+        self.assertIn("a_b@xn--bcher-kva.example has '_' in it", refused.stderr)
+        operated.run("address", "remove", "a_b@bücher.example")
         operated.run("domain", "set", "bücher.example", "--disabled", "--separator", "")
         [row] = [r for r in operated.json("domain", "list") if r["name"] != "example.org"]
         self.assertEqual((row["disabled"], row["separator"]), (True, ""))
