@@ -183,7 +183,7 @@ class Scheduler(Window[Entry]):
             now = self._o.now()
             job = Job(backlog.destination, group[0].message, group)
             result = Result([deferral] * len(group), Attempt(now, now))
-            self.start(backlog, self._recorder.finish(job, result, unbegun=True), len(group))
+            self.start(backlog, self._recorder.finish(job, result, unbegun=True), group)
 
     async def attempt(self, backlog: Backlog[Entry], group: Sequence[Entry]) -> None:
         """See Window."""

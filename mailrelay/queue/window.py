@@ -7,6 +7,7 @@ Invariants:
 
 - An entry in memory is in one backlog or under one attempt, never both.
 - One timer, at most 300 seconds ahead: a stepped wall clock stalls nothing.
+- What raises anything unexpected loses no entry: its claim is given back after a while.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailrelay.queue.destination import Backlog, BackOff, Destination, Waiting
 from mailrelay.queue.recorder import STORE_RETRY_AFTER
 from mailrelay.queue.store import StoreUnavailable
 
 LONGEST_SLEEP = 300.0
+
+BROKEN_OFF_RETRY = 60.0
+"""Seconds until entries are given back whose attempt broke off."""
 
 E = TypeVar("E", bound=Waiting)
 
@@ -77,6 +82,7 @@ class Window(Service, Generic[E]):
         self._timer: IDelayedCall | None = None
         self._wakes_at = 0.0  # monotonic
         self._running_attempts: set[Deferred[None]] = set()
+        self._broken_off: list[tuple[float, int]] = []  # monotonic, when to give that entry back
 
     # What subclasses say
 
@@ -116,9 +122,13 @@ class Window(Service, Generic[E]):
         self._cancel_timer()
         waiting = [entry.id for b in self._backlogs.values() for entry in b.pop_all()]
         ended: Deferred[Any] = DeferredList(list(self._running_attempts))
-        ended.addCallback(
-            lambda _: self._claims.release_claims(waiting) if waiting else succeed(None)
-        )
+
+        def give_back(_: object) -> Deferred[None]:
+            ids = waiting + [id_ for _, id_ in self._broken_off]
+            self._broken_off.clear()
+            return self._claims.release_claims(ids) if ids else succeed(None)
+
+        ended.addCallback(give_back)
         ended.addErrback(lambda failure: failure.trap(StoreUnavailable))
         return ended.addCallback(lambda _: None)
 
@@ -176,6 +186,12 @@ class Window(Service, Generic[E]):
         self._in_memory += 1
         return backlog
 
+    def _push_claimed(self, entry: E) -> None:
+        try:
+            self.push(entry)
+        except Exception:
+            self.broke_off(Failure(), [entry])
+
     def _forget(self, backlog: Backlog[E], count: int) -> None:
         self._in_memory -= count
         self._drop_if_over(backlog)
@@ -217,12 +233,13 @@ class Window(Service, Generic[E]):
     async def _fill_window(self) -> None:
         self._window_was_full = False
         self._full.clear()
+        await self._give_back()
         while self.running:
             await self.before_claim()
             batch = min(self.room(), self._sizes.claim_batch)
             claimed = await self.claim(batch, self._full_lanes())
             for entry in claimed:
-                self.push(entry)
+                self._push_claimed(entry)
             if batch <= 0:
                 self._window_was_full = True
             if not claimed or len(claimed) < batch:
@@ -273,20 +290,42 @@ class Window(Service, Generic[E]):
         together = backlog.destination.together or self._sizes.entries_per_attempt
         while backlog.size and backlog.active < most:
             group = backlog.pop_group(together)
-            self.start(backlog, self.attempt(backlog, group), len(group))
+            self.start(backlog, self.attempt(backlog, group), group)
 
-    def start(self, backlog: Backlog[E], work: Coroutine[Any, Any, None], count: int) -> None:
-        """Have ``work`` done for ``count`` entries that were popped from ``backlog``."""
+    def start(
+        self, backlog: Backlog[E], work: Coroutine[Any, Any, None], entries: Sequence[E]
+    ) -> None:
+        """Have ``work`` done for ``entries``, which were popped from ``backlog``."""
         backlog.active += 1
         attempt = Deferred.fromCoroutine(work)
 
         def ended(_: object) -> None:
             backlog.active -= 1
             self.pump(backlog)
-            self._forget(backlog, count)
+            self._forget(backlog, len(entries))
 
-        attempt.addErrback(lambda failure: self._log.failure("an attempt broke off", failure))
+        attempt.addErrback(self.broke_off, entries)
         self.track(attempt.addCallback(ended))
+
+    def broke_off(self, failure: Failure, entries: Sequence[E]) -> None:
+        """What was to be done with ``entries`` raised: they are given back after a while.
+
+        What was recorded of them stays, and an entry whose claim is over by then is left alone.
+        """
+        self._log.failure("an attempt broke off", failure)
+        at = self._clock.seconds() + BROKEN_OFF_RETRY
+        self._broken_off += [(at, entry.id) for entry in entries]
+        self.wake_after(BROKEN_OFF_RETRY)
+
+    async def _give_back(self) -> None:
+        """Give the claims back whose time has come.  Raises: StoreUnavailable."""
+        now = self._clock.seconds()
+        ids = [id_ for at, id_ in self._broken_off if at <= now]
+        if ids:
+            await self._claims.release_claims(ids)
+        self._broken_off = [one for one in self._broken_off if one[0] > now]
+        if self._broken_off:
+            self.wake_after(self._broken_off[0][0] - now)
 
     def track(self, running: Deferred[None]) -> None:
         """Have a stop wait for ``running``."""

@@ -179,7 +179,8 @@ class CallScheduler(Window[Call]):
         for call in calls:
             kept_until = self._s.now() + self._s.kept_for(call.account_id)
             recording = self._record(FinishedCall(call, made, due, kept_until))
-            self.track(Deferred.fromCoroutine(recording))
+            recorded = Deferred.fromCoroutine(recording)
+            self.track(recorded.addErrback(self.broke_off, [call]))
 
     async def _record(self, finished: FinishedCall) -> None:
         while True:
@@ -212,7 +213,7 @@ class CallScheduler(Window[Call]):
             self._retire(group, because)
             rest = backlog.pop_all()
             if rest:
-                self.start(backlog, self._retire_later(rest, because), len(rest))
+                self.start(backlog, self._retire_later(rest, because), rest)
             return None
         rests_until = self._rests_until.get(endpoint.id, 0.0)
         wait = rests_until - self._s.clock.seconds()

@@ -23,6 +23,7 @@ from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.scheduler import Outside, QueueSettings, Scheduler
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.queue.window import BROKEN_OFF_RETRY
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
 from mailrelay.storage import clock_steps
@@ -194,6 +195,45 @@ class SchedulerTests(SchedulerCase):
         self.assertEqual(len(self.transport.jobs), 2)
         [again] = self.transport.jobs[1].entries
         self.assertEqual(again.attempts, 1)
+
+    def test_attempt_that_breaks_off(self) -> None:
+        """What raises anything unexpected keeps no claim: the entry is tried again soon."""
+        broken: Deferred[Sequence[bool]] = fail(ZeroDivisionError())
+        patched = self.patch(self.store, "begin_attempts", lambda begun: broken)
+        self.start()
+        [entry] = self.message(1, ["a@one.test"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        patched.restore()
+        self.clock.advance(BROKEN_OFF_RETRY - 1)
+        self.assertEqual((self.kinds(entry), self.scheduler.in_memory), ([], 0))
+        self.clock.advance(1.1)
+        self.assertEqual(self.kinds(entry), ["delivered"])
+
+    def test_stop_after_an_attempt_broke_off(self) -> None:
+        """The claims are given back by a stop, too."""
+        broken: Deferred[Sequence[bool]] = fail(ZeroDivisionError())
+        self.patch(self.store, "begin_attempts", lambda begun: broken)
+        self.start()
+        [entry] = self.message(1, ["a@one.test"])
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.successResultOf(self.scheduler.stopService())
+        [again] = self.successResultOf(self.store.claim_due(self.now(), 10, [], 10))
+        self.assertEqual(again.id, entry.id)
+
+    def test_claimed_and_not_to_be_routed(self) -> None:
+        """An entry that cannot be routed keeps none of those from memory that came after it."""
+        [bad] = self.message(1, ["a@bad.test"])
+        [good] = self.message(1, ["a@one.test"])
+
+        def destination_of(entry: Entry) -> Destination:
+            if entry.id == bad.id:
+                raise ZeroDivisionError
+            return Destination("mx:one.test", None)
+
+        self.patch(self.scheduler, "destination_of", destination_of)
+        self.start()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((self.kinds(bad), self.kinds(good)), ([], ["delivered"]))
 
     def test_one_message_behind_many_of_another_account(self) -> None:
         """Behind 3,000 entries of one account, another's leaves within the next 50 attempts."""

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.net.http import CallFailed, HTTPAnswer
 from mailrelay.queue.store import StoreUnavailable
+from mailrelay.queue.window import BROKEN_OFF_RETRY
 from mailrelay.webhooks.call import Call, FinishedCall
 from mailrelay.webhooks.delivery import TIMEOUT, CallScheduler, CallSurroundings
 
@@ -243,6 +244,22 @@ class CallTests(SynchronousTestCase):
         self.run_for(10, 1.0)
         self.assertEqual([done.attempt.code for done in self.store.finished], [200])
         self.assertEqual(len(self.receiver.made), 1)
+
+    def test_attempt_that_breaks_off(self) -> None:
+        """What raises anything unexpected keeps no claim: the call is given back after a while."""
+        self.patch(self.scheduler, "_made", lambda call, request: fail(ZeroDivisionError()))
+        self.add(1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.run_for(BROKEN_OFF_RETRY)
+        self.assertEqual((self.store.released, self.scheduler.in_memory), ([1], 0))
+
+    def test_outcome_that_breaks_off(self) -> None:
+        """An outcome that can never be stored keeps no claim, either."""
+        self.patch(KeptCalls, "finish", lambda store, finished: fail(ZeroDivisionError()))
+        self.add(1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.run_for(BROKEN_OFF_RETRY)
+        self.assertEqual(self.store.released, [1])
 
     def test_recorded_together(self) -> None:
         """The next call's attempt is recorded with the outcome of the one before, not after it."""
