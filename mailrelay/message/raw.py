@@ -92,4 +92,4 @@ def _without_bcc(head: bytes) -> bytes:
 
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-_BCC = re.compile(rb"(?im)^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_BCC = re.compile(rb"(?im)^(?:resent-)?bcc[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)")

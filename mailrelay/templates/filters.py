@@ -66,6 +66,8 @@ def _truncate(
 ) -> str:
     if length < len(end):
         raise ValueError(f"truncate needs a length of at least {len(end)}")
+    if leeway is not None and leeway < 0:
+        raise ValueError("truncate needs a leeway of at least 0")
     return do_truncate(environment, soft_str(value), length, killwords, end, leeway)
 
 

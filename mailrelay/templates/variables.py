@@ -56,6 +56,8 @@ def size_of(value: Any) -> int:
         return _EACH + len(value)
     if isinstance(value, Mapping):
         return _EACH + sum(size_of(key) + size_of(one) for key, one in value.items())
+    if isinstance(value, range):
+        return _EACH + _EACH * len(value)
     if isinstance(value, list | tuple):
         return _EACH + sum(size_of(one) for one in value)
     return _EACH

@@ -81,6 +81,8 @@ class RawTests(SynchronousTestCase):
         """Fields that name blind recipients go, with their folds, in any case."""
         fields = b"BCC: x\r\nResent-Bcc : y,\r\n\tz\r\nX-Bcc: kept\r\nbcc:\r\n"
         self.assertEqual(read(encoded(fields + PLAIN)), b"X-Bcc: kept\r\n" + PLAIN)
+        for last in (b"Bcc: x@example.net", b"Bcc: x@example.net,\r\n y@example.net"):
+            self.assertEqual(read(encoded(b"Subject: x\r\n" + last)), b"Subject: x\r\n")
 
     def test_headers_that_are_too_large(self) -> None:
         """They pass, to be refused where every header is judged."""

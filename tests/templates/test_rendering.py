@@ -72,6 +72,17 @@ class WrittenTests(SynchronousTestCase):
         error = self.assertRaises(CannotRender, written, "{{ d.y }}", d={"x": 1})
         self.assertEqual((error.variable, str(error)), ("", "text, line 1: an object has no 'y'"))
 
+    def test_wrong_arguments(self) -> None:
+        """What a filter cannot be asked for is a mistake of the template."""
+        for use in (
+            "'x'|truncate(9, true, '', -1)",
+            "'x'|truncate(1)",
+            "1|round(-1)",
+            "'%q'|format",
+        ):
+            error = self.assertRaises(CannotRender, written, "{{ " + use + " }}")
+            self.assertEqual((error.line, error.part), (1, "text"), use)
+
     def test_subject(self) -> None:
         """A subject is one line, whatever the variables are."""
         template = compiled(Source("Hi {{ who }}", "x"))
@@ -167,6 +178,7 @@ class BudgetTests(SynchronousTestCase):
             "{% for b in l %}{% for c in l %}{% endfor %}{% endfor %}",
             *("{% for b in range(9999) %}{% endfor %}", "{% if l == l %}{% endif %}"),
             *("{{ l|sort|length }}", "{{ l|string|length }}", "{{ l[1:]|length }}"),
+            *("{{ range(3000)|sum }}", "{{ range(3000)|sort|first }}"),
             *("{% if s in s %}{% endif %}", "{% set a = s|e|upper %}", "{% set a = s ~ s %}"),
             *("{{ s[1:]|length }}", "{% if s == s %}{% endif %}", "{{ '%s'|format(s)|length }}"),
         ):

@@ -2,7 +2,8 @@
 
 - What is not right is told of, or ends all of it, as the batch says.
 - The reactor has its turn after every few messages; composing is a worker's.
-- In memory are, of all messages together, no more than MOST_BYTES; large ones are spooled.
+- In memory are, of all messages together, no more than MOST_BYTES; large ones are spooled.  Nor
+  is much more composed, whatever a batch asks for.
 """
 
 from __future__ import annotations
@@ -136,18 +137,28 @@ class Mailing:
             raise composed
         sender = self.desk.sender
         if composed is None:
+            at_least = _least_bytes(one.draft)
+            # Before it is composed: a thousand times the batch's attachments are soon too much.
+            self._take_room(at_least)
             content = await sender.content(partial(compose, one.draft))
         else:
+            at_least = 0
             content = IncomingContent(sender.open_spool)
             content.write(composed)
-        self._bytes += content.size_bytes
-        if self._bytes > MOST_BYTES:
-            self._bytes -= content.size_bytes
+        try:
+            self._take_room(max(0, content.size_bytes - at_least))
+        except Problem:
             content.abandon()
-            text = f"the messages of a batch have at most {MOST_BYTES} bytes: send it in parts"
-            raise Problem(TOO_LARGE, text)
+            raise
         source = source_of(one.caller)
         self._outcomes[number] = await self.several.prepare(source, one.envelope, content)
+
+    def _take_room(self, size_bytes: int) -> None:
+        """Count what is composed, of messages that fail after it, too.  Raises: Problem."""
+        if self._bytes + size_bytes > MOST_BYTES:
+            text = f"the messages of a batch have at most {MOST_BYTES} bytes: send it in parts"
+            raise Problem(TOO_LARGE, text)
+        self._bytes += size_bytes
 
     # Together
 
@@ -181,6 +192,12 @@ def _result(outcome: Outcome, why: Iterator[NotStored | None]) -> BatchResult:
         return item_problem(problem_of_refusal(error_of(refused_by(refusal))))
     told = sent(outcome.new.message, outcome.new.entries)
     return BatchResult(id=told.id, message_id=told.message_id, entries=told.entries)
+
+
+def _least_bytes(draft: Draft) -> int:
+    """What ``draft`` is going to have at the least: its files are sent as base64."""
+    files = sum(file.size_bytes for file in draft.files) * 4 // 3
+    return files + len(draft.text) + len(draft.html)
 
 
 def _composed(drafts: Sequence[Draft]) -> Sequence[bytes | Unwritable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from typing import Any
@@ -13,6 +14,7 @@ from twisted.internet import reactor as the_reactor
 
 from mailrelay.control.directory import AccountDetails
 from mailrelay.control.queue import EntryFilter
+from mailrelay.message.draft import Draft
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.testing.loopback import USER
 from mailrelay.web.settings import HTTPSettings
@@ -307,3 +309,22 @@ class BatchLimitTests(BatchCase):
         results = await self.sent(client, *items, to("a@example.net"))
         self.assertEqual(self.problem(results[1]), (413, "too_large", ""))
         self.assertEqual((results[0]["problem"], results[2]["problem"]), (None, None))
+
+    async def test_bytes_of_what_fails(self) -> None:
+        """Nor is it composed again and again to find that it is too much, or wrong."""
+        self.patch(mailing, "MOST_BYTES", 100_000)
+        composed: list[object] = []
+
+        def compose(draft: Draft) -> Iterator[bytes]:
+            composed.append(draft)
+            return real(draft)
+
+        real = mailing.compose
+        self.patch(mailing, "compose", compose)
+        client = await self.client()
+        for data in (b64encode(b"x" * 40_000).decode(), "x" * 40_001):
+            composed.clear()
+            attached = to("a@example.net", attachments=[{"data": data}])
+            answered = await self.send(client, *[attached] * 30)
+            self.assertEqual(self.problem(answered.json["results"][29]), (413, "too_large", ""))
+            self.assertLess(len(composed), 4)
