@@ -139,7 +139,18 @@ class StatisticsOperations:
             raise Problem(INVALID_FIELD, "is by hour or by day, not by both", "group_by")
         until = asked.until.timestamp() if asked.until else self.now()
         since = asked.since.timestamp() if asked.since else until - USUAL_DAYS * DAY
-        return StatisticsQuery(since, until, account_id, asked.tag, _domain(asked.domain), by)
+        wanted = StatisticsQuery(since, until, account_id, asked.tag, _domain(asked.domain), by)
+        _check_hour("since", wanted.hours.start)
+        _check_hour("until", wanted.hours.stop)
+        return wanted
+
+
+def _check_hour(place: str, hour: int) -> None:
+    """Raises: Problem, when whole hours go beyond the years 1 to 9999."""
+    try:
+        time_at(hour * HOUR)
+    except (OverflowError, ValueError):
+        raise Problem(INVALID_FIELD, "is no time that can be told in hours", place) from None
 
 
 def _domain(text: str | None) -> str | None:

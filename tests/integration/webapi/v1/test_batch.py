@@ -14,6 +14,7 @@ from twisted.internet import reactor as the_reactor
 
 from mailrelay.control.directory import AccountDetails
 from mailrelay.control.queue import EntryFilter
+from mailrelay.message.compose import compose as real_compose
 from mailrelay.message.draft import Draft
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.testing.loopback import USER
@@ -317,9 +318,8 @@ class BatchLimitTests(BatchCase):
 
         def compose(draft: Draft) -> Iterator[bytes]:
             composed.append(draft)
-            return real(draft)
+            return real_compose(draft)
 
-        real = mailing.compose
         self.patch(mailing, "compose", compose)
         client = await self.client()
         for data in (b64encode(b"x" * 40_000).decode(), "x" * 40_001):

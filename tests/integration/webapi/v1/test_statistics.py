@@ -107,6 +107,8 @@ class StatisticsTests(HistoryCase):
             ("group_by=minute", "group_by[0]"),
             ("since=2020-01-01T00:00:00Z", "since"),
             ("since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "since"),
+            ("since=9999-12-31T00:00:00Z&until=9999-12-31T23:59:59Z", "until"),
+            ("until=0001-01-01T09:00:00Z", "since"),
             ("domain=a%0d%0ab", "domain"),
             ("domain=%00", "domain"),
             ("tag=%00", "tag"),
