@@ -65,6 +65,7 @@ class CallView:
     is_retired: bool = False
     is_claimed: bool = False
     is_success: bool | None = None
+    is_canceled: bool = False
     superseded_by: int | None = None
     keep_until: float | None = None
 
@@ -187,4 +188,6 @@ def call_word(view: CallView) -> str:
         return "active" if view.is_claimed else "waiting" if view.attempts else "ready"
     if view.superseded_by is not None:
         return "superseded"
-    return "delivered" if view.is_success else "failed"
+    if view.is_success:
+        return "delivered"
+    return "canceled" if view.is_canceled else "failed"

@@ -73,6 +73,7 @@ class CallMade:
     is_over: bool
     is_success: bool | None
     superseded_by: int | None
+    is_canceled: bool
     attempts: Sequence[CallAttempt] = field(factory=list)
 
 

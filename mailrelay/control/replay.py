@@ -38,6 +38,7 @@ class AccountCall:
     is_over: bool
     is_success: bool | None
     superseded_by: int | None
+    is_canceled: bool
     replay_of: int | None
 
 
@@ -54,7 +55,7 @@ class CallDetails:
 class CallQuery:
     """Which calls, newest first; None is any, and all that is given must fit.
 
-    ``state`` is waiting, taken, failed or superseded; times are seconds since the epoch.
+    ``state`` is waiting, taken, failed, canceled or superseded; times are seconds since the epoch.
     """
 
     endpoint_id: int | None = None
@@ -204,4 +205,6 @@ def call_state(call: AccountCall) -> str:
         return "waiting"
     if call.superseded_by is not None:
         return "superseded"
-    return "taken" if call.is_success else "failed"
+    if call.is_success:
+        return "taken"
+    return "canceled" if call.is_canceled else "failed"

@@ -33,7 +33,7 @@ from mailrelay.control.calls import (
 )
 from mailrelay.control.errors import NoSuch
 from mailrelay.storage import tables
-from mailrelay.storage.call_rows import call_row
+from mailrelay.storage.call_rows import call_row, was_canceled
 from mailrelay.storage.calls import KEPT_FOR
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import account_id, endpoints_of, record_audit, tell
@@ -174,6 +174,7 @@ _VIEW: list[ColumnElement[Any]] = [
     (_call.c.authorization != "").label("has_authorization"),
     (_call.c.state == 2).label("is_retired"),
     (_call.c.node_id != 0).label("is_claimed"),
+    was_canceled().label("is_canceled"),
 ]
 
 
@@ -181,7 +182,7 @@ def _view(row: Any) -> CallView:
     return CallView(**{name: row._mapping[name] for name in _FIELDS})
 
 
-_FIELDS = (*_SHOWN, "account", "has_authorization", "is_retired", "is_claimed")
+_FIELDS = (*_SHOWN, "account", "has_authorization", "is_retired", "is_claimed", "is_canceled")
 
 
 def _find(connection: Connection, wanted: CallFilter, now: float) -> list[CallView]:

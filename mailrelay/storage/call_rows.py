@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func
+from sqlalchemy import ColumnElement, case, exists, func
 
+from mailrelay.control.calls import CANCELED
 from mailrelay.queue.destination import Destination
 from mailrelay.storage import tables
 from mailrelay.storage.statements import Row
@@ -14,6 +15,13 @@ from mailrelay.webhooks.call import LARGE_BYTES, Call, Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import Secret, StandardEndpoint, endpoint_destination
 
 _decode = msgspec.json.decode
+_attempt = tables.call_attempt
+
+
+def was_canceled() -> ColumnElement[bool]:
+    """Whether an operator ended the call of a row; one under way may be taken all the same."""
+    of_it = (_attempt.c.call_id == tables.call.c.id, _attempt.c.code == 0)
+    return exists().where(*of_it, _attempt.c.error == CANCELED)
 
 
 def call_row(

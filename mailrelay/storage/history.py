@@ -10,6 +10,7 @@ from attrs import frozen
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
 from twisted.internet.defer import Deferred
 
+from mailrelay.control.calls import CANCELED
 from mailrelay.control.history import (
     CallMade,
     EventFilter,
@@ -202,9 +203,11 @@ def _is_wanted(row: Any, wanted: EventFilter) -> bool:
 
 
 def _call_made(connection: Connection, row: Any) -> CallMade:
-    attempts = (
-        select(_attempt).where(_attempt.c.call_id == row.id).order_by(_attempt.c.id).limit(100)
-    )
+    wanted = select(_attempt).where(_attempt.c.call_id == row.id).order_by(_attempt.c.id).limit(100)
+    attempts = [
+        CallAttempt(a.at, a.seconds, a.is_success, a.code, a.error, a.response)
+        for a in connection.execute(wanted)
+    ]
     return CallMade(
         row.id,
         row.entry_id,
@@ -214,8 +217,6 @@ def _call_made(connection: Connection, row: Any) -> CallMade:
         row.state == EntryState.RETIRED.value,
         row.is_success,
         row.superseded_by,
-        [
-            CallAttempt(a.at, a.seconds, a.is_success, a.code, a.error, a.response)
-            for a in connection.execute(attempts)
-        ],
+        any(one.code == 0 and one.error == CANCELED for one in attempts),
+        attempts,
     )

@@ -23,7 +23,7 @@ from mailrelay.control.replay import (
 from mailrelay.observe.events import Event
 from mailrelay.queue.entry import StoredAnswer
 from mailrelay.storage import tables
-from mailrelay.storage.call_rows import call_row, endpoint_of, standard_of
+from mailrelay.storage.call_rows import call_row, endpoint_of, standard_of, was_canceled
 from mailrelay.storage.calls import insert_standard_calls
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import record_audit, tell
@@ -43,12 +43,15 @@ _COLUMNS = (
     *(_call.c.id, _call.c.endpoint_id, _call.c.event, _call.c.entry_id, _call.c.message_id),
     *(_call.c.url, _call.c.queued_at, _call.c.next_attempt_at, _call.c.attempts, _call.c.state),
     *(_call.c.is_success, _call.c.superseded_by, _call.c.replay_of),
+    was_canceled().label("is_canceled"),
 )
 
+_UNTAKEN = (_call.c.state == 2, _call.c.is_success.is_(False), _call.c.superseded_by.is_(None))
 _STATES: dict[str, Sequence[ColumnElement[bool]]] = {
     "waiting": (_call.c.state == 0,),
     "taken": (_call.c.state == 2, _call.c.is_success.is_(True), _call.c.superseded_by.is_(None)),
-    "failed": (_call.c.state == 2, _call.c.is_success.is_(False), _call.c.superseded_by.is_(None)),
+    "failed": (*_UNTAKEN, ~was_canceled()),
+    "canceled": (*_UNTAKEN, was_canceled()),
     "superseded": (_call.c.superseded_by.is_not(None),),
 }
 
@@ -211,6 +214,7 @@ def _account_call(row: Any) -> AccountCall:
         row.state == 2,
         row.is_success,
         row.superseded_by,
+        row.is_canceled,
         row.replay_of,
     )
 

@@ -59,7 +59,7 @@ class WebhookTests(TestCase):
         id_ = str(operated.json("webhook", "list", "--event", "failed")[0]["id"])
         operated.run("webhook", "cancel", id_)
         shown = operated.json("webhook", "show", id_)
-        self.assertEqual((shown["payload"]["Event"], shown["state"]), ("failed", "failed"))
+        self.assertEqual((shown["payload"]["Event"], shown["state"]), ("failed", "canceled"))
         [attempt] = shown["tries"]
         self.assertEqual((attempt["code"], attempt["error"]), (0, "canceled by admin"))
         text = operated.run("webhook", "show", id_).stdout

@@ -11,11 +11,13 @@ from sqlalchemy import select, update
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control import replay
+from mailrelay.control.calls import CallControl, CallFilter, call_word
 from mailrelay.control.endpoints import EndpointControl, EndpointFields
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.replay import CallQuery, ReplayControl, ReplayRange, call_state
 from mailrelay.observe.events import EventKind
 from mailrelay.storage import tables
+from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
@@ -100,6 +102,22 @@ class ReplayContract(Calling):
         found = await self.control.find(1, CallQuery(state="superseded"))
         self.assertEqual([call_state(one) for one in found], ["superseded"])
         self.assertEqual(await self.control.find(1, CallQuery(state="failed")), [])
+
+    async def test_canceled(self) -> None:
+        """What an operator canceled did not fail; what was under way and taken, was taken."""
+        await self.endpoint()
+        for at in (200.0, 300.0):
+            await self.delivered(at=at)
+        first, second = await self.due()
+        operator = CallControl(DatabaseCallRecords(self.database), lambda: 5000.0, "cli:x")
+        await operator.cancel(CallFilter(ids=[first.id, second.id]))
+        await self.taken(second)
+        for state, ids in (("canceled", [first.id]), ("failed", []), ("taken", [second.id])):
+            found = await self.control.find(2, CallQuery(state=state))
+            self.assertEqual([one.id for one in found], ids, state)
+            self.assertEqual({call_state(one) for one in found} - {state}, set())
+        views = await operator.find(CallFilter(retired=True))
+        self.assertEqual([call_word(one) for one in views], ["canceled", "delivered"])
 
     # One call again
 

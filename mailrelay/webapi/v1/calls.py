@@ -29,7 +29,7 @@ from mailrelay.webapi.v1.problems import CONFLICT, INVALID_FIELD, NO_SUCH, Probl
 from mailrelay.webapi.v1.times import Time, time_at
 from mailrelay.webhooks.endpoint import ENTRY_EVENTS
 
-State: TypeAlias = Literal["waiting", "taken", "failed", "superseded"]
+State: TypeAlias = Literal["waiting", "taken", "failed", "canceled", "superseded"]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 EntryEvent: TypeAlias = Literal[
     "delivered",

@@ -42,8 +42,11 @@ class Read(Generic[T]):
 async def read_json(request: Request, type_: type[T], intake: Intake, limit: int) -> Read[T]:
     """The body as a ``type_``.
 
-    A large one is decoded by a worker, and few are in memory at once.  Raises: Problem, Refused.
+    A large one is decoded by a worker, and few are in memory at once.  No body at all is an empty
+    object, where that is one.  Raises: Problem, Refused.
     """
+    if _is_absent(request) and may_be_empty(type_):
+        return Read(*_decoded(b"{}", type_), _nothing)
     check_content_type(request, "application/json")
     try:
         collected = await intake.collect(request.body, limit)
@@ -61,6 +64,15 @@ async def read_json(request: Request, type_: type[T], intake: Intake, limit: int
         return Read(*read, give_back)
     finally:
         await collected.close()
+
+
+def may_be_empty(type_: type[object]) -> bool:
+    """Whether each field of ``type_`` may be left out."""
+    return not any(field.required for field in msgspec.structs.fields(type_))  # type: ignore[arg-type]
+
+
+def _is_absent(request: Request) -> bool:
+    return request.body.declared_length == 0 and request.headers.get("content-type") is None
 
 
 def _decoded(data: bytes, type_: type[T]) -> tuple[T, bytes]:

@@ -12,7 +12,7 @@ from mailrelay.control.history import AccountHistory, CallMade, MessageQuery, Se
 from mailrelay.control.queue import EntryView, state_word
 from mailrelay.directory.keys import Scope
 from mailrelay.observe.bell import Bell
-from mailrelay.observe.events import Event
+from mailrelay.observe.events import Event, EventKind
 from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Position, Tag, Tags, Text, Word
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Problem
@@ -127,7 +127,7 @@ class CallOut(Strict, frozen=True):
     event: Word
     url: Text
     queued_at: Time
-    state: Literal["waiting", "taken", "failed", "superseded"]
+    state: Literal["waiting", "taken", "failed", "canceled", "superseded"]
     attempts: Annotated[list[CallAttemptOut], Meta(max_length=100)]
 
 
@@ -142,7 +142,7 @@ class EventsQuery(Strict, frozen=True):
     """Events behind the cursor; ``wait`` is how many seconds to wait for one."""
 
     cursor: Position = 0
-    kind: Annotated[list[Word], Meta(max_length=20)] = []
+    kind: Annotated[list[EventKind], Meta(max_length=20)] = []
     limit: Limit = 50
     wait: Annotated[int, Meta(ge=0, le=LONGEST_WAIT)] = 0
 
@@ -245,9 +245,10 @@ class HistoryOperations:
         """A page of events."""
         query: EventsQuery = call.query
         account_id = call.caller.account.id
+        kinds = [kind.value for kind in query.kind]
 
         async def look() -> Sequence[Event]:
-            return await self.history.events(account_id, query.cursor, query.limit, query.kind)
+            return await self.history.events(account_id, query.cursor, query.limit, kinds)
 
         found = await self.bell.first(account_id, query.wait, look)
         after = found[-1].position if found else query.cursor
@@ -324,7 +325,8 @@ def event_out(event: Event) -> EventOut:
 
 
 def _call_out(call: CallMade) -> CallOut:
-    over = "superseded" if call.superseded_by else "taken" if call.is_success else "failed"
+    over = "taken" if call.is_success else "canceled" if call.is_canceled else "failed"
+    over = "superseded" if call.superseded_by else over
     return CallOut(
         id=call.id,
         entry_id=call.entry_id,

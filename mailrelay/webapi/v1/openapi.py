@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mailrelay.webapi.v1.decoding import MOST_ID_DIGITS
+from mailrelay.webapi.v1.decoding import MOST_ID_DIGITS, may_be_empty
 from mailrelay.webapi.v1.operations import EVENT_STREAM, JSON, Operation
 from mailrelay.webapi.v1.problems import CONTENT_TYPE, Kind, ProblemDetails
 
@@ -84,7 +84,8 @@ def _operation(
         told["parameters"] = parameters
     if operation.body is not None:
         content = {"application/json": {"schema": schemas[operation.body]}}
-        told["requestBody"] = {"required": True, "content": content}
+        required = not may_be_empty(operation.body)
+        told["requestBody"] = {"required": required, "content": content}
     if operation.scope is not None:
         told["description"] = f"A key needs the scope `{operation.scope.value}`."
     return told

@@ -25,11 +25,11 @@ from msgspec import Meta
 from mailrelay.control.history import AccountHistory, EventFilter, EventsRead
 from mailrelay.directory.keys import Scope
 from mailrelay.observe.bell import Bell
-from mailrelay.observe.events import Event
+from mailrelay.observe.events import Event, EventKind
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.web.request import Request
 from mailrelay.webapi.caller import Caller
-from mailrelay.webapi.v1.fields import Position, Tag, Word
+from mailrelay.webapi.v1.fields import Position, Tag
 from mailrelay.webapi.v1.history import EventOut, event_out
 from mailrelay.webapi.v1.operations import EVENT_STREAM, Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, TOO_MANY_REQUESTS, Problem
@@ -57,7 +57,7 @@ class StreamQuery(Strict, frozen=True):
     """Events behind the cursor, 0 for all; without one, those that come from now on."""
 
     cursor: Position | None = None
-    kind: Annotated[list[Word], Meta(max_length=20)] = []
+    kind: Annotated[list[EventKind], Meta(max_length=20)] = []
     tag: Tag | None = None
 
 
@@ -132,7 +132,7 @@ class StreamOperations:
             after = query.cursor
         if after is None:
             after = await self.history.newest(account_id)
-        wanted = EventFilter(query.kind, query.tag)
+        wanted = EventFilter([kind.value for kind in query.kind], query.tag)
         return Answer(200, headers=HEADERS, stream=self._counted(call.caller, after, wanted))
 
     async def _counted(

@@ -85,7 +85,7 @@ class StreamTests(SynchronousTestCase):
 
     def listen(self, cursor: int | None = 0, kind: Sequence[str] = ()) -> Wire:
         """A client's connection on which it asked for a stream."""
-        query = StreamQuery(cursor=cursor, kind=list(kind))
+        query = StreamQuery(cursor=cursor, kind=[EventKind(one) for one in kind])
 
         async def handle(request: Request) -> Response:
             caller = Caller(Account(ACCOUNT, "user"), "user", "192.0.2.1")

@@ -104,6 +104,9 @@ class EventTests(HistoryCase):
         self.assertEqual(seen, everything)
         some = await self.ok(client, "/events?kind=delivered&kind=delayed")
         self.assertEqual({one["kind"] for one in some["events"]}, {"delivered", "delayed"})
+        for path in ("/events?kind=bounced", "/events/stream?kind=delivered&kind=bounced"):
+            place = f"kind[{path.count('kind=') - 1}]"
+            self.assert_problem(await client.ask("GET", path), 400, "invalid_field", place)
 
     async def test_long_poll(self) -> None:
         """Who waits is answered when there is something; who has waited enough, without."""

@@ -262,6 +262,19 @@ class EndpointTests(HookedCase):
         self.assertEqual([one["id"] for one in waiting["calls"]], [tested.json["id"]])
         self.assertEqual((await ask("GET", "/calls?state=taken")).json["calls"], [])
 
+    async def test_without_a_body(self) -> None:
+        """Where every field may be left out, so may the body; elsewhere what is missing is told."""
+        hooked = await self.hooked()
+        ask = hooked.client.ask
+        path = f"/webhooks/{(await hooked.made())['id']}"
+        tested = await ask("POST", f"{path}/test")
+        self.assertEqual((tested.status, tested.json["event"]), (201, "delivered"))
+        self.assertEqual((await ask("POST", f"{path}/rotate")).status, 200)
+        for given in (None, b"{}"):
+            answered = await ask("POST", f"{path}/replay", given)
+            self.assert_problem(answered, 415, "unsupported_media_type")
+        self.assert_problem(await ask("POST", f"{path}/test", b"{}"), 415, "unsupported_media_type")
+
     async def test_replay(self) -> None:
         """What was told is told again, one by one or by a range, once for each key."""
         hooked = await self.hooked()
