@@ -65,12 +65,13 @@ class UnsubscribePages:
     async def _end(self, request: Request, of: Subscription) -> Response:
         if not await self._is_one_click(request):
             return _page(400, "Not understood", f"<p>The form must say {FIELD}={VALUE}.</p>")
+        whom = self._whom(of)  # the account may be gone behind the commit
         try:
             await self.unsubscribing.end(of)
         except StoreUnavailable:
             page = _page(503, "Not now", "<p>Please try again in a minute.</p>")
             return evolve(page, headers={"Retry-After": "60"})
-        return _page(200, "Unsubscribed", f"<p>{self._whom(of)} gets no more mail.</p>")
+        return _page(200, "Unsubscribed", f"<p>{whom} gets no more mail.</p>")
 
     def _subscription(self, request: Request) -> Subscription | None:
         of = self.unsubscribing.read(request.params["*"])

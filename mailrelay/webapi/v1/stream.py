@@ -120,20 +120,24 @@ class StreamOperations:
         It is counted when its first part is asked for, which is at once when this has answered.
         """
         account_id = call.caller.account.id
-        if not self.streams.may_open(account_id):
-            raise Problem(
-                TOO_MANY_REQUESTS,
-                f"an account has {self.streams.most} streams at the most: end one",
-                headers={"Retry-After": "5"},
-            )
+        self._check_room(account_id)
         query: StreamQuery = call.query
         after = last_event_id(call.request)
         if after is None:
             after = query.cursor
         if after is None:
             after = await self.history.newest(account_id)
+            self._check_room(account_id)  # others have opened meanwhile
         wanted = EventFilter([kind.value for kind in query.kind], query.tag)
         return Answer(200, headers=HEADERS, stream=self._counted(call.caller, after, wanted))
+
+    def _check_room(self, account_id: int) -> None:
+        if not self.streams.may_open(account_id):
+            raise Problem(
+                TOO_MANY_REQUESTS,
+                f"an account has {self.streams.most} streams at the most: end one",
+                headers={"Retry-After": "5"},
+            )
 
     async def _counted(
         self, caller: Caller, after: int, wanted: EventFilter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from attrs import define, field
@@ -18,6 +18,7 @@ from mailrelay.queue.store import StoreUnavailable
 from mailrelay.web.request import Request, Response, Route
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.v1.operations import Call
+from mailrelay.webapi.v1.problems import Problem
 from mailrelay.webapi.v1.stream import (
     KEEP_ALIVE_EVERY,
     LOOK_EVERY,
@@ -39,6 +40,7 @@ class History:
     looks: int = 0
     is_lost: bool = False
     waiting: Deferred[Any] | None = None  # answers the next look
+    newest_waits: Callable[[], Deferred[int]] | None = None
 
     def add(self, count: int, kind: EventKind = EventKind.DELIVERED) -> None:
         """So many events happen."""
@@ -48,7 +50,7 @@ class History:
 
     def newest(self, account_id: int) -> Deferred[int]:
         """See AccountHistory."""
-        return succeed(len(self.events))
+        return succeed(len(self.events)) if self.newest_waits is None else self.newest_waits()
 
     def follow(
         self, account_id: int, after: int, limit: int, wanted: EventFilter
@@ -128,6 +130,22 @@ class StreamTests(SynchronousTestCase):
         self.happen(2)
         self.happen(1)
         self.assertEqual(self.positions(wire), [PAGE * 2 + n for n in (4, 5, 6)])
+
+    def test_many_at_the_same_time(self) -> None:
+        """There is room for so many, however they come: also while the store is asked."""
+        asked: list[Deferred[int]] = []
+
+        def newest() -> Deferred[int]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.history.newest_waits = newest
+        wires = [self.listen(None) for _ in range(3)]
+        for one in asked:
+            one.callback(0)
+        self.assertEqual(self.streams.total, 2)
+        self.assertIn(b" 500 ", wires[2].transport.value())  # nothing makes an answer of a Problem
+        self.assertEqual(len(self.flushLoggedErrors(Problem)), 1)
 
     def test_other_nodes(self) -> None:
         """What rings no bell is found all the same, a few seconds later."""
