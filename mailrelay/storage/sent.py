@@ -36,7 +36,7 @@ class DatabaseSentEntries:
         named = [
             column == value
             for column, value in ((_message.c.envid, envid), (_message.c.message_id, message_id))
-            if value
+            if value and "\0" not in value  # which a report in base64 may have, and no column
         ]
         wanted = (
             select(_entry.c.id, _entry.c.message_id, _entry.c.recipient)

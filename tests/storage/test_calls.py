@@ -322,6 +322,9 @@ class CallContract(Calling):
         self.assertEqual(await sent.by_message(2, "", "<1@x>", []), found)
         self.assertIsNone(await sent.by_message(1, "", "<1@x>", []))
         self.assertIsNone(await sent.by_message(2, "", "", []))
+        for nul in (("a\0b", "<2@x>"), ("", "<1\0@x>")):  # not every store can be asked
+            self.assertIsNone(await sent.by_message(2, *nul, []))
+        self.assertEqual(await sent.by_message(2, "a\0b", "<1@x>", []), found)
         await self.entry(2)  # another of that Message-ID
         self.assertIsNone(await sent.by_message(2, "", "<1@x>", []))
 
