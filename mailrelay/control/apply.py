@@ -105,12 +105,10 @@ class ListControls:
                 await self.suppression.remove(step.account, step.base)
 
     async def suppress(self, wanted: Sequence[AddSuppression]) -> None:
-        """Put addresses on one list; what is listed otherwise is taken off first."""
-        account = wanted[0].account
-        for step in wanted:
-            if step.is_replaced:
-                await self.suppression.remove(account, step.new.base_address)
-        await self.suppression.import_all(account, [step.new for step in wanted])
+        """Put addresses on one list; what is listed otherwise is never off it meanwhile."""
+        for replacing in (False, True):
+            new = [step.new for step in wanted if step.is_replaced is replacing]
+            await self.suppression.import_all(wanted[0].account, new, replacing=replacing)
 
     async def listed(self, accounts: Iterable[str | None]) -> Sequence[ListedSuppression]:
         """The lists of those accounts that are there; None is the server's."""

@@ -237,7 +237,7 @@ class RemoveTemplate:
 
 @frozen
 class AddSuppression:
-    """Send no more to an address; ``replaced`` when it is listed otherwise."""
+    """Send no more to an address; ``is_replaced`` when it is listed otherwise."""
 
     account: str | None
     new: NewSuppression

@@ -107,9 +107,17 @@ class SuppressionRecords(Protocol):
         """Suppressions, by id."""
 
     def add(
-        self, actor: str, account: str | None, new: Sequence[NewSuppression]
+        self,
+        actor: str,
+        account: str | None,
+        new: Sequence[NewSuppression],
+        *,
+        replacing: bool = False,
     ) -> Deferred[Sequence[bool]]:
-        """Put addresses on the list; which were not there, or took the place of what was."""
+        """Put addresses on the list; which were not there, or took the place of what was.
+
+        With ``replacing`` all do.
+        """
 
     def remove(self, actor: str, account: str | None, base: str) -> Deferred[bool]:
         """Take a base address off the list; False when it is not there."""
@@ -172,13 +180,16 @@ class SuppressionControl:
         return await self.records.why(account, _base(text), _address(text))
 
     async def import_all(
-        self, account: str | None, new: Sequence[NewSuppression]
+        self, account: str | None, new: Sequence[NewSuppression], *, replacing: bool = False
     ) -> Sequence[bool]:
-        """Suppress many; which were not suppressed before.  Raises: NoSuch."""
+        """Suppress many; which were not suppressed before, or were ``replacing`` what was.
+
+        Raises: NoSuch.
+        """
         added: list[bool] = []
         for at in range(0, len(new), IMPORTED_AT_ONCE):
             batch = new[at : at + IMPORTED_AT_ONCE]
-            added += await self.records.add(self.actor, account, batch)
+            added += await self.records.add(self.actor, account, batch, replacing=replacing)
         return added
 
     async def everything(self, account: str | None) -> Sequence[ListedSuppression]:

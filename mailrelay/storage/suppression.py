@@ -130,11 +130,11 @@ def _answer(event: NewEvent) -> Reply:
     return Reply(code, str(event.data.get("reply", "")), status)
 
 
-def add(connection: Connection, new: Suppression) -> bool:
+def add(connection: Connection, new: Suppression, *, replacing: bool = False) -> bool:
     """Put an address on its list; False when it is there already, and stays as it is."""
     before = listed(connection, new.account_id, new.base_address)
     if before is not None:
-        if not before.gives_way_to(new):
+        if not replacing and not before.gives_way_to(new):
             return False
         connection.execute(delete(_suppression).where(_suppression.c.id == before.id))
     values = asdict(new)

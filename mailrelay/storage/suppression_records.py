@@ -39,13 +39,20 @@ class DatabaseSuppressionRecords:
         return self.database.read(lambda c: _find(c, wanted, self.now()))
 
     def add(
-        self, actor: str, account: str | None, new: Sequence[NewSuppression]
+        self,
+        actor: str,
+        account: str | None,
+        new: Sequence[NewSuppression],
+        *,
+        replacing: bool = False,
     ) -> Deferred[Sequence[bool]]:
         """See SuppressionRecords."""
 
         def work(connection: Connection) -> Sequence[bool]:
             id_ = _list_id(connection, account)
-            added = [rows.add(connection, _suppression_of(id_, one)) for one in new]
+            added = [
+                rows.add(connection, _suppression_of(id_, one), replacing=replacing) for one in new
+            ]
             bases = [one.base_address for one, was in zip(new, added, strict=True) if was]
             self._changed(connection, actor, "suppression add", account, bases)
             return added

@@ -12,6 +12,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import TestCase
 
 from mailrelay.config.directory_file import directory_text, read_directory
@@ -40,6 +41,7 @@ from mailrelay.directory.credentials import ScramVerifier, check_password, hash_
 from mailrelay.directory.keys import Scope
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Cause
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.declared import DatabaseDeclared
@@ -418,6 +420,18 @@ class DeclaredContract(Base):
         fresh = self.second[1]
         self.done(fresh.apply(self.plan(fresh, self.read(changed))))
         self.assertEqual(self.text(control), self.text(fresh))
+
+    def test_suppressions_stay(self) -> None:
+        """One that is changed is never off its list, wherever the work is broken off."""
+        control = self.first[1]
+        self.done(control.apply(self.plan(control, self.read(FULL))))
+        plan = self.plan(control, self.read(FULL.replace("added = 2026-", "added = 2027-")))
+        broken: Deferred[Any] = fail(StoreUnavailable("gone"))
+        self.patch(DatabaseSuppressionRecords, "add", lambda *given, **more: broken)
+        with self.assertRaises(StoreUnavailable):
+            self.done(control.apply(plan))
+        declared = self.done(control.export(secrets=True, suppressions=True))
+        self.assertEqual(len(declared.suppression), 2)
 
     def test_told_and_audited(self) -> None:
         """Running servers are told, and who did it is written down, without secrets."""

@@ -131,6 +131,16 @@ class SuppressionContract(Base):
         self.assertEqual(found["u7@example.net"].suppression.reason, "first")
         self.assertEqual(self.told(), ["suppression"] * 4)
 
+    async def test_replacing(self) -> None:
+        """What takes another's place does so in one transaction: the address stays suppressed."""
+        await self.control.add("anna", "u1@example.net", "first")
+        new = [NewSuppression(Address("u1", "example.net"), 1.0, True, "second")]
+        self.assertEqual(list(await self.control.import_all("anna", new)), [False])
+        self.assertEqual(list(await self.control.import_all("anna", new, replacing=True)), [True])
+        [found] = await self.control.everything("anna")
+        self.assertEqual(found.suppression.reason, "second")
+        self.assertEqual([action for _, _, action, _ in self.audit()], ["suppression add"] * 2)
+
     async def test_why(self) -> None:
         """What is known of an address, suppressed or not."""
         with self.database.engine.begin() as connection:
