@@ -98,6 +98,11 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--outgoing-webhook", metavar="URL", help="Is told what becomes of mail."),
             click.option("--outgoing-authorization-file", type=secret, help=first_line),
             click.option("--outgoing-events", metavar="EVENT,...", help='Only these; "" for all.'),
+            click.option(
+                "--outgoing-every-event/--outgoing-latest-event",
+                default=None,
+                help="Call for each, or only for the latest that was not taken yet.",
+            ),
             click.option("--no-outgoing-webhook", is_flag=True, help="Call no longer."),
             click.option("--incoming-webhook", metavar="URL", help="Is told of incoming mail."),
             click.option("--incoming-authorization-file", type=secret, help=first_line),
@@ -179,18 +184,18 @@ def _changes(kind: EndpointKind, **given: Any) -> Sequence[EndpointChange]:
     """What the options say of the webhook of this kind."""
     name = kind.value
     url, file = given[f"{name}_webhook"], given[f"{name}_authorization_file"]
-    listed = given.get(f"{name}_events")
+    listed, every = given.get(f"{name}_events"), given.get(f"{name}_every_event")
     if given[f"no_{name}_webhook"]:
-        if (url, file, listed) != (None, None, None):
+        if (url, file, listed, every) != (None,) * 4:
             fail(f"--no-{name}-webhook goes with no other option of that webhook")
         return [EndpointChange(kind, is_removed=True)]
-    if (url, file, listed) == (None, None, None):
+    if (url, file, listed, every) == (None,) * 4:
         return []
     authorization = read_secret(file, "authorization") if file is not None else None
     events = None
     if kind is EndpointKind.OUTGOING and listed is not None:
         events = [word.strip() for word in listed.split(",") if word.strip()]
-    return [EndpointChange(kind, url, authorization, events)]
+    return [EndpointChange(kind, url, authorization, events, every)]
 
 
 @account.command("show")
@@ -234,6 +239,7 @@ def _endpoint_object(endpoint: Endpoint | None) -> dict[str, object] | None:
     shown: dict[str, object] = {"url": endpoint.url, "authorization": bool(endpoint.authorization)}
     if endpoint.kind is EndpointKind.OUTGOING:
         shown["events"] = list(endpoint.events)
+        shown["every_event"] = endpoint.has_every_event
     return shown
 
 
@@ -251,6 +257,8 @@ def _for_people(account: dict[str, object]) -> dict[str, object]:
             )
             if "events" in webhook:
                 lines[f"{name}_events"] = webhook["events"] or "all"
+            if webhook.get("every_event"):
+                lines[f"{name}_told"] = "every event"
     return lines
 
 

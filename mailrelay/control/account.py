@@ -39,6 +39,7 @@ class EndpointChange:
     url: str | None = None
     authorization: str | None = field(default=None, repr=False)
     events: Sequence[str] | None = None
+    has_every_event: bool | None = None
     is_removed: bool = False
 
 

@@ -41,6 +41,7 @@ class DeclaredOutgoing:
     url: str
     events: Sequence[str] = ()
     authorization: str | None = field(default=None, repr=False)
+    has_every_event: bool = False
 
 
 @frozen

@@ -235,7 +235,8 @@ def _account(
 def _outgoing(one: Endpoint | None) -> DeclaredOutgoing | None:
     if one is None:
         return None
-    return DeclaredOutgoing(one.url, tuple(one.events), one.authorization or None)
+    authorization = one.authorization or None
+    return DeclaredOutgoing(one.url, tuple(one.events), authorization, one.has_every_event)
 
 
 def _incoming(one: Endpoint | None) -> DeclaredIncoming | None:

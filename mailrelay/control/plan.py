@@ -179,13 +179,17 @@ class Planner:
                 self._removals.append(Change("remove", "webhook", name, step, [gone]))
             return
         is_new = old is None or old.url != new.url
-        names = ["url", "events"] if kind is EndpointKind.OUTGOING else ["url"]
+        names = ["url", "events", "has_every_event"] if kind is EndpointKind.OUTGOING else ["url"]
         if is_new or new.authorization is not None:
             names.append("authorization")
         found = differences(old or type(new)(""), new, names)
         if found:
             change = EndpointChange(
-                kind, new.url if is_new else None, new.authorization, getattr(new, "events", None)
+                kind,
+                new.url if is_new else None,
+                new.authorization,
+                getattr(new, "events", None),
+                getattr(new, "has_every_event", None),
             )
             step = SetAccount(account, {}, [change])
             action = "add" if old is None else "change"

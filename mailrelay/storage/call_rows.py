@@ -89,7 +89,8 @@ def call_of(row: Any, epoch: int) -> Call:
 def endpoint_of(row: Any) -> Endpoint:
     """From a row of ``tables.webhook_endpoint`` of mox's kinds."""
     events = tuple(_decode(row.events))
-    return Endpoint(EndpointKind(row.kind), row.url, row.authorization, events)
+    kind = EndpointKind(row.kind)
+    return Endpoint(kind, row.url, row.authorization, events, bool(row.has_every_event))
 
 
 def standard_of(row: Any) -> StandardEndpoint:

@@ -174,7 +174,8 @@ def _insert_mox_calls(
                 message_id=event.message_id,
             )
         )
-        superseding.append((id_, event.at + told.kept_for, event.entry_id, id_))
+        if not told.endpoint.has_every_event:
+            superseding.append((id_, event.at + told.kept_for, event.entry_id, id_))
     _insert.many(connection, rows)
     _supersede.many(connection, superseding)
 

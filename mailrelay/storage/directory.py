@@ -168,6 +168,7 @@ def _changed_endpoint(connection: Connection, id_: int, change: EndpointChange) 
             "url": change.url,
             "authorization": change.authorization or "",
             "events": msgspec.json.encode(change.events or []).decode(),
+            "has_every_event": bool(change.has_every_event),
         }
         connection.execute(insert(_endpoint).values(made))
         return True
@@ -176,6 +177,8 @@ def _changed_endpoint(connection: Connection, id_: int, change: EndpointChange) 
         changed["authorization"] = change.authorization
     if change.events is not None:
         changed["events"] = msgspec.json.encode(change.events).decode()
+    if change.has_every_event is not None:
+        changed["has_every_event"] = change.has_every_event
     return connection.execute(update(_endpoint).where(*where).values(changed)).rowcount > 0
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -367,6 +368,7 @@ webhook_endpoint = Table(
     Column("created_at", Double),
     Column("disabled_at", Double),
     Column("disabled_because", Text, nullable=False, server_default=""),
+    Column("has_every_event", Boolean, nullable=False, server_default=false()),  # of mox's kinds
     Index("webhook_endpoint_of", "account_id"),
 )
 

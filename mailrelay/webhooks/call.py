@@ -30,12 +30,16 @@ class EndpointKind(Enum):
 
 @frozen
 class Endpoint:
-    """Where an account wants to be called.  No ``events`` means all."""
+    """Where an account wants to be called.  No ``events`` means all.
+
+    One that ``has_every_event`` is told of each: a newer one of an entry supersedes none.
+    """
 
     kind: EndpointKind
     url: str
     authorization: str = field(default="", repr=False)
     events: Sequence[str] = ()
+    has_every_event: bool = False
 
     def wants(self, event: str) -> bool:
         """Whether it is called for this event."""

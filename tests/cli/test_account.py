@@ -39,7 +39,7 @@ class SettingsTests(TestCase):
             *("account", "set", "user", "--full-name", "A User", "--login-disabled"),
             *("--outgoing-webhook", "https://app.example.org/out"),
             *("--outgoing-authorization-file", self.secret_file()),
-            *("--outgoing-events", "failed, delivered"),
+            *("--outgoing-events", "failed, delivered", "--outgoing-every-event"),
             *("--incoming-webhook", "http://127.0.0.1:8025/in"),
             *("--from-id-login", "user@example.org", "--from-id-login", "user+api@example.org"),
             *("--retired-kept-for", "72h", "--calls-kept-for", "1h30m"),
@@ -63,12 +63,13 @@ class SettingsTests(TestCase):
                     "url": "https://app.example.org/out",
                     "authorization": True,
                     "events": ["delivered", "failed"],
+                    "every_event": True,
                 },
                 "incoming_webhook": {"url": "http://127.0.0.1:8025/in", "authorization": False},
             },
         )
         text = operated.run("account", "show", "user").stdout
-        for line in ("3d", "90m", "set, not shown", "delivered, failed", "A User"):
+        for line in ("3d", "90m", "set, not shown", "delivered, failed", "A User", "every event"):
             self.assertIn(line, text)
         self.assertNotIn("not-for-everybody", text + str(shown))
         operated.run(

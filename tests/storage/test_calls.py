@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from attrs import evolve
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
@@ -134,6 +134,18 @@ class CallContract(Calling):
         self.assertEqual(states[call.id], (2, newer.id))
         self.assertEqual([s for id_, s in states.items() if id_ != call.id], [(0, None), (0, None)])
         self.assertFalse(await self.calls.begin(call, 3000.0))
+
+    async def test_every_event(self) -> None:
+        """An account that wants every event has a call for each, in their order."""
+        with self.database.engine.begin() as connection:
+            connection.execute(update(tables.webhook_endpoint).values(has_every_event=True))
+        entry = await self.entry()
+        await self.ended(entry, EventKind.DELAYED, {"code": 451})
+        [again] = await self.queue.claim_due(300.0, 10, [])
+        await self.ended(again, EventKind.DELIVERED)
+        said = [call.event for call in await self.due()]
+        self.assertEqual(said, ["delayed", "delivered"])
+        self.assertEqual({row.superseded_by for row in self.rows(tables.call)}, {None})
 
     def rows(self, table: Any) -> Sequence[Any]:
         """All rows of ``table``."""

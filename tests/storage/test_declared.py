@@ -141,7 +141,9 @@ def address(localpart: str, domain: DeclaredDomain) -> str:
 @st.composite
 def accounts_called(draw: st.DrawFn, name: str, addresses: Sequence[str]) -> DeclaredAccount:
     """An account."""
-    outgoing = st.builds(DeclaredOutgoing, URLS, subset(OUTGOING_EVENTS), st.none() | WORDS)
+    outgoing = st.builds(
+        DeclaredOutgoing, URLS, subset(OUTGOING_EVENTS), st.none() | WORDS, st.booleans()
+    )
     incoming = st.builds(DeclaredIncoming, URLS, st.none() | WORDS)
     return DeclaredAccount(
         name,

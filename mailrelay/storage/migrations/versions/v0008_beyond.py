@@ -59,6 +59,10 @@ def _endpoints() -> None:
     op.add_column("webhook_endpoint", sa.Column("most_together", sa.Integer()))
     op.add_column("webhook_endpoint", sa.Column("created_at", sa.Double()))
     op.add_column("webhook_endpoint", sa.Column("disabled_at", sa.Double()))
+    every: sa.Column[bool] = sa.Column(
+        "has_every_event", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
+    op.add_column("webhook_endpoint", every)
     op.add_column("call", sa.Column("endpoint_id", ID))
     op.add_column("call", sa.Column("replay_of", ID))
     op.create_index("call_of_account", "call", ["account_id", "id"])
