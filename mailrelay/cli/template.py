@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import click
 import msgspec
+from attrs import evolve
 
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.output import fail, moment, print_json, print_properties, print_rows, printable
@@ -118,14 +119,13 @@ def set_template(
     as_json: bool,
 ) -> None:
     """Make a new version of a template.  What is not given stays."""
+    # Before the command acts as the owner of the store, who may not read them.
+    new = {part: _read(file) for part, file in (("text", text), ("html", html)) if file}
+    if subject is not None:
+        new["subject"] = subject
     with opened(settings) as control, _told_with({"text": text, "html": html}):
         found = settled(control.templates.get(account, name))
-        was = found.version.source
-        source = Source(
-            was.subject if subject is None else subject,
-            was.text if text is None else _read(text),
-            was.html if html is None else _read(html),
-        )
+        source = evolve(found.version.source, **new)
         new_name = name if rename is None else rename
         changed = settled(control.templates.change(account, found.template.id, new_name, source))
     _print_changed(changed, as_json=as_json)

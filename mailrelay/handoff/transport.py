@@ -5,6 +5,7 @@ Invariants:
 - Only a 2xx says that the application has it; everything that is not understood is tried again.
 - All attempts for one recipient of a message have one Idempotency-Key.
 - The token goes to the URL that it was configured with: no redirect is followed.
+- Neither it nor the URL's query is in what an attempt tells.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class HandOffTransport:
             outcomes.append(outcome)
             said.append(line)
             failed = failed or host_failed
-        attempt = Attempt(started, self.now(), host=endpoint.settings.url, transcript=said)
+        attempt = Attempt(started, self.now(), host=_shown(endpoint.settings.url), transcript=said)
         return Result(outcomes, attempt, host_failed=failed)
 
     async def _handed(self, endpoint: HandOff, job: Job, entry: Entry) -> tuple[Outcome, bool, str]:
@@ -112,7 +113,7 @@ class HandOffTransport:
             self._log.error(
                 "the application {name} answers {status}", name=settings.name, status=answer.status
             )
-        line = f"POST {settings.url} answered {answer.status} {_start(answer)}".rstrip()
+        line = f"POST {_shown(settings.url)} answered {answer.status} {_start(answer)}".rstrip()
         return outcome, out_of_order or answer.status >= 500, line
 
     async def _body(self, job: Job, entry: Entry) -> bytes | StreamedBody:
@@ -175,6 +176,11 @@ def outcome_of_answer(answer: HTTPAnswer, settings: HandOffSettings) -> Outcome:
     if status in _REFUSED_LOGIN:
         return Deferral(reply(451, "4.7.8", told), is_answer=True)
     return Deferral(reply(451, "4.3.0", told), is_answer=True)
+
+
+def _shown(url: str) -> str:
+    """As senders and the log see it: many a query has a secret."""
+    return url.partition("#")[0].partition("?")[0]
 
 
 def _start(answer: HTTPAnswer) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from mailrelay.cli import template
+from mailrelay.cli.target import opened
+from mailrelay.config.settings import Settings
 from tests.cli.operated import Operated
 
 OF = ("--account", "user")
@@ -65,6 +68,21 @@ class TemplateTests(TestCase):
     def assert_fails(self, operated: Operated, said: str, *command: Any) -> None:
         """``command`` fails and says so."""
         self.assertIn(said, operated.run(*command, code=1).stderr, command)
+
+    async def test_files_are_of_who_calls(self) -> None:
+        """Files are read before the command acts as somebody who may not read them."""
+        operated = await self.started()
+        text = self.file("a.txt", b"first")
+        operated.run("template", "add", "hello", *OF, "--text", text)
+        self.file("a.txt", b"second")
+
+        def opened_by_another(settings: Settings) -> Any:
+            Path(text).unlink()
+            return opened(settings)
+
+        self.patch(template, "opened", opened_by_another)
+        made = operated.json("template", "set", "hello", *OF, "--text", text)
+        self.assertEqual(made["text"], "second")
 
     async def test_refused(self) -> None:
         """What is wrong is told with its file and line."""

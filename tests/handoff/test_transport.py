@@ -201,6 +201,16 @@ class TransportTests(TestCase):
         self.assertEqual(body, added.encode() + BODY)
         self.assertNotIn("sesame", "\n".join(result.attempt.transcript))
 
+    async def test_secrets_in_the_url(self) -> None:
+        """The query goes to the application, and into no history or log."""
+        application = Application([OK])
+        port = application.listen(self)
+        transport = self.transport(port, url=f"http://127.0.0.1:{port}/in?key=sesame")
+        result = await self.attempt(transport)
+        self.assertIn(b"POST /in?key=sesame HTTP/1.1", application.requests[0])
+        self.assertEqual(result.attempt.host, f"http://127.0.0.1:{port}/in")
+        self.assertNotIn("sesame", repr(result))
+
     async def test_large(self) -> None:
         """Content in the spool is read in blocks, and arrives whole."""
         application = Application([OK])
