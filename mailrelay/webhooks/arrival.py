@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from mailrelay.directory.model import Account, Directory
 from mailrelay.message.fields import is_automated
@@ -22,7 +22,7 @@ from mailrelay.net.threads import Executor
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.file_links import FileLinks
 from mailrelay.policy.from_id import from_id_in
-from mailrelay.queue.entry import Content, Entry
+from mailrelay.queue.entry import LARGE_BYTES, Content, Entry
 from mailrelay.webhooks.complaint import About, Complaints, complaint_event, is_complaint
 from mailrelay.webhooks.gojson import encode, go_time
 from mailrelay.webhooks.reading import name_addresses, read_message
@@ -33,6 +33,9 @@ from mailrelay.webhooks.types import Incoming, IncomingMeta
 
 READ_BYTES = 16 * 1024 * 1024
 """Of a larger message the rest is not looked at: an application gets it by MessageRawGet."""
+
+READ_AT_ONCE = 4
+"""Large messages that are in memory: one may be for a hundred mailboxes, and each is a reading."""
 
 TOLD_TEXT_BYTES = 256 * 1024
 """Of text and of HTML, in a call to a signed endpoint."""
@@ -81,6 +84,7 @@ class Arrivals:
     read_spool: Callable[[str, int, int], Deferred[bytes]]
     executor: Executor
     links: FileLinks
+    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READ_AT_ONCE), init=False)
 
     @property
     def complaints(self) -> Complaints:
@@ -98,9 +102,28 @@ class Arrivals:
         is_told = owner.is_called_for_incoming or owner.is_told_of_received
         if not may_tell and not is_told:
             return Arrival()
-        content = await self._bytes(await self.content(message.id))
+        if message.size_bytes <= LARGE_BYTES:
+            return await self._read(entry, owner, placed, sent, may_tell=may_tell)
+        await self._turns.acquire()
+        try:
+            return await self._read(entry, owner, placed, sent, may_tell=may_tell)
+        finally:
+            self._turns.release()
+
+    async def _read(
+        self,
+        entry: Entry,
+        owner: Account,
+        placed: Placed,
+        sent: SentEntry | None,
+        *,
+        may_tell: bool,
+    ) -> Arrival:
+        """What the message itself says; ``sent`` is what it came back to."""
+        content = await self._bytes(await self.content(entry.message.id))
         report = await self.executor.run(read_report, content) if may_tell else None
         event = await self._event(report, sent, entry, owner, placed.at)
+        is_told = owner.is_called_for_incoming or owner.is_told_of_received
         if not is_told or (event is not None and event.account_id == owner.id):
             return Arrival(event)
         told = await self.executor.run(self._told, content, entry, owner, placed)

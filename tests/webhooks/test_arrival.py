@@ -15,9 +15,10 @@ from mailrelay.net.threads import AtOnce
 from mailrelay.observe.events import EventKind
 from mailrelay.policy.file_links import PURPOSE, FileLinks
 from mailrelay.policy.links import Links
-from mailrelay.queue.entry import Content, Entry, Message
+from mailrelay.queue.entry import LARGE_BYTES, Content, Entry, Message
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.smtp.address import Address
-from mailrelay.webhooks.arrival import Arrival, Arrivals, Placed
+from mailrelay.webhooks.arrival import READ_AT_ONCE, Arrival, Arrivals, Placed
 from mailrelay.webhooks.sent import SentEntry
 
 OWNER = Account(1, "alice", is_called_for_incoming=True)
@@ -130,6 +131,32 @@ class ArrivalTests(SynchronousTestCase):
         self.assertIsNone(arrival.payload)
         assert arrival.event is not None
         return arrival.event
+
+    def test_few_large_ones_at_once(self) -> None:
+        """However many mailboxes a large message is for, few copies of it are in memory."""
+        size = LARGE_BYTES + 1
+        reading: list[Deferred[Content]] = []
+
+        def content(id_: int) -> Deferred[Content]:
+            reading.append(Deferred())
+            return reading[-1]
+
+        kept = KeptEntries()
+        unspooled = lambda name, offset, size: succeed(b"")  # noqa: E731
+        executor = AtOnce()
+        arrivals = Arrivals(kept, lambda: DIRECTORY, content, unspooled, executor, LINKS)
+        message = Message(68, None, None, 0.0, size, "mx")
+        entry = Entry(69, message, Address.parse("alice@example.org"), 0.0, 0.0)
+        told = [Deferred.fromCoroutine(arrivals.of(entry, OWNER, PLACED)) for _ in range(9)]
+        self.assertEqual(len(reading), READ_AT_ONCE)
+        reading[0].errback(StoreUnavailable("gone"))
+        self.failureResultOf(told[0], StoreUnavailable)
+        self.assertEqual(len(reading), READ_AT_ONCE + 1)
+        for one in reading[1 : READ_AT_ONCE + 1]:
+            one.callback(Content(b"", MAIL, None, size))
+        for one in reading[READ_AT_ONCE + 1 :]:
+            one.callback(Content(b"", MAIL, None, size))
+        self.assertEqual(len(reading), 9)
 
     def test_incoming(self) -> None:
         """A message is told as mox tells it."""
