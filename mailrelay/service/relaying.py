@@ -92,6 +92,7 @@ class Relaying(MultiService):
         def read(found: tuple[Seen, RelaySources | None]) -> None:
             if place == self._place:
                 self._seen, sources = found
+                self.is_stale = False
                 if sources is not None:
                     self._take(sources)
                     self._log.info("the relay hosts are read again")
@@ -100,7 +101,7 @@ class Relaying(MultiService):
         return looked.addErrback(lambda f: self._log.failure("relay hosts cannot be read", f))
 
     def _take(self, sources: RelaySources) -> None:
-        self._sources, self._domains, self.is_stale = sources, None, False
+        self._sources, self._domains = sources, None
         for warning in self.rules().warnings:
             self._log.warn("relay hosts: {warning}", warning=str(warning))
 

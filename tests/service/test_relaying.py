@@ -82,6 +82,18 @@ class RelayingTests(SynchronousTestCase):
         self.write("@ours.test [mended.example]\n")
         self.assertEqual((self.host(relaying), relaying.is_stale), ("mended.example", False))
 
+    def test_put_back(self) -> None:
+        """A file that is as it was read is not stale, whatever was in its place meanwhile."""
+        relaying = self.start()
+        self.write("@ours.test [a.example]\n")
+        path = self.folder / "postfix-relaymap.cf"
+        kept = path.rename(self.folder / "kept")
+        self.write("@ours.test [a.example\n")
+        self.assertTrue(relaying.is_stale)
+        kept.replace(path)
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual((self.host(relaying), relaying.is_stale), ("a.example", False))
+
     def test_start_refuses(self) -> None:
         """A server does not begin with files that it cannot use."""
         self.write("@ours.test [a.example\n")
