@@ -95,11 +95,12 @@ def _answers(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]
     answers: dict[str, Any] = {}
     for status, type_ in operation.answers.items():
         answer: dict[str, Any] = {"description": "It was done."}
-        if type_ is not None:
-            schema = schemas[type_]
-            if operation.content_type == EVENT_STREAM:
-                schema = {"type": "string", "description": f"Each event's data: {type_.__name__}"}
-            answer["content"] = {operation.content_type: {"schema": schema}}
+        if type_ is not None and operation.content_type == EVENT_STREAM:
+            # OpenAPI 3.1 has no word for what one event of a stream is.
+            answer["description"] = f"A stream of events; the data of each is a {type_.__name__}."
+            answer["content"] = {EVENT_STREAM: {}}
+        elif type_ is not None:
+            answer["content"] = {operation.content_type: {"schema": schemas[type_]}}
         elif operation.content_type != JSON:
             answer["content"] = {operation.content_type: {}}
         answers[str(status)] = answer
