@@ -208,7 +208,8 @@ class DeclarationChecks:
         try:
             made = checked_key(new_key_of(one), 0, now=0.0)
         except BadKey as error:
-            self.problem(f"{place}.{error.field.split('[')[0]}", str(error))
+            name = error.field.split("[")[0]
+            self.problem(f"{place}.{'expires' if name == 'expires_at' else name}", str(error))
             return one
         check_zone(f"{place}.expires", one.expires, self.problem)
         if (one.key_hash is None) != (one.scram_verifier is None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Protocol
 
@@ -21,6 +22,9 @@ MOST_KEYS = 100
 """Of one account: SCRAM tries them all."""
 
 MOST_RESTRICTIONS = 100
+
+LATEST_END = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""A later one might be of the year 10000 where it is told, which can be written nowhere."""
 
 
 class BadKey(Refusal):
@@ -119,6 +123,8 @@ def checked_key(wanted: NewKey, account_id: int, now: float) -> APIKey:
             raise BadKey(field, f"at most {MOST_RESTRICTIONS} can be named")
     if wanted.expires_at is not None and wanted.expires_at <= now:
         raise BadKey("expires_at", "the key would have expired already: name a later time")
+    if wanted.expires_at is not None and wanted.expires_at >= LATEST_END:
+        raise BadKey("expires_at", "no end is beyond the year 9998: name none")
     if wanted.requests_per_minute is not None and wanted.requests_per_minute < 1:
         raise BadKey("requests_per_minute", "a limit is at least 1; without it there is none")
     return APIKey(

@@ -118,6 +118,7 @@ class KeyTests(ClientCase):
             ({"networks": ["192.0.2.1/24"]}, "networks[0]"),
             ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
             ({"expires_at": "tomorrow"}, "expires_at"),
+            ({"expires_at": "9999-12-31T23:59:59-10:00"}, "expires_at"),
             ({"requests_per_minute": 0}, "requests_per_minute"),
             ({"other": 1}, "other"),
         ):
