@@ -187,6 +187,8 @@ Try:
 --from {ADDRESS} --to you@example.org
   printf 'Subject: hello\\r\\n\\r\\nhi\\r\\n' | curl -sS smtp://{host}:{ports.smtp} \
 --mail-from a@example.org --mail-rcpt {ADDRESS} -T -
+  curl -sS -u {ADDRESS}:{shown} http://{host}:{ports.http}/webapi/v0/Send \
+--data-urlencode 'request={{"To":[{{"Address":"you@example.org"}}],"Text":"hi"}}'
   {command} message list --dir {where}
 
 Recipients such as x-temperror@localhost or x550@localhost simulate failures.

@@ -83,6 +83,8 @@ class StartTests(SynchronousTestCase):
 
         [row] = until(listed, program.said)
         self.assertEqual(row["to"], "anybody@anywhere.test")
+        [sending] = [line for line in program.said().splitlines() if "/v0/Send" in line]
+        self.assertIn("QueueMsgID", command(self.folder, "sh", "-c", sending))
         self.assertEqual(program.stop(), 0, program.said())
 
     def test_twistd(self) -> None:
