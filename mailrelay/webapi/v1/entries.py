@@ -87,7 +87,7 @@ class EntryOperations:
     async def reschedule(self, call: Call) -> Answer:
         """Another time for the next attempt."""
         body: RescheduleIn = call.body
-        at = body.at.timestamp()
+        at = max(body.at.timestamp(), 0.0)  # long ago is now, and a time that can be told
         if at > self.now() + LONGEST_AHEAD:
             raise Problem(INVALID_FIELD, "is more than a year ahead", "at")
         return await self._changed(call, lambda queue, wanted: queue.reschedule(wanted, at))

@@ -152,3 +152,5 @@ class EntryTests(HistoryCase):
         body = {"at": later.isoformat()}
         moved = await self.ok(client, f"{path}/reschedule", "POST", body)
         self.assertEqual(datetime.fromisoformat(moved["next_attempt_at"]), later)
+        body = {"at": "0001-01-01T00:00:00+10:00"}  # in UTC before there were years
+        await self.ok(client, f"{path}/reschedule", "POST", body)
