@@ -23,6 +23,7 @@ from mailrelay.acceptance.again import (
     reply_again,
 )
 from mailrelay.acceptance.content import IncomingContent
+from mailrelay.acceptance.copies import Copy, copies_of, entry_for, plain_copies, told_as
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.model import Directory
@@ -46,7 +47,7 @@ from mailrelay.policy.from_id import (
     with_from_id,
 )
 from mailrelay.policy.limits import LOOPING
-from mailrelay.policy.relay import NO_FROM, refuse_from
+from mailrelay.policy.relay import NO_FROM, NOT_ALLOWED, refuse_from
 from mailrelay.queue.entry import (
     Conditions,
     Content,
@@ -232,24 +233,12 @@ class Acceptance:
             is_urgent=wishes.is_urgent,
             tags=wishes.tags,
         )
+        copies = self._copies(envelope, header)
+        paths = list(self._own_paths(source, envelope))
         due = self._due_at(envelope, now)
         entries = [
-            self.admit(
-                Entry(
-                    next(ids),
-                    message,
-                    recipient.forward_path,
-                    due,
-                    due,
-                    notify=recipient.notify,
-                    orcpt=recipient.orcpt,
-                    from_id=from_id,
-                    own_reverse_path=own_path,
-                )
-            )
-            for recipient, (from_id, own_path) in zip(
-                envelope.recipients, self._own_paths(source, envelope), strict=True
-            )
+            self.admit(entry_for(copy, next(ids), message, due, paths[copy.number]))
+            for copy in copies
         ]
         events = [self._event(source, message, entries), *_held(message, entries)]
         try:
@@ -258,6 +247,17 @@ class Acceptance:
             raise Refused(BAD_KEY) from None
         conditions = self._conditions(source, envelope, message, entries, kept)
         return NewMessage(message, content, entries, events, conditions)
+
+    def _copies(self, envelope: Envelope, header: Header) -> Sequence[Copy]:
+        """One for each recipient, and each member of an alias.  Raises: Refused."""
+        directory = self.directory()
+        if not directory.aliases:
+            return plain_copies(envelope.recipients)
+        authors = addresses_in(header.first("from") or "")
+        copies, refused = copies_of(directory, envelope.recipients, authors)
+        if refused == len(copies):
+            raise Refused(NOT_ALLOWED)
+        return copies
 
     def _wishes(self, source: Source, envelope: Envelope, header: Header) -> Wishes:
         """What is asked for, in the envelope and in the header.  Raises: Refused."""
@@ -348,14 +348,15 @@ class Acceptance:
         return max(now, mail.hold_until or now)
 
     def _event(self, source: Source, message: Message, entries: Sequence[Entry]) -> NewEvent:
+        told = told_as(entries)
         data: dict[str, object] = {
             "door": source.door,
             "protocol": source.protocol,
             "reverse_path": str(message.reverse_path or ""),
             "size_bytes": message.size_bytes,
             "message_id": message.message_id,
-            "recipients": [str(entry.recipient) for entry in entries[:100]],
-            "recipient_count": len(entries),
+            "recipients": told[:100],
+            "recipient_count": len(told),
             "peer_ip": source.peer_ip,
             "helo": source.helo,
             "tls": source.tls,
@@ -388,8 +389,8 @@ def _held(message: Message, entries: Sequence[Entry]) -> list[NewEvent]:
             message.received_at,
             message.id,
             entry.id,
-            message.account_id,
-            {"by": "hold rule", "recipient": str(entry.recipient)},
+            entry.account_id,
+            {"by": "hold rule", "recipient": str(entry.told_as)},
         )
         for entry in entries
         if entry.state is EntryState.HELD

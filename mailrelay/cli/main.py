@@ -6,6 +6,7 @@ import click
 
 from mailrelay import __version__
 from mailrelay.cli.account import account
+from mailrelay.cli.alias import alias
 from mailrelay.cli.apply import apply, export
 from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
@@ -42,6 +43,7 @@ for command in (
     domain,
     account,
     address,
+    alias,
     key,
     template,
     suppression,

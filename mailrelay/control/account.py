@@ -126,11 +126,15 @@ def _checked_login(directory: Directory, name: str, text: str) -> str:
 
 def check_separator_is_in_no_address(directory: Directory, domain: str, separator: str) -> None:
     """Raises: Refusal when mail for an address of ``domain`` would go to what stands before it."""
-    for localpart, of in sorted(directory.addresses):
+    nouns = {
+        **dict.fromkeys(directory.addresses, "address"),
+        **dict.fromkeys(directory.aliases, "alias"),
+    }
+    for (localpart, of), noun in sorted(nouns.items()):
         if of == domain and separator in localpart:
             raise Refusal(
                 f"{localpart}@{domain} has {separator!r} in it, and would get no mail any more:"
-                f" mailrelay address remove {localpart}@{domain}, or choose another separator"
+                f" mailrelay {noun} remove {localpart}@{domain}, or choose another separator"
             )
 
 

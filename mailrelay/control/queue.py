@@ -183,7 +183,7 @@ class QueueControl:
         job = Job(Destination("operator", None), message, entries)
         while job.entries:
             settlement = settle(job, result, self._rules, now, 0.0)
-            reports = await self.reporter.reports(message, settlement.reports, None)
+            reports = await self.reporter.of(message, settlement, None)
             recorded = await self.store.finish_attempts(settlement.finished, reports)
             if all(recorded) or not reports:
                 return [e.id for e, was in zip(job.entries, recorded, strict=True) if was]

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from mailrelay.directory.aliases import Alias
 from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.smtp.address import Address, MalformedAddress
@@ -77,7 +78,7 @@ class DomainDisabled:
     """The domain is ours and switched off."""
 
 
-Resolution: TypeAlias = Account | HandedOff | NoSuchUser | Foreign | DomainDisabled
+Resolution: TypeAlias = Account | Alias | HandedOff | NoSuchUser | Foreign | DomainDisabled
 
 
 @frozen
@@ -91,6 +92,7 @@ class Directory:
     everything_to: int | None = None  # localserve: whose the mail of all other recipients is
     handed_off: Mapping[str, HandedOff] = field(factory=dict)  # by address or @domain
     keys: Mapping[bytes, APIKey] = field(factory=dict)  # by the hash
+    aliases: Mapping[tuple[str, str], Alias] = field(factory=dict)  # keyed as addresses are
     keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
 
     @keys_of.default
@@ -111,9 +113,9 @@ class Directory:
             return self._of_no_domain(recipient)
         if domain.disabled:
             return DomainDisabled()
-        account = self._account(recipient, domain)
-        if account is not None:
-            return account
+        found = self.alias(recipient) or self._account(recipient, domain)
+        if found is not None:
+            return found
         if recipient.localpart.lower() in ALWAYS_ACCEPTED and self.postmaster_id is not None:
             return self.accounts[self.postmaster_id]
         if self.everything_to is not None:
@@ -124,9 +126,21 @@ class Directory:
         """Whose it is: an address's own endpoint, then an account, then its domain's endpoint."""
         localpart = matched_localpart(recipient.localpart, domain or Domain(0, recipient.domain))
         own = self.handed_off.get(f"{localpart}@{recipient.domain}")
-        if own is not None or (localpart, recipient.domain) in self.addresses:
+        key = (localpart, recipient.domain)
+        if own is not None or key in self.addresses or key in self.aliases:
             return own
         return self.handed_off.get(f"@{recipient.domain}")
+
+    def alias(self, address: Address) -> Alias | None:
+        """The alias that ``address`` is."""
+        if not self.aliases or (domain := self.domains.get(address.domain)) is None:
+            return None
+        return self.aliases.get((matched_localpart(address.localpart, domain), domain.name))
+
+    def compared(self, address: Address) -> Address:
+        """The same for every way to write one address: a suffix, and case where it is none."""
+        domain = self.domains.get(address.domain) or Domain(0, address.domain, separator="")
+        return Address(matched_localpart(address.localpart, domain), address.domain)
 
     def _of_no_domain(self, recipient: Address) -> Resolution:
         if self.everything_to is not None:
@@ -189,7 +203,18 @@ class Directory:
         localpart = matched_localpart(address.localpart, domain)
         if account.key is not None and not account.key.may_send_as(localpart, domain.name):
             return False
+        alias = self.alias(address)
+        if alias is not None:
+            return alias.allow_from and not alias.disabled and self._is_member(account, alias)
         return self._account(address, domain) == account
+
+    def _is_member(self, account: Account, alias: Alias) -> bool:
+        """Whether an address of ``account`` is listed in ``alias`` itself."""
+        return any(self._own_of(address) == account.id for address in alias.members)
+
+    def _own_of(self, address: Address) -> int | None:
+        compared = self.compared(address)
+        return self.addresses.get((compared.localpart, compared.domain))
 
     def retired_kept_for(self, account_id: int | None) -> float | None:
         """How long an account wants its retired entries kept, in seconds."""

@@ -55,7 +55,7 @@ class MailboxTransport:
         if not isinstance(owner, Account):
             return succeed(PermanentFailure(NO_SUCH_USER))
         message = job.message
-        prefix = delivery_fields(entry.reverse_path, entry.recipient)
+        prefix = delivery_fields(entry.reverse_path, entry.told_as)
         incoming = Incoming(
             self.store.new_id(),
             owner.id,
@@ -63,7 +63,7 @@ class MailboxTransport:
             message.id,
             entry.id,
             entry.reverse_path,
-            entry.recipient,
+            entry.told_as,
             self.now(),
             len(prefix) + message.size_bytes,
             message.subject,

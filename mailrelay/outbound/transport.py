@@ -151,5 +151,5 @@ def outgoing_envelope(
         smtputf8=message.smtputf8,
         require_tls=message.require_tls,
         ret=message.ret,
-        envid=message.envid,
+        envid=None if entries[0].is_of_list else message.envid,
     )

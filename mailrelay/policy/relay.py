@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.expansion import expand
 from mailrelay.directory.model import Account, Directory, DomainDisabled, Foreign, NoSuchUser
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply, reply
@@ -11,6 +13,9 @@ from mailrelay.smtp.reply import Reply, reply
 RELAYING_DENIED = reply(550, "5.7.1", "relaying denied: log in on the submission port to send")
 NO_SUCH_USER = reply(550, "5.1.1", "no such user")
 DOMAIN_DISABLED = reply(450, "4.2.1", "domain is switched off for now")
+ALIAS_DISABLED = reply(550, "5.2.1", "the list is switched off")
+ALIAS_DEFERS = reply(450, "4.2.1", "the list is switched off for now")
+NOT_ALLOWED = reply(550, "5.7.2", "not allowed to send to destination")
 NOT_YOUR_ADDRESS = reply(550, "5.7.1", "the sender address is not one of your account's")
 NOT_YOUR_FROM = reply(550, "5.7.1", "the From address is not one of your account's")
 NO_FROM = reply(550, "5.6.0", "the message needs one From field with an address")
@@ -49,6 +54,8 @@ def refuse_recipient(
     localparts like any other, and give nothing.
     """
     match directory.resolve(forward_path):
+        case Alias() as alias:
+            return _refuse_alias(directory, alias)
         case NoSuchUser():
             return NO_SUCH_USER
         case DomainDisabled():
@@ -56,6 +63,26 @@ def refuse_recipient(
         case Foreign() if not submitter.may_relay or not forward_path.domain:
             return RELAYING_DENIED
     return None
+
+
+def _refuse_alias(directory: Directory, alias: Alias) -> Reply | None:
+    """The reply to an alias that cannot take mail: none of its members can, or it is disabled.
+
+    Who may write to it is judged by the content.
+    """
+    if alias.disabled:
+        return _DISABLED[alias.on_disabled]
+    expansion = expand(directory, alias)
+    if expansion.members or not expansion.trouble:
+        return None
+    return NO_SUCH_USER if isinstance(expansion.trouble[0], NoSuchUser) else DOMAIN_DISABLED
+
+
+_DISABLED = {
+    OnDisabled.REJECT: ALIAS_DISABLED,
+    OnDisabled.DEFER: ALIAS_DEFERS,
+    OnDisabled.DROP: None,
+}
 
 
 def refuse_from(

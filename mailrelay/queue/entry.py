@@ -11,6 +11,9 @@ from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 
+NULL_PATH = Address("", "")
+"""An entry's own reverse-path that is null."""
+
 LARGE_BYTES = 64 * 1024
 """Content of this size and above may be in the spool; below, it is in a row."""
 
@@ -67,12 +70,25 @@ class Entry:
     epoch: int = 0  # of the claim; 0 when no node holds one
     from_id: str | None = None  # in ``own_reverse_path``: what comes back to it tells of this entry
     own_reverse_path: Address | None = None  # when it is not the message's
+    alias: Address | None = None  # what was asked for, when it is not ``recipient``
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
     @property
     def account_id(self) -> int | None:
-        """Whose message it is of."""
+        """Who is told of it: whose message it is of, and nobody for what a list passes on."""
+        if self.alias is not None and self.is_of_list:
+            return None
         return self.message.account_id
+
+    @property
+    def is_of_list(self) -> bool:
+        """Whether an alias passes it on: failures are its owner's, not the message's sender's."""
+        return self.alias is not None and self.own_reverse_path is not None and not self.from_id
+
+    @property
+    def told_as(self) -> Address:
+        """The recipient for whoever sent the message: of an alias, its members are not told."""
+        return self.alias or self.recipient
 
     @property
     def is_urgent(self) -> bool:
@@ -88,7 +104,9 @@ class Entry:
     @property
     def reverse_path(self) -> Address | None:
         """What MAIL FROM says of this recipient's copy; None when null."""
-        return self.own_reverse_path or self.message.reverse_path
+        if self.own_reverse_path is None:
+            return self.message.reverse_path
+        return None if self.own_reverse_path == NULL_PATH else self.own_reverse_path
 
     def wants(self, what: Notify) -> bool:
         """Whether a DSN of this kind is asked for; FAILURE and DELAY by default (RFC 3461)."""

@@ -71,7 +71,8 @@ class Recorder:
 
     async def _record(self, job: Job, settlement: Settlement) -> Sequence[bool]:
         """Record ``settlement``; which entries are to be settled again."""
-        made = await self._reports(job, settlement) if settlement.reports else ()
+        tells = settlement.reports or settlement.list_reports
+        made = await self._reports(job, settlement) if tells else ()
         reports = [admitted(report, self.admit) for report in made]
         recorded = await self.store.finish_attempts(settlement.finished, reports)
         if reports and not all(recorded):
@@ -83,9 +84,7 @@ class Recorder:
     async def _reports(self, job: Job, settlement: Settlement) -> Sequence[NewMessage]:
         """The DSNs; without them rather than without the outcome, when one cannot be made."""
         try:
-            return await self.reporter.reports(
-                job.message, settlement.reports, settlement.next_attempt_at
-            )
+            return await self.reporter.of(job.message, settlement, settlement.next_attempt_at)
         except StoreUnavailable:
             raise
         except Exception:

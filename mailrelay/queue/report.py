@@ -10,6 +10,7 @@ from mailrelay.message.dsn import SUBJECTS, Report, compose_dsn
 from mailrelay.message.dsn import RecipientReport as Told
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Content, Entry, Message, NewMessage
+from mailrelay.queue.settle import Settlement
 from mailrelay.queue.store import QueueStore
 from mailrelay.smtp.command import Notify
 
@@ -35,6 +36,24 @@ class Reporter:
     store: QueueStore
     now: Callable[[], float]
     token: Callable[[], str]
+    # Its entry, or several where the reverse-path is a list's.
+    copies: Callable[[Entry], Sequence[Entry]] = lambda entry: [entry]
+
+    async def of(
+        self, message: Message, settlement: Settlement, next_attempt_at: float | None
+    ) -> list[NewMessage]:
+        """What the sender is told of ``settlement``, and the owners of lists that passed it on.
+
+        An owner hears of automatic mail, too: it is nobody's autoresponder.
+        """
+        made = await self.reports(message, settlement.reports, next_attempt_at)
+        for owner in dict.fromkeys(owner for owner, _ in settlement.list_reports):
+            told = [report for to, report in settlement.list_reports if to == owner]
+            passed_on = evolve(
+                message, account_id=None, reverse_path=owner, envid=None, is_automatic=False
+            )
+            made += await self.reports(passed_on, told, next_attempt_at)
+        return made
 
     async def reports(
         self, message: Message, told: Sequence[Told], next_attempt_at: float | None
@@ -120,7 +139,7 @@ class Reporter:
             ),
             NewEvent(EventKind.ACCEPTED, now, id_, None, None, {"door": "dsn"}),
         ]
-        return NewMessage(report, Content(b"", body, None, len(body)), [entry], events)
+        return NewMessage(report, Content(b"", body, None, len(body)), self.copies(entry), events)
 
 
 def _by_action(told: Sequence[Told]) -> Iterator[Sequence[Told]]:

@@ -129,7 +129,7 @@ class Scheduler(Window[Entry]):
     def admit(self, entry: Entry) -> Entry:
         """``entry`` as it is to be stored: claimed when there is room for it in memory."""
         destination = self._o.route(entry)
-        account, urgent = entry.message.account_id, entry.is_urgent
+        account, urgent = entry.account_id, entry.is_urgent
         lane = destination.lane(account, urgent=urgent)
         if self._o.is_held(entry):
             return evolve(entry, lane=lane, state=EntryState.HELD, destination=destination)

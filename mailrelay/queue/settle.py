@@ -19,6 +19,7 @@ from mailrelay.queue.outcome import (
 )
 from mailrelay.queue.schedule import RetryProfile, gives_up_at, is_delay_due, next_attempt_at
 from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 
 
@@ -29,6 +30,7 @@ class Settlement:
     finished: Sequence[Finished]
     reports: Sequence[RecipientReport]
     next_attempt_at: float | None  # the earliest of those that were put off
+    list_reports: Sequence[tuple[Address, RecipientReport]] = ()  # each with the list's owner
 
 
 @frozen
@@ -59,9 +61,15 @@ def settle(
         one, report = _settle_entry(entry, outcome, trial)
         finished.append(one)
         if report is not None:
-            reports.append(report)
+            reports.append((entry, report))
     due = [f.next_attempt_at for f in finished if f.retired_until is None]
-    return Settlement(finished, reports, min(due) if due else None)
+    own = [report for entry, report in reports if not entry.is_of_list]
+    of_lists = [
+        (entry.reverse_path, report)
+        for entry, report in reports
+        if entry.is_of_list and entry.reverse_path is not None
+    ]
+    return Settlement(finished, own, min(due) if due else None, of_lists)
 
 
 @frozen
@@ -98,7 +106,7 @@ def _settle_entry(
         now,
         entry.message.id,
         entry.id,
-        entry.message.account_id,
+        entry.account_id,
         trial.data | _own_data(entry, outcome, attempts, expired=expired, due=due),
     )
     finished = Finished(
@@ -106,7 +114,7 @@ def _settle_entry(
         entry.epoch,
         next_attempt_at=now if due is None else due,
         event=event,
-        retired_until=now + rules.kept_for(entry.message.account_id) if due is None else None,
+        retired_until=now + rules.kept_for(entry.account_id) if due is None else None,
         delay_reported=entry.delay_reported or tell_delay,
         unbegun=trial.unbegun,
         content_is_large=entry.message.size_bytes > LARGE_BYTES,
@@ -116,7 +124,7 @@ def _settle_entry(
         return finished, None
     until = gives_up_at(rules.profile, entry.queued_at, due, attempts + 1) if due else None
     report = RecipientReport(
-        entry.recipient,
+        _recipient(entry),
         action,
         outcome.reply,
         orcpt=entry.orcpt,
@@ -125,6 +133,11 @@ def _settle_entry(
         will_retry_until=until,
     )
     return finished, report
+
+
+def _recipient(entry: Entry) -> Address:
+    """As whoever is told may know it (RFC 3461 section 5.2.7.3)."""
+    return entry.recipient if entry.is_of_list else entry.told_as
 
 
 def _action(entry: Entry, outcome: Outcome, *, tell_delay: bool) -> Action | None:
@@ -156,7 +169,7 @@ def _own_data(
     """What an event tells of one entry."""
     answer = outcome.reply
     data: dict[str, object] = {
-        "recipient": str(entry.recipient),
+        "recipient": str(_recipient(entry)),
         "attempt": number,
         "code": answer.code,
         "status": str(answer.status) if answer.status else "",

@@ -7,6 +7,7 @@ from enum import Enum
 
 from attrs import frozen
 
+from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Account, Directory, DomainDisabled, HandedOff, NoSuchUser
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.simulated import simulated_failure
@@ -29,6 +30,7 @@ from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
 
 NO_SUCH_USER = reply(550, "5.1.1", "no such user any more")
+NOT_ALLOWED = reply(550, "5.7.2", "not allowed to send to destination")
 DOMAIN_DISABLED = reply(451, "4.2.1", "domain is switched off for now")
 NEVER_OUT = reply(550, "5.7.1", "this server delivers to its own mailboxes only")
 
@@ -40,6 +42,8 @@ class Because(Enum):
     SIMULATED = "localserve fails such recipients on purpose"
     MAILBOX = "the recipient has a mailbox here"
     HANDED_OFF = "an application takes mail for the recipient, by [[handoff]]"
+    LIST_DROPS = "the alias is switched off, or all its members have the message without it"
+    NOT_EXPANDED = "the alias does not take mail of this author"
     NO_SUCH_USER = "the domain is ours, and has no such address"
     DOMAIN_DISABLED = "the domain is ours, and switched off"
     LOCAL_ONLY = "localserve sends nothing to other servers"
@@ -61,6 +65,10 @@ class Decision:
 
 _SUPPRESSED = Decision(Destination("suppressed", Refrain(), is_local=True), Because.SUPPRESSED)
 _TO_MAILBOX = Decision(Destination("mailbox", ToMailbox(), is_local=True), Because.MAILBOX)
+
+
+_DROPPED = Decision(Destination("discard", Discard(), is_local=True), Because.LIST_DROPS)
+_NOT_EXPANDED = Decision(Destination("alias", Fail(NOT_ALLOWED)), Because.NOT_EXPANDED)
 
 
 @frozen
@@ -91,6 +99,10 @@ class Router:
             return _TO_MAILBOX
         if isinstance(local, HandedOff):
             return Decision(_to_endpoint(local), Because.HANDED_OFF)
+        if entry.alias == recipient:
+            return _DROPPED
+        if isinstance(local, Alias):
+            return _NOT_EXPANDED
         if isinstance(local, NoSuchUser):
             destination = Destination("mailbox:unknown", Fail(NO_SUCH_USER))
             return Decision(destination, Because.NO_SUCH_USER)

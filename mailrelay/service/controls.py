@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 
 from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
+from mailrelay.control.aliases import AliasControl
 from mailrelay.control.apply import ApplyControl, ListControls
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
@@ -35,6 +36,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.router import Router
 from mailrelay.smtp.address import Address
+from mailrelay.storage.alias_records import DatabaseAliases
 from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.database import Database
 from mailrelay.storage.declared import DatabaseDeclared
@@ -63,6 +65,7 @@ class Control:
     """What a command may ask."""
 
     directory: DirectoryControl
+    aliases: AliasControl
     queue: QueueControl
     messages: MailboxControl
     suppression: SuppressionControl
@@ -118,6 +121,7 @@ def open_control(
     declared = DatabaseDeclared(database, now)
     return Control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
+        AliasControl(DatabaseAliases(database, now), actor),
         QueueControl(
             records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
         ),

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from mailrelay.acceptance.accept import STORE_FULL, Acceptance
+from mailrelay.acceptance.copies import report_copies
 from mailrelay.config.convert import (
     listener_settings,
     queue_settings,
@@ -175,7 +176,13 @@ class Server(MultiService):
             relay_place(settings.relaying), lambda: self.directory, s.clock, s.workers
         )
         self._relaying.load()
-        self._reporter = Reporter(settings.hostname, stores.queue, s.now, self._token)
+        self._reporter = Reporter(
+            settings.hostname,
+            stores.queue,
+            s.now,
+            self._token,
+            lambda entry: report_copies(self.directory, stores.queue.new_id, entry),
+        )
         self._ways = WaysOut(
             s, settings, stores, self._cache, self.listeners, lambda: self.directory, self._token
         )

@@ -87,7 +87,7 @@ def _note_several(
     account_id = message.account_id
     assert account_id is not None
     of_each = [
-        dict.fromkeys(str(entry.recipient).lower() for entry in new.entries) for new in messages
+        dict.fromkeys(str(entry.told_as).lower() for entry in new.entries) for new in messages
     ]
     known = _known(connection, account_id, list(dict.fromkeys(chain(*of_each))))
     room: int | None = None

@@ -12,6 +12,7 @@ from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.storage import tables
+from mailrelay.storage.alias_rows import load_aliases
 from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
 from mailrelay.webhooks.call import Endpoint, EndpointKind
@@ -65,6 +66,7 @@ def load(connection: Connection) -> Directory:
         _account_setting(connection, POSTMASTER, accounts),
         _account_setting(connection, EVERYTHING_TO, accounts),
         keys={key.key_hash: key for key in load_keys(connection)},
+        aliases=load_aliases(connection),
     )
 
 
@@ -109,6 +111,8 @@ def remove_domain(connection: Connection, name: str) -> None:
     ).scalar_one()
     if used:
         raise InUse(f"domain {name} has {used} addresses: remove them first")
+    if any(domain == name for _, domain in load_aliases(connection)):
+        raise InUse(f"domain {name} has aliases: mailrelay alias remove")
     if connection.execute(delete(_domain).where(_domain.c.name == name)).rowcount == 0:
         raise NoSuch(f"no domain {name}: mailrelay domain list")
 
@@ -225,6 +229,8 @@ def add_address(connection: Connection, localpart: str, domain: str, account: st
     where = (_address.c.localpart == localpart, _address.c.domain == domain)
     if connection.execute(select(_address.c.id).where(*where)).first():
         raise AlreadyThere(f"address {localpart}@{domain} exists")
+    if (localpart, domain) in load_aliases(connection):
+        raise AlreadyThere(f"{localpart}@{domain} is an alias: mailrelay alias remove")
     connection.execute(insert(_address).values(account_id=id_, localpart=localpart, domain=domain))
 
 

@@ -93,7 +93,9 @@ def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> 
     messages = [message_of(tuple(row)) for row in connection.execute(query)]
     ids = [message.id for message in messages]
     by_message: dict[int, list[EntryView]] = {id_: [] for id_ in ids}
-    for view in _entries(connection, _entry.c.message_id.in_(ids)):
+    for view in _entries(
+        connection, _entry.c.message_id.in_(ids), _entry.c.account_id == account_id
+    ):
         by_message[view.entry.message.id].append(view)
     return [SentMessage(message, by_message[message.id]) for message in messages]
 
@@ -116,7 +118,14 @@ def _sent(connection: Connection, account_id: int, id_: int) -> SentMessage | No
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    return SentMessage(message_of(tuple(row)), _entries(connection, _entry.c.message_id == id_))
+    own = _entry.c.account_id == account_id
+    return SentMessage(
+        message_of(tuple(row)), _entries(connection, own, _entry.c.message_id == id_)
+    )
+
+
+_told_as: ColumnElement[str] = func.coalesce(_entry.c.alias, _entry.c.recipient)
+_OWN = (_entry.c.message_id == _message.c.id, _entry.c.account_id == _message.c.account_id)
 
 
 def _conditions(wanted: MessageQuery) -> list[ColumnElement[bool]]:
@@ -133,7 +142,7 @@ def _conditions(wanted: MessageQuery) -> list[ColumnElement[bool]]:
         else None,
         _message.c.received_at >= wanted.since if wanted.since is not None else None,
         _message.c.received_at < wanted.until if wanted.until is not None else None,
-        exists().where(_entry.c.message_id == _message.c.id, *of_entry) if of_entry else None,
+        exists().where(*_OWN, *of_entry) if of_entry else None,
     ]
     return [condition for condition in conditions if condition is not None]
 
@@ -142,8 +151,8 @@ def _recipient_condition(wanted: MessageQuery) -> ColumnElement[bool] | None:
     if wanted.recipient is None:
         return None
     if "@" in wanted.recipient:
-        return _entry.c.recipient == wanted.recipient
-    return _entry.c.recipient.endswith(f"@{wanted.recipient}", autoescape=True)
+        return _told_as == wanted.recipient
+    return _told_as.endswith(f"@{wanted.recipient}", autoescape=True)
 
 
 def _state_condition(wanted: MessageQuery) -> ColumnElement[bool] | None:
@@ -167,7 +176,8 @@ def _entries(connection: Connection, *conditions: ColumnElement[bool]) -> list[E
 def _timeline(connection: Connection, account_id: int, message_id: int) -> Timeline | None:
     if _sent(connection, account_id, message_id) is None:
         return None
-    events = select(_event).where(_event.c.message_id == message_id).order_by(_event.c.position)
+    own = (_event.c.message_id == message_id, _event.c.account_id == account_id)
+    events = select(_event).where(*own).order_by(_event.c.position)
     calls = (
         select(_call)
         .where(_call.c.entry_id.in_(select(_entry.c.id).where(_entry.c.message_id == message_id)))

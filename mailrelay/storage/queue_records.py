@@ -15,6 +15,7 @@ from sqlalchemy import (
     Update,
     and_,
     case,
+    func,
     select,
     text,
     update,
@@ -172,7 +173,8 @@ def _change_batch(
     changed = []
     events = []
     messages = set()
-    wanted = select(_entry.c.id, _entry.c.message_id, _entry.c.account_id, _entry.c.recipient)
+    told_as = func.coalesce(_entry.c.alias, _entry.c.recipient).label("recipient")
+    wanted = select(_entry.c.id, _entry.c.message_id, _entry.c.account_id, told_as)
     rows = {row.id: row for row in connection.execute(wanted.where(_entry.c.id.in_(ids)))}
     for id_ in ids:
         row = rows.get(id_)

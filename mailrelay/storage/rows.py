@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement
 
 from mailrelay.observe.events import Event, EventKind, NewEvent
-from mailrelay.queue.entry import Content, Entry, EntryState, Message
+from mailrelay.queue.entry import NULL_PATH, Content, Entry, EntryState, Message
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 from mailrelay.storage import tables
@@ -91,6 +91,17 @@ def stored_address(text: str) -> Address:
     return Address(localpart, domain)
 
 
+_NULL_PATH_TEXT = "<>"
+
+
+def _path_text(path: Address) -> str:
+    return _NULL_PATH_TEXT if path == NULL_PATH else str(path)
+
+
+def _path_of(text: str) -> Address:
+    return NULL_PATH if text == _NULL_PATH_TEXT else stored_address(text)
+
+
 def content_row(message_id: int, content: Content) -> Row:
     """As ``tables.content`` has its columns."""
     return (message_id, content.body_size_bytes, content.spool_name, content.prefix, content.body)
@@ -107,7 +118,7 @@ def entry_row(entry: Entry, node_id: int) -> Row:
     return (
         entry.id,
         entry.message.id,
-        entry.message.account_id,
+        entry.account_id,
         str(entry.recipient),
         int(entry.state),
         entry.queued_at,
@@ -123,7 +134,8 @@ def entry_row(entry: Entry, node_id: int) -> Row:
         None,
         None,
         entry.from_id,
-        str(entry.own_reverse_path) if entry.own_reverse_path else None,
+        _path_text(entry.own_reverse_path) if entry.own_reverse_path else None,
+        str(entry.alias) if entry.alias else None,
     )
 
 
@@ -144,6 +156,7 @@ ENTRY_COLUMNS: list[ColumnElement[Any]] = [
         "delay_reported",
         "from_id",
         "reverse_path",
+        "alias",
     )
 ]
 
@@ -165,7 +178,8 @@ def entry_of(row: Row, message: Message) -> Entry:
         lane=row[7],
         epoch=row[8],
         from_id=row[12],
-        own_reverse_path=stored_address(row[13]) if row[13] else None,
+        own_reverse_path=_path_of(row[13]) if row[13] else None,
+        alias=stored_address(row[14]) if row[14] else None,
     )
 
 

@@ -106,6 +106,29 @@ address = Table(
     UniqueConstraint("localpart", "domain"),
 )
 
+alias = Table(
+    "alias",
+    metadata,
+    _id(),
+    Column("localpart", String(255), nullable=False),
+    Column("domain", String(255), nullable=False),
+    Column("post_public", Boolean, nullable=False),
+    Column("list_members", Boolean, nullable=False),
+    Column("allow_from", Boolean, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("on_disabled", String(10), nullable=False),  # reject, drop or defer
+    Column("owner", Text, nullable=False),  # "" for none
+    Column("posters", Text, nullable=False),  # JSON: others who may post
+    UniqueConstraint("localpart", "domain"),
+)
+
+alias_member = Table(
+    "alias_member",
+    metadata,
+    Column("alias_id", ID, primary_key=True, autoincrement=False),
+    Column("address", String(400), primary_key=True),
+)
+
 message = Table(
     "message",
     metadata,
@@ -199,7 +222,8 @@ entry = Table(
     Column("keep_until", Double),
     Column("outcome", String(20)),
     Column("from_id", String(64)),
-    Column("reverse_path", Text),  # when it is not the message's: with the FromID
+    Column("reverse_path", Text),  # when it is not the message's: with the FromID, a list owner's
+    Column("alias", Text),  # by which it came
     Index(
         "entry_from_id",
         "from_id",

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
+from mailrelay.acceptance.copies import entry_of_each
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.wishes import Wishes
 from mailrelay.control.mailbox import OverQuota
@@ -75,11 +76,12 @@ class Sender:
             raise user_error(str(error)) from None
         if request.save_sent:
             await self._save(caller.account, people, kept)
+        entries = entry_of_each([to for _, to in people.recipients], accepted.entries)
         return SendResult(
             message_id=draft.message_id,
             submissions=[
                 Submission(address=text, queue_msg_id=entry.id, from_id=entry.from_id or "")
-                for (text, _), entry in zip(people.recipients, accepted.entries, strict=True)
+                for (text, _), entry in zip(people.recipients, entries, strict=True)
             ],
         )
 

@@ -208,7 +208,7 @@ def incoming_payload(content: bytes, entry: Entry, placed: Placed) -> bytes:
         meta=IncomingMeta(
             msg_id=placed.id,
             mail_from=str(reverse_path) if reverse_path else "",
-            rcpt_to=str(entry.recipient),
+            rcpt_to=str(entry.told_as),
             remote_ip=message.remote_ip or "",
             received=go_time(placed.at),
             mailbox_name=placed.mailbox,
@@ -232,7 +232,7 @@ def signed_payload(
         placed.at,
         len(placed.prefix) + entry.message.size_bytes,
         str(entry.reverse_path or ""),
-        str(entry.recipient),
+        str(entry.told_as),
         entry.message.remote_ip,
     )
     mail = received_mail(placed.prefix + content, kept, links, placed.at, TOLD_TEXT_BYTES)

@@ -28,7 +28,7 @@ WITHOUT_JSON = {
     "relay import": "says how many entries it took",
     **{
         f"{noun} {verb}": "changes one thing, and says so"
-        for noun in ("domain", "account", "address")
+        for noun in ("domain", "account", "address", "alias")
         for verb in ("add", "set", "remove")
     },
 }

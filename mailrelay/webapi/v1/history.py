@@ -285,7 +285,7 @@ def entry_out(view: EntryView) -> EntryOut:
     return EntryOut(
         id=entry.id,
         message_id=entry.message.id,
-        recipient=str(entry.recipient),
+        recipient=str(entry.told_as),
         state=word,  # type: ignore[arg-type]
         attempts=entry.attempts,
         queued_at=time_at(entry.queued_at),

@@ -9,6 +9,7 @@ from typing import Annotated
 from attrs import evolve
 from msgspec import Meta
 
+from mailrelay.acceptance.copies import first_of_each
 from mailrelay.message.draft import Unwritable
 from mailrelay.queue.entry import Entry, Message
 from mailrelay.smtp.address import Address
@@ -50,7 +51,7 @@ class Sent(Strict, frozen=True):
 
 def queued(entries: Sequence[Entry]) -> list[Queued]:
     """A message's entries, as they are answered."""
-    return [Queued(id=one.id, recipient=str(one.recipient)) for one in entries]
+    return [Queued(id=one.id, recipient=str(one.told_as)) for one in first_of_each(entries)]
 
 
 def sent(message: Message, entries: Sequence[Entry]) -> Sent:

@@ -1,0 +1,134 @@
+"""``mailrelay alias``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from mailrelay.cli.directory import json_option
+from mailrelay.cli.output import print_rows
+from mailrelay.cli.target import opened, settled, target_options
+from mailrelay.config.settings import Settings
+from mailrelay.control.aliases import AliasDetails
+from mailrelay.directory.aliases import Alias, OnDisabled
+
+
+@click.group()
+def alias() -> None:
+    """Addresses whose mail goes to several others."""
+
+
+def _details(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds what an alias may be set to."""
+    options = (
+        click.option(
+            "--post-public/--post-members", default=None, help="Everybody may post, or members."
+        ),
+        click.option(
+            "--list-members/--hide-members", default=None, help="Members see who the others are."
+        ),
+        click.option("--allow-from/--no-from", default=None, help="Members may send as the alias."),
+        click.option("--disabled/--enabled", default=None, help="Take no mail for now."),
+        click.option(
+            "--on-disabled",
+            type=click.Choice([answer.value for answer in OnDisabled]),
+            help="What a disabled alias does: 550, 450, or 250 and nothing.",
+        ),
+        click.option("--owner", help='Who gets failures of members elsewhere; "" for nobody.'),
+        click.option("--poster", "posters", multiple=True, help="Who may post, too; repeatable."),
+        click.option("--no-posters", is_flag=True, help="Nobody but whom the rest allows."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _given(values: dict[str, Any]) -> AliasDetails:
+    answer, no_posters = values.pop("on_disabled"), values.pop("no_posters")
+    posters = values.pop("posters") or (() if no_posters else None)
+    on_disabled = OnDisabled(answer) if answer else None
+    return AliasDetails(on_disabled=on_disabled, posters=posters, **values)
+
+
+@alias.command("add")
+@target_options
+@click.argument("address")
+@click.argument("members", metavar="MEMBER...", nargs=-1, required=True)
+@_details
+def add_alias(settings: Settings, address: str, members: tuple[str, ...], **values: Any) -> None:
+    """Have mail for ADDRESS go to accounts' addresses, other aliases, and addresses elsewhere."""
+    with opened(settings) as control:
+        settled(control.aliases.add(address, members, _given(values)))
+    click.echo(f"Mail for {address} goes to {len(members)} members.")
+
+
+@alias.command("set")
+@target_options
+@click.argument("address")
+@_details
+def set_alias(settings: Settings, address: str, **values: Any) -> None:
+    """Change an alias."""
+    with opened(settings) as control:
+        settled(control.aliases.set(address, _given(values)))
+    click.echo(f"Alias {address} is changed.")
+
+
+@alias.command("remove")
+@target_options
+@click.argument("address")
+def remove_alias(settings: Settings, address: str) -> None:
+    """Take no more mail for an alias."""
+    with opened(settings) as control:
+        settled(control.aliases.remove(address))
+    click.echo(f"Alias {address} is removed.")
+
+
+@alias.command("members")
+@target_options
+@click.argument("address")
+@click.option("--add", "added", multiple=True, metavar="MEMBER", help="Repeatable.")
+@click.option("--remove", "removed", multiple=True, metavar="MEMBER", help="Repeatable.")
+@json_option
+def members(
+    settings: Settings,
+    address: str,
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List the members of an alias, after adding or removing some."""
+    with opened(settings) as control:
+        if added:
+            settled(control.aliases.add_members(address, added))
+        if removed:
+            settled(control.aliases.remove_members(address, removed))
+        found: Alias = settled(control.aliases.alias(address))
+    rows = [{"address": str(member)} for member in found.members]
+    print_rows(rows, ("address",), "No members.", as_json=as_json)
+
+
+@alias.command("list")
+@target_options
+@json_option
+def list_aliases(settings: Settings, as_json: bool) -> None:
+    """List the aliases."""
+    with opened(settings) as control:
+        found = settled(control.aliases.aliases())
+    columns = ("address", "members", "post_public", "allow_from", "disabled", "owner")
+    print_rows([_row(one) for one in found], columns, "No aliases.", as_json=as_json)
+
+
+def _row(one: Alias) -> dict[str, object]:
+    return {
+        "address": str(one.address),
+        "members": [str(member) for member in one.members],
+        "post_public": one.post_public,
+        "list_members": one.list_members,
+        "allow_from": one.allow_from,
+        "disabled": one.disabled,
+        "on_disabled": one.on_disabled.value,
+        "owner": str(one.owner) if one.owner else None,
+        "posters": sorted(map(str, one.posters)),
+    }

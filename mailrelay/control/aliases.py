@@ -1,0 +1,222 @@
+"""Aliases: what may be asked, checked, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from mailrelay.control.directory_checks import address_key
+from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.expansion import expand
+from mailrelay.directory.model import Directory, DomainDisabled, NoSuchUser
+from mailrelay.smtp.address import Address, MalformedAddress
+
+MOST_COPIES = 10_000
+"""Members in all, with those of the aliases in an alias."""
+
+MOST_POSTERS = 100
+
+
+@frozen
+class AliasDetails:
+    """What an alias is, or is changed to; None leaves a value as it is.
+
+    An empty ``owner`` takes it away; ``posters`` are all of them.
+    """
+
+    post_public: bool | None = None
+    list_members: bool | None = None
+    allow_from: bool | None = None
+    disabled: bool | None = None
+    on_disabled: OnDisabled | None = None
+    owner: str | None = None
+    posters: Sequence[str] | None = None
+
+
+_NEW: Mapping[str, object] = {
+    "post_public": False,
+    "list_members": False,
+    "allow_from": False,
+    "disabled": False,
+    "on_disabled": OnDisabled.REJECT,
+    "owner": None,
+    "posters": frozenset(),
+}
+
+
+class AliasRecords(Protocol):
+    """Aliases' rows.  Every change tells running processes, and is audited as ``actor``'s.
+
+    Keys are (localpart as matched, domain), values fields of Alias.  Methods fail with Refusal's
+    kinds, and with StoreUnavailable.
+    """
+
+    def load(self) -> Deferred[Directory]:
+        """Everything now."""
+
+    def add(
+        self,
+        actor: str,
+        key: tuple[str, str],
+        values: Mapping[str, object],
+        members: Sequence[Address],
+    ) -> Deferred[None]:
+        """Make an alias, where there is neither one nor an account's address."""
+
+    def set(self, actor: str, key: tuple[str, str], values: Mapping[str, object]) -> Deferred[None]:
+        """Change what is in ``values``."""
+
+    def remove(self, actor: str, key: tuple[str, str]) -> Deferred[None]:
+        """Remove an alias."""
+
+    def add_members(
+        self, actor: str, key: tuple[str, str], members: Sequence[Address]
+    ) -> Deferred[None]:
+        """List more members, all of them or none."""
+
+    def remove_members(
+        self, actor: str, key: tuple[str, str], members: Sequence[Address]
+    ) -> Deferred[None]:
+        """Take members off; one at least stays."""
+
+
+@frozen
+class AliasControl:
+    """Checks and normalises, then changes one thing."""
+
+    records: AliasRecords
+    actor: str
+
+    async def add(self, text: str, members: Sequence[str], details: AliasDetails) -> None:
+        """Make an alias.  Raises: Refusal."""
+        directory = await self.records.load()
+        key = address_key(text, directory.domains)
+        values = {**_NEW, **_values(directory, details)}
+        checked = _checked_members(directory, Alias(0, *key), members)
+        await self.records.add(self.actor, key, values, checked)
+
+    async def set(self, text: str, details: AliasDetails) -> None:
+        """Change an alias.  Raises: Refusal."""
+        directory = await self.records.load()
+        values = _values(directory, details)
+        if not values:
+            raise Refusal("nothing to change: name a setting")
+        await self.records.set(self.actor, address_key(text, directory.domains), values)
+
+    async def remove(self, text: str) -> None:
+        """Remove an alias.  Raises: Refusal."""
+        directory = await self.records.load()
+        await self.records.remove(self.actor, address_key(text, directory.domains))
+
+    async def add_members(self, text: str, members: Sequence[str]) -> None:
+        """Have mail for an alias go to more members.  Raises: Refusal."""
+        directory = await self.records.load()
+        alias = _found(directory, text)
+        checked = _checked_members(directory, alias, members)
+        await self.records.add_members(self.actor, (alias.localpart, alias.domain), checked)
+
+    async def remove_members(self, text: str, members: Sequence[str]) -> None:
+        """Take members off.  Raises: Refusal."""
+        alias = _found(await self.records.load(), text)
+        given = [_address(member, "member") for member in members]
+        await self.records.remove_members(self.actor, (alias.localpart, alias.domain), given)
+
+    async def alias(self, text: str) -> Alias:
+        """An alias.  Raises: Refusal."""
+        return _found(await self.records.load(), text)
+
+    async def aliases(self) -> Sequence[Alias]:
+        """All of them, by address."""
+        found = (await self.records.load()).aliases.values()
+        return sorted(found, key=lambda alias: (alias.domain, alias.localpart))
+
+
+def _found(directory: Directory, text: str) -> Alias:
+    key = address_key(text, directory.domains)
+    if key not in directory.aliases:
+        raise NoSuch(f"no alias {key[0]}@{key[1]}: mailrelay alias list")
+    return directory.aliases[key]
+
+
+def _values(directory: Directory, details: AliasDetails) -> dict[str, object]:
+    names = ("post_public", "list_members", "allow_from", "disabled", "on_disabled")
+    values = {name: getattr(details, name) for name in names}
+    values = {name: value for name, value in values.items() if value is not None}
+    if details.owner is not None:
+        values["owner"] = _owner(directory, details.owner) if details.owner else None
+    if details.posters is not None:
+        if len(details.posters) > MOST_POSTERS:
+            raise Refusal(f"an alias has at most {MOST_POSTERS} posters: make them members")
+        values["posters"] = frozenset(_address(one, "poster") for one in details.posters)
+    return values
+
+
+def _owner(directory: Directory, text: str) -> Address:
+    owner = _address(text, "owner")
+    if directory.alias(owner) is not None:
+        raise Refusal(f"{owner} is an alias: failures go to one person, or to an application")
+    if isinstance(directory.resolve(owner), NoSuchUser | DomainDisabled):
+        raise Refusal(f"the owner {owner} gets no mail here: mailrelay address add {owner}")
+    return owner
+
+
+def _checked_members(directory: Directory, alias: Alias, members: Sequence[str]) -> list[Address]:
+    """New members as they are listed.  Raises: Refusal."""
+    if not members:
+        raise Refusal("an alias has one member at least")
+    checked = [_checked_member(directory, alias, text) for text in members]
+    there = {directory.compared(member) for member in alias.members}
+    for member in checked:
+        if directory.compared(member) in there:
+            raise Refusal(f"{member} is a member already, or is named twice")
+        there.add(directory.compared(member))
+        inner = directory.alias(member)
+        if inner is not None and _leads_to(directory, inner, alias):
+            raise Refusal(f"{member} leads back to {alias.address}: mail would go round")
+    grown = Alias(alias.id, alias.localpart, alias.domain, (*alias.members, *checked))
+    if len(expand(directory, grown).members) > MOST_COPIES:
+        raise Refusal(f"a message would have more than {MOST_COPIES} copies")
+    return checked
+
+
+def _checked_member(directory: Directory, alias: Alias, text: str) -> Address:
+    member = _address(text, "member")
+    if directory.compared(member) == alias.address:
+        raise Refusal(f"{member} is the alias itself")
+    domain = directory.domains.get(member.domain)
+    if domain is None:
+        return member
+    localpart, name = address_key(text, directory.domains)
+    if isinstance(directory.resolve(member), NoSuchUser):
+        raise Refusal(f"there is no {member}: mailrelay address add {member}")
+    return Address(localpart, name)
+
+
+def _leads_to(directory: Directory, inner: Alias, alias: Alias) -> bool:
+    """Whether ``alias`` is ``inner``, or in it however deep."""
+    todo, seen = [inner], {inner.address}
+    while todo:
+        one = todo.pop()
+        if one.address == alias.address:
+            return True
+        for member in one.members:
+            further = directory.alias(member)
+            if further is not None and further.address not in seen:
+                seen.add(further.address)
+                todo.append(further)
+    return False
+
+
+def _address(text: str, what: str) -> Address:
+    """Raises: Refusal."""
+    try:
+        address = Address.parse(text)
+    except MalformedAddress as error:
+        raise Refusal(f"the {what} {text!r} is no address: {error}") from None
+    if not address.is_ascii:
+        raise Refusal(f"the {what} {text!r} has characters beyond ASCII before its @")
+    return address

@@ -1,0 +1,42 @@
+"""Aliases: an address whose mail goes to several others."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+from mailrelay.smtp.address import Address
+
+
+class OnDisabled(StrEnum):
+    """What a disabled alias answers."""
+
+    REJECT = "reject"
+    DROP = "drop"  # it is taken, and thrown away
+    DEFER = "defer"
+
+
+@frozen
+class Alias:
+    """An address for its members.  ``members`` and ``posters`` are written as they were given.
+
+    Failures of what goes to other servers are the ``owner``'s: without one, nobody is told.
+    """
+
+    id: int
+    localpart: str
+    domain: str
+    members: tuple[Address, ...] = ()
+    post_public: bool = False  # everybody may post, not members alone
+    list_members: bool = False  # members may see who the others are
+    allow_from: bool = False  # members may send as it
+    disabled: bool = False
+    on_disabled: OnDisabled = OnDisabled.REJECT
+    owner: Address | None = None
+    posters: frozenset[Address] = frozenset()  # beside the members
+
+    @property
+    def address(self) -> Address:
+        """What it is written to."""
+        return Address(self.localpart, self.domain)
