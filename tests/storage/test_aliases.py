@@ -1,0 +1,210 @@
+"""What aliases must do on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import evolve
+from sqlalchemy import select
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from mailrelay.control.aliases import AliasControl, AliasDetails
+from mailrelay.control.errors import AlreadyThere, InUse, NoSuch, Refusal
+from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.model import Domain
+from mailrelay.queue.entry import NULL_PATH
+from mailrelay.smtp.address import Address
+from mailrelay.storage import tables
+from mailrelay.storage.alias_records import DatabaseAliases
+from mailrelay.storage.database import Database
+from mailrelay.storage.directory import changes_after
+from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.nodes import register
+from mailrelay.storage.queue import DatabaseQueueStore
+from mailrelay.storage.spool import RowSpool
+from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of
+from tests.storage.values import new_message
+
+ACCOUNT: dict[str, object] = {"full_name": "", "login_disabled": False, "used_bytes": 0}
+LIST, OTHER = "list@example.org", "other@example.org"
+
+
+class AliasContract(Base):
+    """Aliases beside accounts."""
+
+    def make_engine(self):
+        """See OnSQLite and OnPostgres."""
+        raise NotImplementedError
+
+    async def setUp(self) -> None:
+        """A domain and an account with an address."""
+        self.database: Database = database_on(self, self.make_engine())
+        self.directory = DatabaseDirectory(self.database, lambda: 1.0)
+        await self.directory.add_domain("op", Domain(0, "example.org"))
+        await self.directory.add_account("op", "anna", ACCOUNT)
+        await self.directory.add_address("op", "anna", "example.org", "anna")
+        self.control = AliasControl(DatabaseAliases(self.database, lambda: 7.0), "op")
+
+    async def refused(self, error: type[Exception], said: str, *asked: Callable[[], Any]) -> None:
+        """Each is refused, in words that have ``said``, and changes nothing."""
+        for ask in asked:
+            before = await self.control.aliases()
+            with self.assertRaises(error) as caught:
+                await ask()
+            self.assertIn(said, str(caught.exception))
+            self.assertEqual(await self.control.aliases(), before)
+
+    async def test_as_stored(self) -> None:
+        """All that is said of an alias is in the snapshot, then changed, then gone."""
+        details = AliasDetails(
+            post_public=True,
+            list_members=True,
+            allow_from=True,
+            disabled=True,
+            on_disabled=OnDisabled.DROP,
+            owner="Boss@example.net",
+            posters=["p@example.net"],
+        )
+        await self.control.add("LIST@example.org", ["Anna@example.org", "x@Example.NET"], details)
+        [alias] = await self.control.aliases()
+        expected = Alias(
+            alias.id,
+            "list",
+            "example.org",
+            (Address("anna", "example.org"), Address("x", "example.net")),
+            post_public=True,
+            list_members=True,
+            allow_from=True,
+            disabled=True,
+            on_disabled=OnDisabled.DROP,
+            owner=Address("Boss", "example.net"),
+            posters=frozenset({Address("p", "example.net")}),
+        )
+        self.assertEqual(alias, expected)
+        await self.control.set(LIST, AliasDetails(disabled=False, owner="", posters=()))
+        plain = evolve(expected, disabled=False, owner=None, posters=frozenset())
+        self.assertEqual(await self.control.alias(LIST), plain)
+        await self.control.remove(LIST)
+        self.assertEqual(await self.control.aliases(), [])
+
+    async def test_members(self) -> None:
+        """Added and removed together or not at all; one stays."""
+        await self.control.add(LIST, ["anna@example.org"], AliasDetails())
+        await self.control.add_members(LIST, ["a@example.net", "b@example.net"])
+        add, remove = self.control.add_members, self.control.remove_members
+        await self.refused(
+            Refusal,
+            "member already",
+            lambda: add(LIST, ["c@example.net", "A@example.net"]),
+            lambda: add(LIST, ["c@example.net", "C@example.net"]),
+        )
+        await self.refused(NoSuch, "no member", lambda: remove(LIST, ["a@example.net", "c@x.test"]))
+        all_of_them = ["a@example.net", "b@example.net", "anna@example.org"]
+        await self.refused(Refusal, "one member at least", lambda: remove(LIST, all_of_them))
+        await remove(LIST, all_of_them[:2])
+        self.assertEqual(
+            (await self.control.alias(LIST)).members, (Address("anna", "example.org"),)
+        )
+
+    async def test_checked(self) -> None:
+        """Wrong members, owners and addresses are refused, and say what to do."""
+        await self.control.add(OTHER, ["anna@example.org"], AliasDetails())
+        for members, said in (
+            (["nobody@example.org"], "address add"),
+            ([LIST], "the alias itself"),
+            (["anna+x@example.org"], "separator"),
+            (["a b@example.net"], "no address"),
+            (["ü@example.net"], "ASCII"),
+            ([], "one member"),
+        ):
+            await self.refused(
+                Refusal, said, lambda m=members: self.control.add(LIST, m, AliasDetails())
+            )
+        for details, said in (
+            (AliasDetails(owner=OTHER), "is an alias"),
+            (AliasDetails(owner="nobody@example.org"), "gets no mail"),
+            (AliasDetails(posters=["x"]), "no address"),
+            (AliasDetails(), "nothing to change"),
+        ):
+            await self.refused(Refusal, said, lambda d=details: self.control.set(OTHER, d))
+        await self.refused(
+            Refusal,
+            "separator",
+            lambda: self.control.add("l+x@example.org", ["anna@example.org"], AliasDetails()),
+        )
+
+    async def test_loops(self) -> None:
+        """An alias is in another, never in itself."""
+        await self.control.add(OTHER, ["anna@example.org"], AliasDetails())
+        await self.control.add(LIST, [OTHER], AliasDetails())
+        await self.refused(Refusal, "leads back", lambda: self.control.add_members(OTHER, [LIST]))
+
+    async def test_either_address_or_alias(self) -> None:
+        """Neither can be made where the other is; a domain with an alias stays."""
+        await self.control.add(LIST, ["anna@example.org"], AliasDetails())
+        add = self.control.add
+        await self.refused(
+            AlreadyThere,
+            "exists",
+            lambda: add(LIST, ["a@example.net"], AliasDetails()),
+            lambda: add("anna@example.org", ["a@example.net"], AliasDetails()),
+        )
+        await self.refused(
+            AlreadyThere,
+            "is an alias",
+            lambda: self.directory.add_address("op", "list", "example.org", "anna"),
+        )
+        await self.directory.remove_address("op", "anna", "example.org")
+        await self.refused(
+            InUse, "alias remove", lambda: self.directory.remove_domain("op", "example.org")
+        )
+        await self.refused(NoSuch, "alias list", lambda: self.control.remove(OTHER))
+
+    async def test_told_and_audited(self) -> None:
+        """Each change."""
+        newest = len(await self.database.read(lambda c: changes_after(c, 0)))
+        await self.control.add(LIST, ["anna@example.org"], AliasDetails())
+        await self.control.add_members(LIST, ["x@example.net"])
+        await self.control.remove_members(LIST, ["x@example.net"])
+        await self.control.set(LIST, AliasDetails(post_public=True))
+        await self.control.remove(LIST)
+        changes = await self.database.read(lambda c: changes_after(c, 0))
+        self.assertEqual([kind for _, kind in changes[newest:]], ["directory"] * 5)
+        audit = tables.audit.c
+        wanted = select(audit.actor, audit.action, audit.subject).order_by(audit.id)
+        rows = await self.database.read(lambda c: [tuple(row) for row in c.execute(wanted)])
+        self.assertEqual(
+            rows[-5:],
+            [
+                ("op", "alias add", f"{LIST} anna@example.org"),
+                ("op", "alias members add", f"{LIST} x@example.net"),
+                ("op", "alias members remove", f"{LIST} x@example.net"),
+                ("op", "alias set", LIST),
+                ("op", "alias remove", LIST),
+            ],
+        )
+
+    async def test_entries(self) -> None:
+        """An entry is stored with what it came by, and a null reverse-path of its own."""
+        with self.database.engine.begin() as connection:
+            node = register(connection, "main")
+        spool = RowSpool(self.database, lambda: "0" * 32)
+        queue = DatabaseQueueStore(self.database, ids_of(self.database), node, spool)
+        by = Address("list", "example.org")
+        for path in (NULL_PATH, Address("boss", "example.net"), None):
+            new = new_message(queue, message={"account_id": 1}, alias=by, own_reverse_path=path)
+            stored: Deferred[None] = queue.add(new)
+            await stored
+            [entry] = [e for e in await queue.claim_due(1e9, 10, []) if e.alias]
+            self.assertEqual((entry.alias, entry.own_reverse_path), (by, path))
+            self.assertEqual(entry.account_id, 1 if path is None else None)
+
+
+class SQLiteAliasTests(OnSQLite, AliasContract, TestCase):
+    """On SQLite."""
+
+
+class PostgresAliasTests(OnPostgres, AliasContract, TestCase):
+    """On PostgreSQL."""
