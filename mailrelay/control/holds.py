@@ -83,7 +83,7 @@ class HoldControl:
             fitting = [
                 entry.id
                 for entry in entries
-                if rule.fits(entry.message.account_id, entry.message.reverse_path, entry.recipient)
+                if rule.fits(entry.account_id, entry.message.reverse_path, entry.recipient)
             ]
             held += await self.queue.hold(self.actor, fitting, self.now())
         return held
