@@ -43,7 +43,7 @@ class Because(Enum):
     MAILBOX = "the recipient has a mailbox here"
     HANDED_OFF = "an application takes mail for the recipient, by [[handoff]]"
     LIST_DROPS = "the alias is switched off, or all its members have the message without it"
-    NOT_EXPANDED = "the alias does not take mail of this author"
+    NOT_EXPANDED = "an alias is its members from acceptance on; what it did not take is refused"
     NO_SUCH_USER = "the domain is ours, and has no such address"
     DOMAIN_DISABLED = "the domain is ours, and switched off"
     LOCAL_ONLY = "localserve sends nothing to other servers"
