@@ -25,7 +25,7 @@ class AliasTests(TestCase):
             *("--owner", "user@example.org", "--poster", "p@example.net"),
             *("--on-disabled", "drop"),
         )
-        expected = {
+        expected: dict[str, object] = {
             "address": LIST,
             "members": ["ann@example.net", "user@example.org"],
             "post_public": True,
@@ -42,7 +42,11 @@ class AliasTests(TestCase):
             *("--allow-from", "--list-members", "--disabled"),
         )
         [row] = operated.json("alias", "list")
-        changed = {"post_public": False, "allow_from": True, "list_members": True}
+        changed: dict[str, object] = {
+            "post_public": False,
+            "allow_from": True,
+            "list_members": True,
+        }
         changed |= {"disabled": True, "posters": [], "owner": None}
         self.assertEqual(row, expected | changed)
         given = ("--add", "bob@example.net", "--remove", "ann@example.net")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,7 +39,7 @@ PLAIN = Directory(
 OWNER, ANN = Address("owner", "example.net"), Address("ann", "example.net")
 
 
-def alias(id_: int, name: str, *members: str, **changes: object) -> Alias:
+def alias(id_: int, name: str, *members: str, **changes: Any) -> Alias:
     """An alias at example.org; members without a domain are there, too."""
     full = (one if "@" in one else f"{one}@example.org" for one in members)
     made = Alias(id_, name, "example.org", tuple(map(Address.parse, full)))
@@ -107,7 +108,7 @@ class ExpandTests(SynchronousTestCase):
 class PostTests(SynchronousTestCase):
     """may_post."""
 
-    def may(self, authors: Sequence[str], **changes: object) -> bool:
+    def may(self, authors: Sequence[str], **changes: Any) -> bool:
         """Whether the list takes mail From ``authors``."""
         inner = alias(2, "inner", "bob")
         one = alias(1, "list", "alice", "inner", "ann@example.net", **changes)
@@ -144,11 +145,12 @@ class OwnsTests(SynchronousTestCase):
 
     def test_members(self) -> None:
         """Members with an account, when the alias allows it and is not disabled."""
-        for changes, expected in (
+        cases: list[tuple[dict[str, Any], list[bool]]] = [
             ({}, [False, False]),
             ({"allow_from": True}, [True, False]),
             ({"allow_from": True, "disabled": True}, [False, False]),
-        ):
+        ]
+        for changes, expected in cases:
             known = directory(alias(1, "list", "al", "ann@example.net", **changes))
             address = Address("List+x", "example.org")
             self.assertEqual([known.owns(one, address) for one in (ALICE, BOB)], expected)

@@ -23,7 +23,6 @@ from tests.integration.world import accepted, soon, start_world, until
 
 LIST, OTHER = "list@example.org", "other@example.org"
 STRANGER = "stranger@client.test"
-LOCAL = (USER, OTHER)
 
 
 @frozen
@@ -161,6 +160,7 @@ class AliasTests(TestCase):
         replies = await place.post(LIST, author=OTHER)
         self.assertEqual(replies[-1][:9], b"250 2.0.0")
         self.assertEqual(await place.kept(0), [])
+        self.assertEqual(await place.gone(), [])
 
     async def test_who_may_post(self) -> None:
         """Strangers at the end of the content, when nobody else takes the message."""
@@ -199,6 +199,7 @@ class AliasTests(TestCase):
         self.assertEqual([one[:3] for one in await place.post(LIST)], [b"250", b"250"])
         kept = await place.kept(2)
         self.assertEqual(kept, [("other", OTHER, "hello")] * 2)
+        self.assertEqual(await place.gone(), [])
 
     async def test_any_member(self) -> None:
         """Taken when one member can take it, else the first one's verdict is the answer."""

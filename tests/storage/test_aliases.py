@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -38,13 +39,13 @@ class AliasContract(Base):
         """See OnSQLite and OnPostgres."""
         raise NotImplementedError
 
-    async def setUp(self) -> None:
+    def setUp(self) -> None:
         """A domain and an account with an address."""
         self.database: Database = database_on(self, self.make_engine())
         self.directory = DatabaseDirectory(self.database, lambda: 1.0)
-        await self.directory.add_domain("op", Domain(0, "example.org"))
-        await self.directory.add_account("op", "anna", ACCOUNT)
-        await self.directory.add_address("op", "anna", "example.org", "anna")
+        self.successResultOf(self.directory.add_domain("op", Domain(0, "example.org")))
+        self.successResultOf(self.directory.add_account("op", "anna", ACCOUNT))
+        self.successResultOf(self.directory.add_address("op", "anna", "example.org", "anna"))
         self.control = AliasControl(DatabaseAliases(self.database, lambda: 7.0), "op")
 
     async def refused(self, error: type[Exception], said: str, *asked: Callable[[], Any]) -> None:
@@ -120,7 +121,7 @@ class AliasContract(Base):
             ([], "one member"),
         ):
             await self.refused(
-                Refusal, said, lambda m=members: self.control.add(LIST, m, AliasDetails())
+                Refusal, said, partial(self.control.add, LIST, members, AliasDetails())
             )
         for details, said in (
             (AliasDetails(owner=OTHER), "is an alias"),
@@ -128,7 +129,7 @@ class AliasContract(Base):
             (AliasDetails(posters=["x"]), "no address"),
             (AliasDetails(), "nothing to change"),
         ):
-            await self.refused(Refusal, said, lambda d=details: self.control.set(OTHER, d))
+            await self.refused(Refusal, said, partial(self.control.set, OTHER, details))
         await self.refused(
             Refusal,
             "separator",
