@@ -251,7 +251,7 @@ class Acceptance:
     def _copies(self, envelope: Envelope, header: Header) -> Sequence[Copy]:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
         directory = self.directory()
-        if not directory.aliases:
+        if not any(directory.alias(one.forward_path) for one in envelope.recipients):
             return plain_copies(envelope.recipients)
         authors = addresses_in(header.first("from") or "")
         copies, refused = copies_of(directory, envelope.recipients, authors)

@@ -113,7 +113,7 @@ class Directory:
             return self._of_no_domain(recipient)
         if domain.disabled:
             return DomainDisabled()
-        found = self.alias(recipient) or self._account(recipient, domain)
+        found = self._found(recipient, domain)
         if found is not None:
             return found
         if recipient.localpart.lower() in ALWAYS_ACCEPTED and self.postmaster_id is not None:
@@ -132,10 +132,11 @@ class Directory:
         return self.handed_off.get(f"@{recipient.domain}")
 
     def alias(self, address: Address) -> Alias | None:
-        """The alias that ``address`` is."""
+        """The alias that mail for ``address`` is for."""
         if not self.aliases or (domain := self.domains.get(address.domain)) is None:
             return None
-        return self.aliases.get((matched_localpart(address.localpart, domain), domain.name))
+        alias = self.aliases.get((matched_localpart(address.localpart, domain), domain.name))
+        return alias if alias is not None and self.resolve(address) == alias else None
 
     def compared(self, address: Address) -> Address:
         """The same for every way to write one address: a suffix, and case where it is none."""
@@ -150,8 +151,11 @@ class Directory:
             return self.accounts[self.postmaster_id]
         return Foreign()
 
-    def _account(self, address: Address, domain: Domain) -> Account | None:
-        for localpart in (matched_localpart(address.localpart, domain), CATCH_ALL):
+    def _found(self, address: Address, domain: Domain) -> Account | Alias | None:
+        matched = matched_localpart(address.localpart, domain)
+        if self.aliases and (alias := self.aliases.get((matched, domain.name))) is not None:
+            return alias
+        for localpart in (matched, CATCH_ALL):
             account_id = self.addresses.get((localpart, domain.name))
             if account_id is not None:
                 return self.accounts.get(account_id)
@@ -203,10 +207,10 @@ class Directory:
         localpart = matched_localpart(address.localpart, domain)
         if account.key is not None and not account.key.may_send_as(localpart, domain.name):
             return False
-        alias = self.alias(address)
-        if alias is not None:
-            return alias.allow_from and not alias.disabled and self._is_member(account, alias)
-        return self._account(address, domain) == account
+        found = self._found(address, domain)
+        if isinstance(found, Alias):
+            return found.allow_from and not found.disabled and self._is_member(account, found)
+        return found == account
 
     def _is_member(self, account: Account, alias: Alias) -> bool:
         """Whether an address of ``account`` is listed in ``alias`` itself."""

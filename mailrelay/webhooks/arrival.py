@@ -96,7 +96,7 @@ class Arrivals:
         message = entry.message
         if message.door in _OWN_DOORS:
             return Arrival()
-        from_id = from_id_in(self.directory(), entry.recipient)
+        from_id = from_id_in(self.directory(), entry.told_as)
         sent = await self.sent.by_from_id(owner.id, from_id) if from_id else None
         may_tell = sent is not None or entry.reverse_path is None or message.is_report
         is_told = owner.is_called_for_incoming or owner.is_told_of_received

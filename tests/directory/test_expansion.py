@@ -16,6 +16,7 @@ from mailrelay.directory.model import (
     Directory,
     Domain,
     DomainDisabled,
+    HandedOff,
     NoSuchUser,
 )
 from mailrelay.smtp.address import Address
@@ -103,6 +104,18 @@ class ExpandTests(SynchronousTestCase):
         for text in ("list@all.example", "LIST+x@all.example"):
             self.assertEqual(known.resolve(Address.parse(text)), one)
         self.assertEqual(known.resolve(Address("other", "all.example")), BOB)
+
+    def test_not_an_alias_now(self) -> None:
+        """In a disabled domain there is none, and an application's own address comes first."""
+        text = "list@off.example"
+        one = Alias(1, "list", "off.example", (ANN,))
+        known = evolve(PLAIN, aliases={("list", "off.example"): one})
+        self.assertIsNone(known.alias(Address.parse(text)))
+        on = evolve(known, domains={"off.example": Domain(2, "off.example")})
+        self.assertEqual(on.alias(Address.parse(text)), one)
+        self.assertIsNone(
+            evolve(on, handed_off={text: HandedOff("app")}).alias(Address.parse(text))
+        )
 
 
 class PostTests(SynchronousTestCase):
