@@ -250,6 +250,8 @@ def read_text(file: RelayFile, path: Path) -> str | None:
 
 def _sender_key(text: str) -> str:
     bare = text.strip().removeprefix("@")
+    if bare.startswith("#"):
+        raise Refusal(f"{text!r} would be a comment in the file")
     try:
         return (
             f"@{normal_domain(bare)}" if "@" not in bare else normal_key(str(Address.parse(bare)))

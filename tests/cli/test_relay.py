@@ -177,6 +177,7 @@ class ChangeTests(FolderTestCase):
         self.put(RelayFile.RELAY_MAP, "@a.test [x.example]:25\n")
         for arguments, said in (
             (("add-domain", "a b", "r.test"), "neither a domain nor an address"),
+            (("add-auth", "#joe@a.test", "u", "p"), "would be a comment"),
             (("add-domain", "a.test", "r_:1"), "no relay host"),
             (("add-domain", "a.test", "r.test", "0"), "port '0'"),
             (("add-domain", "a.test", "r.test, s.test"), "no relay host"),
