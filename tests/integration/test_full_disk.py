@@ -75,12 +75,14 @@ class FullDiskTests(DiskCase):
         self.addCleanup(subprocess.check_call, ["umount", "--lazy", str(self.data)])
 
     def fill(self, *, but: int = 0) -> Path:
-        """Take all the room there is; the file that does."""
+        """Take all the room there is, and not what the server gives up of its own meanwhile."""
         ballast = self.data / "ballast"
+        status = os.statvfs(self.data)
+        left = status.f_bavail * status.f_frsize - but
         with ballast.open("ab", buffering=0) as file:
-            while (status := os.statvfs(self.data)).f_bavail * status.f_frsize > but:
+            while left > 0:
                 try:
-                    file.write(b"x" * 4096)
+                    left -= file.write(b"x" * 4096)
                 except OSError:
                     break
         return ballast
