@@ -6,6 +6,9 @@ from attrs import frozen
 
 from mailrelay.directory.model import Account
 
+MAX_ACTOR_CHARACTERS = 255
+"""Of what the audit keeps."""
+
 
 @frozen
 class Caller:
@@ -15,3 +18,9 @@ class Caller:
     login: str
     peer_ip: str
     is_secure: bool = False
+
+    def actor(self, door: str) -> str:
+        """Who came by ``door``, for the audit: a login, or a key by its number."""
+        key = self.account.key
+        who = f"key {key.id}" if key is not None else self.login
+        return f"{door}:{who}"[:MAX_ACTOR_CHARACTERS]

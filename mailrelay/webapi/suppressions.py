@@ -82,7 +82,7 @@ class Suppressions:
         return types.SuppressionPresentResult(present=known.own is not None)
 
     def _lists(self, caller: Caller) -> SuppressionControl:
-        return self.control(f"webapi:{caller.login}")
+        return self.control(caller.actor("webapi"))
 
 
 def _mailbox(text: str) -> str:

@@ -21,28 +21,16 @@ from mailrelay.control.replay import (
     call_state,
 )
 from mailrelay.directory.keys import Scope
-from mailrelay.webapi.v1.fields import Id, Limit, Position, Text, Word
+from mailrelay.webapi.v1.fields import EntryEvent, Id, Limit, Position, Text, Word
 from mailrelay.webapi.v1.history import CallAttemptOut
 from mailrelay.webapi.v1.idempotency import key_of
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import CONFLICT, INVALID_FIELD, NO_SUCH, Problem
-from mailrelay.webapi.v1.times import Time, time_at
+from mailrelay.webapi.v1.times import Time, seconds_of, time_at
 from mailrelay.webhooks.endpoint import ENTRY_EVENTS
 
 State: TypeAlias = Literal["waiting", "taken", "failed", "canceled", "superseded"]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
-EntryEvent: TypeAlias = Literal[
-    "delivered",
-    "suppressed",
-    "delayed",
-    "failed",
-    "relayed",
-    "expanded",
-    "canceled",
-    "unrecognized",
-    "complained",
-    "unsubscribed",
-]
 EntryEvents: TypeAlias = Annotated[list[EntryEvent], Meta(max_length=len(ENTRY_EVENTS))]
 Payload: TypeAlias = Annotated[str, Meta(max_length=64 * 1024 * 1024)]
 
@@ -183,8 +171,8 @@ class CallOperations:
             endpoint_id=query.endpoint,
             state=query.state,
             event=query.event,
-            since=query.since.timestamp() if query.since else None,
-            until=query.until.timestamp() if query.until else None,
+            since=seconds_of(query.since),
+            until=seconds_of(query.until),
             before_id=query.cursor,
             limit=query.limit,
         )
@@ -238,7 +226,7 @@ class CallOperations:
         return evolve(control, records=call.with_answer(control.records, told))
 
     def _control(self, call: Call) -> ReplayControl:
-        return self.control(f"api:{call.caller.login}"[:255])
+        return self.control(call.caller.actor("api"))
 
 
 async def _done(work: Awaitable[Any]) -> Any:

@@ -94,7 +94,7 @@ class EntryOperations:
 
     async def _changed(self, call: Call, change: Change) -> Answer:
         await self.get(call)  # another's, and nobody's, is not there
-        control = self.control(f"api:{call.caller.login}")
+        control = self.control(call.caller.actor("api"))
         control = evolve(
             control, records=call.with_answer(control.records, partial(self._told, call))
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -20,6 +20,19 @@ Word: TypeAlias = Annotated[str, Meta(max_length=40)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
 Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=LONGEST_TAG, pattern=TAG_PATTERN)]
 Tags: TypeAlias = Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
+EntryEvent: TypeAlias = Literal[
+    "delivered",
+    "suppressed",
+    "delayed",
+    "failed",
+    "relayed",
+    "expanded",
+    "canceled",
+    "unrecognized",
+    "complained",
+    "unsubscribed",
+]
+Event: TypeAlias = Literal[EntryEvent, "incoming"]
 TemplateName: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:/@+-]*(?!\n)$")
 ]

@@ -16,7 +16,7 @@ from mailrelay.observe.events import Event, EventKind
 from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Position, Tag, Tags, Text, Word
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Problem
-from mailrelay.webapi.v1.times import Time, time_at
+from mailrelay.webapi.v1.times import Time, seconds_of, time_at
 
 LONGEST_WAIT = 60
 
@@ -213,8 +213,8 @@ class HistoryOperations:
             message_id=query.message_id,
             extra=_pair(query.extra),
             tag=query.tag,
-            since=query.since.timestamp() if query.since else None,
-            until=query.until.timestamp() if query.until else None,
+            since=seconds_of(query.since),
+            until=seconds_of(query.until),
             before_id=query.cursor,
             limit=query.limit,
         )

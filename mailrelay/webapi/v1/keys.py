@@ -16,7 +16,7 @@ from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.webapi.v1.fields import Id
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import CONFLICT, INVALID_FIELD, NO_SUCH, NOT_ALLOWED, Problem
-from mailrelay.webapi.v1.times import Time, time_at
+from mailrelay.webapi.v1.times import Time, seconds_of, time_at
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 Scopes: TypeAlias = Annotated[list[Scope], Meta(min_length=1, max_length=3)]
@@ -112,10 +112,8 @@ class KeyOperations:
     def _control(
         self, call: Call, told: Callable[[Any, Inside], Answer | None] = lambda done, inside: None
     ) -> KeyControl:
-        key = call.caller.account.key
-        actor = f"key {key.id}" if key is not None else call.caller.login
         records = call.with_answer(self.keys.records, told)
-        return evolve(self.keys, records=records, actor=f"api:{actor}"[:255])
+        return evolve(self.keys, records=records, actor=call.caller.actor("api"))
 
     async def create(self, call: Call) -> Answer:
         """Make a key.  Raises: Problem."""
@@ -126,7 +124,7 @@ class KeyOperations:
             scopes=frozenset(wanted.scopes),
             senders=wanted.senders,
             networks=wanted.networks,
-            expires_at=wanted.expires_at.timestamp() if wanted.expires_at else None,
+            expires_at=seconds_of(wanted.expires_at),
             requests_per_minute=wanted.requests_per_minute,
         )
         try:

@@ -26,7 +26,7 @@ from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Text
 from mailrelay.webapi.v1.idempotency import encoded
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import INVALID_FIELD, NO_SUCH, Kind, Problem
-from mailrelay.webapi.v1.times import Time, time_at
+from mailrelay.webapi.v1.times import Time, seconds_of, time_at
 from mailrelay.webhooks.received import Flags, Kept, MailEnvelope, ReceivedMail, received_mail
 from mailrelay.webhooks.received import PartPath as Path
 
@@ -216,8 +216,8 @@ class MailboxOperations:
         query: MailQuery = call.query
         wanted = MailboxQuery(
             mailbox=query.mailbox,
-            since=query.since.timestamp() if query.since else None,
-            until=query.until.timestamp() if query.until else None,
+            since=seconds_of(query.since),
+            until=seconds_of(query.until),
             sender=query.sender,
             recipient=query.recipient,
             subject=query.subject,

@@ -93,7 +93,7 @@ class SuppressionImport:
         """All of them."""
         body: ImportIn = call.body
         account = call.caller.account
-        control = self.control(f"api:{call.caller.login}")
+        control = self.control(call.caller.actor("api"))
         read = [_read(number, one, control.now()) for number, one in enumerate(body.suppressions)]
         new = [one for one in read if isinstance(one, NewSuppression)]
         added = iter(await control.import_all(account.name, new))

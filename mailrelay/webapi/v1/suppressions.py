@@ -245,7 +245,7 @@ class SuppressionOperations:
         return evolve(control, records=call.with_answer(control.records, told))
 
     def _control(self, call: Call) -> SuppressionControl:
-        return self.control(f"api:{call.caller.login}")
+        return self.control(call.caller.actor("api"))
 
 
 def _why_out(known: Why) -> WhyOut:

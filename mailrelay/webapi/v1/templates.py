@@ -300,9 +300,7 @@ class TemplateOperations:
     def _control(
         self, call: Call, told: Callable[[Any, Inside], Answer | None] = lambda done, inside: None
     ) -> TemplateControl:
-        key = call.caller.account.key
-        actor = f"key {key.id}" if key is not None else call.caller.login
-        control = self.control(f"api:{actor}"[:255])
+        control = self.control(call.caller.actor("api"))
         return evolve(control, records=call.with_answer(control.records, told))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from attrs import evolve, frozen
 from msgspec import Meta, field
@@ -25,7 +25,7 @@ from mailrelay.control.endpoints import (
 )
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.keys import Scope
-from mailrelay.webapi.v1.fields import Id, Tag, Text
+from mailrelay.webapi.v1.fields import Event, Id, Tag, Text
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
 from mailrelay.webapi.v1.problems import CONFLICT, INVALID_FIELD, NO_SUCH, Problem
 from mailrelay.webapi.v1.times import Time, time_at
@@ -33,19 +33,6 @@ from mailrelay.webhooks.endpoint import EVENTS, StandardEndpoint
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 URL: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000)]
-Event: TypeAlias = Literal[
-    "delivered",
-    "suppressed",
-    "delayed",
-    "failed",
-    "relayed",
-    "expanded",
-    "canceled",
-    "unrecognized",
-    "complained",
-    "unsubscribed",
-    "incoming",
-]
 Events: TypeAlias = Annotated[list[Event], Meta(max_length=len(EVENTS))]
 Tags: TypeAlias = Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
 AtOnce: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)]
@@ -283,7 +270,7 @@ class WebhookOperations:
     def _control(
         self, call: Call, told: Callable[[Any, Inside], Answer | None] = lambda done, inside: None
     ) -> EndpointControl:
-        control = self.control(f"api:{call.caller.login}"[:255])
+        control = self.control(call.caller.actor("api"))
         return evolve(control, records=call.with_answer(control.records, told))
 
 
