@@ -13,7 +13,6 @@ from mailrelay.routing.route import Route
 from mailrelay.routing.router import Because, Decision, Router
 from mailrelay.routing.ways import (
     ByMX,
-    ByRelayChain,
     ByRelayHost,
     Discard,
     Fail,
@@ -111,8 +110,6 @@ def way_text(way: object) -> str:
             level = f", TLS {way.least_tls.value}" if way.least_tls is not None else ""
             return f"by MX of {way.domain}{_families(way)}{_through(way.socks)}{level}"
         case ByRelayHost():
-            return f"by {_host_text(way.relay_host)}"
-        case ByRelayChain():
             return "by " + ", else by ".join(map(_host_text, way.relay_hosts))
         case ToEndpoint():
             return f"to the application {way.name}"

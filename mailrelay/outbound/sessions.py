@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
@@ -23,7 +23,7 @@ from mailrelay.queue.outcome import (
     outcome_of_error,
 )
 from mailrelay.queue.transport import Job
-from mailrelay.routing.ways import ByMX, ByRelayChain, ByRelayHost, RelayHost, SocksProxy
+from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost, SocksProxy
 from mailrelay.smtp.reply import reply
 
 NO_HOST = reply(451, "4.4.1", "no host to connect to")
@@ -66,7 +66,6 @@ class _Source:
     relay_host: RelayHost | None = None
     by_mx: ByMX | None = None
     tls_is_fixed: bool = False
-    chained: RelayHost | None = None  # when there are others that may take its place
 
 
 @frozen
@@ -90,6 +89,7 @@ class Sessions:
     health: RelayHealth
     job: Job
     transcript: Transcript
+    _sources: Sequence[_Source] = field(init=False)
     _unresolved: list[_Source] | None = None
     _left: list[_Place] = field(factory=list)
     _proxy: Target | None = None
@@ -97,20 +97,16 @@ class Sessions:
     _failures: list[tuple[Deferral | PermanentFailure, Target]] = field(factory=list)
     _log: Logger = field(factory=Logger, init=False)
 
-    def _sources(self) -> list[_Source]:
+    @_sources.default
+    def _found_by(self) -> Sequence[_Source]:
         """Where hosts are to be found, and how they are talked to, best first."""
         way = self.job.destination.way
         if isinstance(way, ByMX):
             return [_Source(Access(way.least_tls or self.mx_tls, socks=way.socks), by_mx=way)]
-        if isinstance(way, ByRelayHost):
-            fixed = way.tls_is_fixed
-            return [_Source(self._access_to(way.relay_host), way.relay_host, tls_is_fixed=fixed)]
-        assert isinstance(way, ByRelayChain)
-        hosts = way.relay_hosts
-        chained = len(hosts) > 1
+        assert isinstance(way, ByRelayHost)
         return [
-            _Source(self._access_to(host), host, chained=host if chained else None)
-            for host in hosts
+            _Source(self._access_to(host), host, tls_is_fixed=way.tls_is_fixed)
+            for host in way.relay_hosts
         ]
 
     def _access_to(self, host: RelayHost) -> Access:
@@ -121,7 +117,7 @@ class Sessions:
     @property
     def _key(self) -> Hashable:
         # REQUIRETLS: these connections are verified, the others may not be.
-        accesses = tuple(source.access for source in self._sources())
+        accesses = tuple(source.access for source in self._sources)
         return self.job.destination.key, self.job.message.require_tls, accesses
 
     async def next(self) -> Session:
@@ -147,10 +143,9 @@ class Sessions:
                 outcome = self._opening_outcome(error, place)
                 self.transcript.note(str(outcome.reply))
                 self._failures.append((outcome, target))
-                self._note_failure(place.source)
+                self._note(self.health.failed, place.source)
             else:
-                if place.source.chained is not None:
-                    self.health.answered(place.source.chained)
+                self._note(self.health.answered, place.source)
                 return Session(connection, target, is_kept=False)
         raise self._no_connection()
 
@@ -186,7 +181,7 @@ class Sessions:
         Raises: what keeps the last source's hosts from being found, when no other was.
         """
         if self._unresolved is None:
-            self._unresolved = self._by_health(self._sources())
+            self._unresolved = self._by_health()
         while not self._left and self._unresolved:
             source = self._unresolved.pop(0)
             try:
@@ -195,21 +190,25 @@ class Sessions:
                 if not self._unresolved and not self._failures and not self._asked:
                     raise
                 self.transcript.note(str(error))
-                self._note_failure(source)
+                self._note(self.health.failed, source)
                 continue
             self._left = [_Place(source, target) for target in found]
         return bool(self._left)
 
-    def _note_failure(self, source: _Source) -> None:
-        if source.chained is not None:
-            self.health.failed(source.chained)
+    @property
+    def _has_others(self) -> bool:
+        """Whether one relay host may rest, since another one takes its place."""
+        return len(self._sources) > 1
 
-    def _by_health(self, sources: list[_Source]) -> list[_Source]:
-        if len(sources) < 2:
-            return sources
-        by_host = {source.chained: source for source in sources if source.chained is not None}
-        hosts = list(by_host)
-        return [by_host[host] for host in self.health.in_order(hosts)]
+    def _note(self, told: Callable[[RelayHost], None], source: _Source) -> None:
+        if self._has_others and source.relay_host is not None:
+            told(source.relay_host)
+
+    def _by_health(self) -> list[_Source]:
+        if not self._has_others:
+            return list(self._sources)
+        by_host = {one.relay_host: one for one in self._sources if one.relay_host is not None}
+        return [by_host[host] for host in self.health.in_order(list(by_host))]
 
     async def _targets(self, source: _Source) -> Sequence[Target]:
         require_tls, way = self.job.message.require_tls, source.by_mx

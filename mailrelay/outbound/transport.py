@@ -53,7 +53,7 @@ class _Trail:
 
 @frozen
 class SMTPTransport:
-    """Delivers jobs whose way is ByMX, ByRelayHost or ByRelayChain."""
+    """Delivers jobs whose way is ByMX or ByRelayHost."""
 
     pool: ConnectionPool
     hosts: HostFinder

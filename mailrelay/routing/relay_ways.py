@@ -6,7 +6,7 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.destination import Destination
 from mailrelay.routing.relay_rules import Hop, HopTLS, RelayDecision
 from mailrelay.routing.transports import relay_key
-from mailrelay.routing.ways import ByRelayChain, RelayHost
+from mailrelay.routing.ways import ByRelayHost, RelayHost
 
 
 def destination_by(decision: RelayDecision) -> Destination:
@@ -15,7 +15,7 @@ def destination_by(decision: RelayDecision) -> Destination:
     parts = [
         relay_key(host) + _login_key(hop) for host, hop in zip(hosts, decision.hops, strict=True)
     ]
-    return Destination(f"relays:{','.join(parts)}", ByRelayChain(hosts))
+    return Destination(f"relays:{','.join(parts)}", ByRelayHost(hosts[0], others=hosts[1:]))
 
 
 def _login_key(hop: Hop) -> str:

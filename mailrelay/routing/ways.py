@@ -59,17 +59,19 @@ class ByMX:
 
 @frozen
 class ByRelayHost:
-    """One relay host.  ``tls_is_fixed`` when REQUIRETLS does not raise its level to verified."""
+    """A relay host, and ``others`` in their order for when it cannot be talked to.
+
+    ``tls_is_fixed`` when REQUIRETLS does not raise their level to verified.
+    """
 
     relay_host: RelayHost
     tls_is_fixed: bool = False
+    others: Sequence[RelayHost] = ()
 
-
-@frozen
-class ByRelayChain:
-    """Relay hosts, the first one first; the next when one cannot be talked to."""
-
-    relay_hosts: Sequence[RelayHost]
+    @property
+    def relay_hosts(self) -> Sequence[RelayHost]:
+        """All of them, the first one first."""
+        return (self.relay_host, *self.others)
 
 
 @frozen
@@ -97,6 +99,4 @@ class Refrain:
     """Not attempted: the account does not send to the recipient any more."""
 
 
-Way: TypeAlias = (
-    ToMailbox | ByMX | ByRelayHost | ByRelayChain | ToEndpoint | Discard | Fail | Refrain
-)
+Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | ToEndpoint | Discard | Fail | Refrain

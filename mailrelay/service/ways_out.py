@@ -26,7 +26,6 @@ from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.queue.content_cache import ContentCache
 from mailrelay.routing.ways import (
     ByMX,
-    ByRelayChain,
     ByRelayHost,
     Discard,
     Fail,
@@ -87,7 +86,6 @@ class WaysOut:
             {
                 ByMX: smtp,
                 ByRelayHost: smtp,
-                ByRelayChain: smtp,
                 ToEndpoint: handoff,
                 ToMailbox: MailboxTransport(stores.mailboxes, directory, s.now, reading),
                 Discard: DiscardTransport(s.now),

@@ -13,7 +13,7 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.health import FIRST_REST, LONGEST_REST, RelayHealth
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.queue.transport import Result
-from mailrelay.routing.ways import ByRelayChain, RelayHost
+from mailrelay.routing.ways import ByRelayHost, RelayHost
 from mailrelay.testing.fakes import FakeResolver
 from mailrelay.testing.ports import free_port
 from mailrelay.testing.scripted_server import Manners, ScriptedServer, polite
@@ -87,7 +87,7 @@ class ChainTests(OutboundTestCase):
         """An attempt by a chain of relay hosts."""
         chosen = transport or self.transport()
         return await chosen.attempt(
-            make_job(ByRelayChain(tuple(hosts)), "relays:test", [RECIPIENT])
+            make_job(ByRelayHost(hosts[0], others=hosts[1:]), "relays:test", [RECIPIENT])
         )
 
     def at(self, port: int, **fields: object) -> RelayHost:
