@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -143,24 +143,29 @@ class Acceptance:
 
         Fails with Refused, AcceptedBefore and AnsweredBefore; the content is abandoned then.
         """
-        small = incoming.small_body()
-        if small is not None:
-            accepting = maybeDeferred(self._store, (small, None), source, envelope, incoming)
-        else:
-            accepting = incoming.finish().addCallback(self._store, source, envelope, incoming)
-
-        return self.unless_refused(accepting.addErrback(_abandon, incoming))
+        return self._judged(self._store, source, envelope, incoming)
 
     def prepare(
         self, source: Source, envelope: Envelope, incoming: IncomingContent
     ) -> Deferred[NewMessage]:
         """What ``accept`` would store; see Several.  Fails with Refused."""
+        return self._judged(self._new_message, source, envelope, incoming)
+
+    def _judged(
+        self,
+        made: Callable[..., Any],
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+    ) -> Deferred[Any]:
+        """What is ``made`` of a body that is there whole; else it is abandoned."""
         small = incoming.small_body()
+        making: Deferred[Any]
         if small is not None:
-            preparing = maybeDeferred(self._new_message, (small, None), source, envelope, incoming)
+            making = maybeDeferred(made, (small, None), source, envelope, incoming)
         else:
-            preparing = incoming.finish().addCallback(self._new_message, source, envelope, incoming)
-        return self.unless_refused(preparing.addErrback(_abandon, incoming))
+            making = incoming.finish().addCallback(made, source, envelope, incoming)
+        return self.unless_refused(making.addErrback(_abandon, incoming))
 
     def unless_refused(self, storing: Deferred[T]) -> Deferred[T]:
         """``storing``, which fails with Refused for what the sender is to be told."""

@@ -148,8 +148,9 @@ class RelayControl:
 
     def entries(self) -> Sequence[RelayEntry]:
         """Everything that the files say, in their order."""
-        lines = {line.key: line.value for line in self._lines(RelayFile.RELAY_MAP)}
-        logins = self._logins()
+        with self._usable():
+            lines = {line.key: line.value for line in self._lines(RelayFile.RELAY_MAP)}
+            logins = self._logins()
         return [
             RelayEntry(
                 key,
@@ -195,13 +196,18 @@ class RelayControl:
     # Files
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _usable(self) -> Iterator[None]:
+        """Refuses what cannot be done because a file cannot be used."""
         try:
-            self.folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self.folder.locked():
-                yield
+            yield
         except RelayProblem as problem:
             raise Refusal(f"{self.folder.path}: {problem}") from None
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        self.folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._usable(), self.folder.locked():
+            yield
 
     def _set(self, file: RelayFile, key: str, value: str) -> None:
         with self._held():
@@ -217,17 +223,11 @@ class RelayControl:
     def _text(self, file: RelayFile) -> str:
         return self.folder.read(file) or ""
 
-    def _lines(self, file: RelayFile) -> Iterator[RelayLine]:
-        try:
-            yield from read_lines(file, self._text(file))[0]
-        except RelayProblem as problem:
-            raise Refusal(f"{self.folder.path}: {problem}") from None
+    def _lines(self, file: RelayFile) -> Sequence[RelayLine]:
+        return read_lines(file, self._text(file))[0]
 
     def _logins(self) -> Mapping[str, Credentials]:
-        try:
-            return read_credentials(self._text(RelayFile.CREDENTIALS))[0]
-        except RelayProblem as problem:
-            raise Refusal(f"{self.folder.path}: {problem}") from None
+        return read_credentials(self._text(RelayFile.CREDENTIALS))[0]
 
 
 def read_text(file: RelayFile, path: Path) -> str | None:
