@@ -210,7 +210,7 @@ class Directory:
         found = self._found(address, domain)
         if isinstance(found, Alias):
             return found.allow_from and not found.disabled and self._is_member(account, found)
-        return found == account
+        return found is not None and found.id == account.id
 
     def _is_member(self, account: Account, alias: Alias) -> bool:
         """Whether an address of ``account`` is listed in ``alias`` itself."""

@@ -124,6 +124,11 @@ class LoginTests(SynchronousTestCase):
                 self.assertEqual(DIRECTORY.owns(account, address), account == owner, text)
         self.assertFalse(DIRECTORY.owns(ALICE, Address.parse("alice@foreign.example")))
 
+    def test_owns_across_a_change(self) -> None:
+        """Who logged in before a setting of the account changed goes on owning its addresses."""
+        before = evolve(ALICE, is_called_for_outgoing=True)
+        self.assertTrue(DIRECTORY.owns(before, Address.parse("alice@example.org")))
+
     def test_addresses_of(self) -> None:
         """They are listed as written, a catch-all as its domain."""
         self.assertEqual(
