@@ -17,6 +17,14 @@ class OnDisabled(StrEnum):
     DEFER = "defer"
 
 
+class Rewrite(StrEnum):
+    """Whose address what an alias passes on to other servers is from."""
+
+    NONE = "none"
+    SRS = "srs"  # the envelope's is rewritten, and read again when it comes back
+    ALIAS = "alias"  # header and envelope are the alias's
+
+
 @frozen
 class Alias:
     """An address for its members.  ``members`` and ``posters`` are written as they were given.
@@ -35,6 +43,10 @@ class Alias:
     on_disabled: OnDisabled = OnDisabled.REJECT
     owner: Address | None = None
     posters: frozenset[Address] = frozenset()  # beside the members
+    rewrite: Rewrite = Rewrite.NONE
+    dmarc_fallback: bool = False  # Rewrite.ALIAS for what would fail its author's DMARC
+    is_list: bool = False  # it adds List-* fields
+    removes_after: int | None = None  # failures in a row that take a member off
 
     @property
     def address(self) -> Address:

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.keys import APIKey, Scope
+from mailrelay.directory.peers import Peer
 from mailrelay.smtp.address import Address, MalformedAddress
 
 ALWAYS_ACCEPTED = frozenset({"postmaster", "abuse"})  # RFC 5321 section 4.5.1, RFC 2142 section 4
@@ -48,6 +49,8 @@ class Account:
     is_called_for_incoming: bool = False  # ... for messages put in its mailbox
     new_recipients_per_day: int | None = None  # to whom it never sent before
     is_told_of_received: bool = False  # ... by a signed endpoint
+    forward_to: str | None = None  # where its mail goes, which is confirmed
+    forward_keeps_copy: bool = False  # ... and stays here, too
 
     @property
     def scopes(self) -> frozenset[Scope]:
@@ -93,6 +96,7 @@ class Directory:
     handed_off: Mapping[str, HandedOff] = field(factory=dict)  # by address or @domain
     keys: Mapping[bytes, APIKey] = field(factory=dict)  # by the hash
     aliases: Mapping[tuple[str, str], Alias] = field(factory=dict)  # keyed as addresses are
+    peers: Mapping[str, Peer] = field(factory=dict)  # by name
     keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
 
     @keys_of.default

@@ -82,6 +82,13 @@ class ToEndpoint:
 
 
 @frozen
+class ToPeer:
+    """A peer of ours, by its name: it delivers, and tells what became of it."""
+
+    name: str
+
+
+@frozen
 class Discard:
     """Accepted, and thrown away on purpose."""
 
@@ -99,4 +106,4 @@ class Refrain:
     """Not attempted: the account does not send to the recipient any more."""
 
 
-Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | ToEndpoint | Discard | Fail | Refrain
+Way: TypeAlias = ToMailbox | ByMX | ByRelayHost | ToEndpoint | ToPeer | Discard | Fail | Refrain

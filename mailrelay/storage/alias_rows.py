@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
-from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 
@@ -37,6 +37,7 @@ def _alias_of(row: object, members: Sequence[Address]) -> Alias:
             **values,
             "members": tuple(members),
             "on_disabled": OnDisabled(values["on_disabled"]),
+            "rewrite": Rewrite(values["rewrite"]),
             "owner": Address.parse(values["owner"]) if values["owner"] else None,
             "posters": frozenset(map(Address.parse, msgspec.json.decode(values["posters"]))),
         }
@@ -53,6 +54,8 @@ def stored_values(values: Mapping[str, object]) -> dict[str, object]:
         stored["posters"] = msgspec.json.encode(sorted(map(str, posters))).decode()
     if "on_disabled" in stored:
         stored["on_disabled"] = OnDisabled(str(stored["on_disabled"])).value
+    if "rewrite" in stored:
+        stored["rewrite"] = Rewrite(str(stored["rewrite"])).value
     return stored
 
 

@@ -15,6 +15,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.alias_rows import load_aliases
 from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
+from mailrelay.storage.peer_rows import load_peers
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import STANDARD
 
@@ -53,6 +54,8 @@ def load(connection: Connection) -> Directory:
             (row.id, EndpointKind.INCOMING.value) in called,
             row.new_recipients_per_day,
             row.id in told,
+            row.forward_to if row.forward_confirmed_at is not None else None,
+            row.forward_keeps_copy,
         )
         for row in connection.execute(select(_account))
     }
@@ -67,6 +70,7 @@ def load(connection: Connection) -> Directory:
         _account_setting(connection, EVERYTHING_TO, accounts),
         keys={key.key_hash: key for key in load_keys(connection)},
         aliases=load_aliases(connection),
+        peers=load_peers(connection),
     )
 
 

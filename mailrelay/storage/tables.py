@@ -94,6 +94,9 @@ account = Table(
     Column("retired_kept_for", Double),  # seconds; the server's when null
     Column("calls_kept_for", Double),
     Column("new_recipients_per_day", Integer),
+    Column("forward_to", Text),  # where its mail goes, once that is confirmed
+    Column("forward_confirmed_at", Double),
+    Column("forward_keeps_copy", Boolean, nullable=False, server_default=false()),
 )
 
 address = Table(
@@ -119,6 +122,10 @@ alias = Table(
     Column("on_disabled", String(10), nullable=False),  # reject, drop or defer
     Column("owner", Text, nullable=False),  # "" for none
     Column("posters", Text, nullable=False),  # JSON: others who may post
+    Column("rewrite", String(10), nullable=False, server_default="none"),  # none, srs or alias
+    Column("dmarc_fallback", Boolean, nullable=False, server_default=false()),
+    Column("is_list", Boolean, nullable=False, server_default=false()),  # it adds List-* fields
+    Column("removes_after", Integer),  # failures in a row that take a member off
     UniqueConstraint("localpart", "domain"),
 )
 
@@ -127,6 +134,8 @@ alias_member = Table(
     metadata,
     Column("alias_id", ID, primary_key=True, autoincrement=False),
     Column("address", String(400), primary_key=True),
+    Column("failures", Integer, nullable=False, server_default="0"),  # in a row
+    Column("failed_at", Double),  # the newest of them
 )
 
 message = Table(
@@ -534,6 +543,97 @@ statistic = Table(
     Column("kind", String(20), primary_key=True),
     Column("count", ID, nullable=False),
     Index("statistic_hour", "hour"),
+)
+
+# Relay rules beside the files and the environment.
+relay_rule = Table(
+    "relay_rule",
+    metadata,
+    Column("kind", String(20), primary_key=True),  # map, password, exclude, route, chain
+    Column("key", String(400), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+peer = Table(
+    "peer",
+    metadata,
+    _id(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("protocol", String(20), nullable=False),  # mailrelay/1 or zotonic
+    Column("url", Text, nullable=False),  # of its endpoint; "" when it only calls us
+    Column("callback_url", Text, nullable=False),  # where it hears of its mail; "" when it asks
+    Column("account_id", ID),  # whose what it hands to us is
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("options", Text, nullable=False),  # JSON
+    sqlite_autoincrement=True,
+)
+
+peer_key = Table(
+    "peer_key",
+    metadata,
+    _id(),
+    Column("peer_id", ID, nullable=False),
+    Column("is_ours", Boolean, nullable=False),  # we sign requests with it; else the peer does
+    Column("key_id", String(64), nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    UniqueConstraint("peer_id", "is_ours", "key_id"),
+)
+
+# How it stands with a peer; written often, and no part of the directory.
+peer_state = Table(
+    "peer_state",
+    metadata,
+    Column("peer_id", ID, primary_key=True, autoincrement=False),
+    Column("last_contact_at", Double),
+    Column("alarm", Text, nullable=False, server_default=""),
+    Column("alarm_since", Double),
+    Column("their_position", ID, nullable=False, server_default="0"),  # of its events: taken in
+    Column("our_position", ID, nullable=False, server_default="0"),  # of ours: it has them
+)
+
+# What a peer handed to us.
+peer_message = Table(
+    "peer_message",
+    metadata,
+    Column("message_id", ID, primary_key=True, autoincrement=False),
+    Column("peer_id", ID, nullable=False),
+    Column("msg_id", String(200), nullable=False),  # its own
+    Column("hops", Text, nullable=False),  # JSON: servers before us
+    Column("extra", Text, nullable=False),  # JSON: told again with every event
+    Column("webhook_url", Text),  # where a zotonic peer wants to hear
+    Column("created_at", Double, nullable=False),
+    Index("peer_message_of", "peer_id", "msg_id"),
+)
+
+# What we hand to a peer: repeated byte for byte under its key until it is answered.
+peer_request = Table(
+    "peer_request",
+    metadata,
+    Column("peer_id", ID, primary_key=True, autoincrement=False),
+    Column("key", String(128), primary_key=True),
+    Column("message_id", ID, nullable=False),
+    Column("entries", Text, nullable=False),  # JSON: [entry id, recipient as written]
+    Column("meta", LargeBinary, nullable=False),  # the first line of the body
+    Column("created_at", Double, nullable=False),
+    Column("answered_at", Double),
+    Column("relay_id", Text),  # what the peer calls it
+    Column("open_until", Double),  # when no more is expected of it; null once all is final
+    Index("peer_request_message", "message_id"),
+)
+
+# Suppression that is shared with a peer, the newest change of each address.
+peer_suppression = Table(
+    "peer_suppression",
+    metadata,
+    Column("peer_id", ID, primary_key=True, autoincrement=False),
+    Column("address", String(400), primary_key=True),
+    Column("is_suppressed", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("is_told", Boolean, nullable=False),  # the peer has it, or it came from there
 )
 
 audit = Table(

@@ -1,0 +1,1 @@
+"""Mail between servers over HTTPS: both roles of mailrelay/1, and of Zotonic's relay."""

@@ -1,0 +1,1 @@
+"""Mail between servers over HTTPS."""
