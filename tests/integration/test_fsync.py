@@ -132,14 +132,16 @@ class FsyncTests(TestCase):
 
 
 def is_synced(seen: list[Call], name: str, id_: str) -> bool:
-    """Whether all that carries ``name`` was synced before it was answered for."""
+    """Whether what first carries ``name``, in each file, was synced before it was answered for.
+
+    Later writes of its pages are other transactions', whose turn begins before the answer leaves.
+    """
     told = f'"250 2.0.0 queued as {id_}\\r\\n'
     answered = next(c.began for c in seen if c.name in WRITES and told in c.text)
-    files = {
-        c.file: c.ended
-        for c in seen
-        if c.name in WRITES and c.ended < answered and name in c.text and is_kept(c.file)
-    }
+    files: dict[str, int] = {}
+    for c in seen:
+        if c.name in WRITES and c.ended < answered and name in c.text and is_kept(c.file):
+            files.setdefault(c.file, c.ended)
     return any(file.endswith("-wal") for file in files) and all(
         any(
             c.name in SYNCS and c.file == file and written < c.began and c.ended < answered
