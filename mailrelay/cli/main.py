@@ -15,6 +15,7 @@ from mailrelay.cli.holdrule import holdrule
 from mailrelay.cli.key import key
 from mailrelay.cli.localserve import localserve
 from mailrelay.cli.message import message
+from mailrelay.cli.peer import peer
 from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.relay import relay
@@ -50,6 +51,7 @@ for command in (
     holdrule,
     route,
     relay,
+    peer,
     webhook,
     export,
     apply,

@@ -20,6 +20,7 @@ from mailrelay.control.errors import Refusal
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
+from mailrelay.control.peers import PeerControl
 from mailrelay.control.queue import QueueControl
 from mailrelay.control.relays import read_sources
 from mailrelay.control.replay import ReplayControl
@@ -49,6 +50,7 @@ from mailrelay.storage.ids import IdBlocks, take_ids
 from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
+from mailrelay.storage.peer_records import DatabasePeers
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.replay import DatabaseReplayRecords
@@ -78,6 +80,7 @@ class Control:
     endpoints: EndpointControl
     replays: ReplayControl
     statistics: StatisticsControl
+    peers: PeerControl
     database: Database
 
     def close(self) -> None:
@@ -136,6 +139,7 @@ def open_control(
         endpoints,
         ReplayControl(DatabaseReplayRecords(database), now, actor),
         StatisticsControl(DatabaseStatistics(database), now),
+        PeerControl(DatabasePeers(database, now), random_bytes, now, actor),
         database,
     )
 

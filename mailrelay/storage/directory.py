@@ -210,6 +210,9 @@ def remove_account(connection: Connection, name: str) -> None:
         ).scalar_one()
         if owned:
             raise InUse(f"account {name} has {owned} {what}: remove them first")
+    sending = select(tables.peer.c.name).where(tables.peer.c.account_id == id_)
+    if (peer := connection.execute(sending).scalar()) is not None:
+        raise InUse(f"the mail of peer {peer} is of account {name}: mailrelay peer set {peer}")
     application = (_endpoint, tables.suppression, tables.api_key, tables.idempotency_key)
     for own in (*application, tables.mailbox, tables.hold_rule):
         connection.execute(delete(own).where(own.c.account_id == id_))

@@ -30,7 +30,7 @@ from mailrelay.storage.suppression import everybody
 from mailrelay.webhooks.endpoint import StandardEndpoint
 
 SPOOL_FOLDER = "spool"
-SECRET = "server_secret"
+SECRET, SERVER_ID = "server_secret", "server_id"
 
 
 @frozen
@@ -61,6 +61,7 @@ class Stores:
     statistics: DatabaseStatistics
     directory: Directory  # at the moment of opening
     secret: bytes
+    server_id: str  # of the installation, as peers see it in hops
     sent_before: list[tuple[int, int, int]]  # account, hour, recipients of the last day
     suppressed: Lists
     newest_change: int
@@ -95,7 +96,8 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
     with database.engine.begin() as connection:
         node = register(connection, node_name)
         directory = load(connection)
-        secret = _secret(connection, threads.token)
+        secret = bytes.fromhex(_made_once(connection, SECRET, threads.token))
+        server_id = _made_once(connection, SERVER_ID, threads.token)
         sent = _sent_since(connection, now - 86400.0)
         suppressed, change = everybody(connection), newest_change(connection)
         hold_rules = holds.load(connection)
@@ -116,6 +118,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         DatabaseStatistics(database),
         directory,
         secret,
+        server_id,
         sent,
         suppressed,
         change,
@@ -124,13 +127,13 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
     )
 
 
-def _secret(connection: Connection, token: Callable[[], str]) -> bytes:
-    """A key of the installation, made once."""
-    kept = read_setting(connection, SECRET)
+def _made_once(connection: Connection, name: str, token: Callable[[], str]) -> str:
+    """What the installation keeps under ``name``, random."""
+    kept = read_setting(connection, name)
     if kept is None:
         kept = token()
-        write_setting(connection, SECRET, kept)
-    return bytes.fromhex(kept)
+        write_setting(connection, name, kept)
+    return kept
 
 
 def _sent_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:

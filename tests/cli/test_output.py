@@ -18,6 +18,8 @@ WITHOUT_JSON = {
     "suppression export": "prints CSV",
     "export": "prints TOML",
     "holdrule remove": "changes one thing, and says so",
+    "peer set": "changes one thing, and says so",
+    "peer remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     "template remove": "changes one thing, and says so",
     "webhook endpoint remove": "changes one thing, and says so",
