@@ -251,7 +251,7 @@ class Acceptance:
         except BadKey:
             raise Refused(BAD_KEY) from None
         conditions = self._conditions(source, envelope, message, entries, kept)
-        return NewMessage(message, content, entries, events, conditions)
+        return NewMessage(message, content, entries, events, conditions, envelope.of_peer)
 
     def _copies(self, envelope: Envelope, header: Header) -> Sequence[Copy]:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
@@ -295,7 +295,10 @@ class Acceptance:
         submitter, path = source.submitter, envelope.reverse_path
         none = [(None, None)] * len(envelope.recipients)
         directory = self.directory()
-        if path is None or not gets_from_ids(directory, submitter.account, submitter.login):
+        gets_ids = source.has_from_ids or gets_from_ids(
+            directory, submitter.account, submitter.login
+        )
+        if path is None or not gets_ids:
             return none
         chosen = from_id_in(directory, path) if source.keeps_from_id else None
         if chosen is not None:

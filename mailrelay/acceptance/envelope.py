@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from mailrelay.acceptance.wishes import Wishes
 from mailrelay.policy.relay import Submitter
-from mailrelay.queue.entry import Entry, Message, StoredAnswer
+from mailrelay.queue.entry import Entry, Message, OfPeer, StoredAnswer
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Mail, Rcpt
 
@@ -26,6 +26,7 @@ class Source:
     hide_peer: bool = False  # the trace must not tell where the submitter sits
     # A suffix of the reverse-path is the submitter's own FromID; what is wished for is in fields.
     keeps_from_id: bool = False
+    has_from_ids: bool = False  # each recipient gets a FromID, whatever its login
     needs_from: bool = False  # From is checked against the account, Date and Message-ID are added
 
 
@@ -37,6 +38,7 @@ class Envelope:
     recipients: list[Rcpt] = field(factory=list)
     wishes: Wishes = Wishes()
     answer: Callable[[Message, Sequence[Entry]], StoredAnswer] | None = None  # kept with it
+    of_peer: OfPeer | None = None
     ids: Sequence[int] = ()  # new ones, of the message and its entries, that its content names
 
     @property

@@ -156,6 +156,20 @@ class Conditions:
 
 
 @frozen
+class OfPeer:
+    """A message that a peer handed to us, as it calls it.  ``hops`` are the servers before us.
+
+    ``webhook_url`` is where it wants to hear of this one, when that was looked at.
+    """
+
+    peer_id: int
+    msg_id: str
+    hops: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(factory=dict)  # told again with every event
+    webhook_url: str | None = None
+
+
+@frozen
 class NewMessage:
     """A message to be stored whole in one transaction: content, entries, events."""
 
@@ -164,6 +178,7 @@ class NewMessage:
     entries: Sequence[Entry]
     events: Sequence[NewEvent]
     conditions: Conditions | None = None
+    of_peer: OfPeer | None = None
 
 
 @frozen

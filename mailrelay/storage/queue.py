@@ -34,6 +34,7 @@ from mailrelay.storage.due import claim_due, earliest_due
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
 from mailrelay.storage.nodes import Node
+from mailrelay.storage.peer_messages import insert_of_peers
 from mailrelay.storage.rows import (
     content_of,
     content_row,
@@ -99,6 +100,7 @@ def insert_messages(connection: Connection, messages: Sequence[NewMessage], node
         connection, [entry_row(entry, node.id) for m in messages for entry in m.entries]
     )
     _insert_tag.many(connection, [row for m in messages for row in tag_rows(m.message)])
+    insert_of_peers(connection, messages)
     insert_events(connection, [event for m in messages for event in m.events])
 
 
