@@ -91,8 +91,13 @@ class Refused(Exception):
 def _answered_before(failure: Failure, mine: StoredAnswer) -> Failure:
     if not isinstance(failure.value, AnsweredBefore):
         return failure
-    told = reply_again(failure.value, mine)
-    raise AcceptedBefore(told) if told.is_positive else Refused(told)
+    raise told_again(failure.value, mine)
+
+
+def told_again(before: AnsweredBefore, mine: StoredAnswer) -> AcceptedBefore | Refused:
+    """What a submission fails with whose key was used before."""
+    told = reply_again(before, mine)
+    return AcceptedBefore(told) if told.is_positive else Refused(told)
 
 
 class AcceptanceStore(Protocol):
@@ -116,6 +121,7 @@ class Accepted:
 
     message: Message
     entries: Sequence[Entry]
+    is_delivered: bool = False  # by the application whose answer was waited for
 
 
 @frozen
@@ -186,7 +192,10 @@ class Acceptance:
         envelope: Envelope,
         incoming: IncomingContent,
     ) -> Deferred[Accepted]:
-        new = self._new_message(body, source, envelope, incoming)
+        return self.stored(source, self._new_message(body, source, envelope, incoming))
+
+    def stored(self, source: Source, new: NewMessage) -> Deferred[Accepted]:
+        """Store what was prepared, and send it on its way."""
         stored = self.store.add(new)
         if source.door == "submission" and new.conditions and new.conditions.answer:
             stored.addErrback(_answered_before, new.conditions.answer)
@@ -413,6 +422,8 @@ def _needs_smtputf8(envelope: Envelope, head: bytes) -> bool:
 
 def queued_reply(accepted: Accepted) -> Reply:
     """What an SMTP client is told of its accepted message."""
+    if accepted.is_delivered:
+        return reply(250, "2.0.0", f"delivered as {accepted.message.id}")
     return reply(250, "2.0.0", queued_text(accepted.message.id))
 
 

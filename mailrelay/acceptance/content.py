@@ -36,14 +36,17 @@ class IncomingContent:
     """One message's body as it arrives.  Owned by the protocol that reads it.
 
     ``caught_up`` is called when the spool took what waited, after ``is_behind`` was true.
+    With ``digests`` there is a digest, however large it is.
     """
 
     def __init__(
         self,
         open_spool: Callable[[], SpoolWriter],
         caught_up: Callable[[], None] = lambda: None,
+        *,
+        digests: bool = False,
     ) -> None:
-        self._open_spool, self._caught_up = open_spool, caught_up
+        self._open_spool, self._caught_up, self._digests = open_spool, caught_up, digests
         self._chunks: list[bytes] = []
         self._held = 0  # bytes in _chunks
         self._writer: SpoolWriter | None = None
@@ -78,7 +81,7 @@ class IncomingContent:
         if self._writer is None:
             self._writer = self._open_spool()
             # Nearly nobody asks for the hash of what is large, and it costs.
-            if DIGESTED_WITH in block[: header_end(block)].lower():
+            if self._digests or DIGESTED_WITH in block[: header_end(block)].lower():
                 self._hash = hashlib.sha256()
         if self._hash is not None:
             self._hash.update(block)
@@ -107,7 +110,8 @@ class IncomingContent:
     def digest(self) -> bytes | None:
         """SHA-256 of the whole body, when ``small_body`` or ``finish`` has been asked for.
 
-        None of a spooled one whose first 64 KiB did not have the field that this is for.
+        Without ``digests``, None of a spooled one whose first 64 KiB did not have the field that
+        this is for.
         """
         if self._writer is None:
             return hashlib.sha256(self.head).digest()

@@ -74,6 +74,7 @@ class HandedOff:
 
     name: str
     concurrency: int = 10  # posts at once
+    synchronous: bool = False  # its answer is what the sender is told
 
 
 @frozen
@@ -125,6 +126,13 @@ class Directory:
         if self.everything_to is not None:
             return self.accounts[self.everything_to]
         return NoSuchUser()
+
+    def is_synchronous(self, recipient: Address) -> bool:
+        """Whether an application of ours answers mail for ``recipient`` while its sender waits."""
+        if not self.handed_off:
+            return False
+        found = self.resolve(recipient)
+        return isinstance(found, HandedOff) and found.synchronous
 
     def _endpoint(self, recipient: Address, domain: Domain | None) -> HandedOff | None:
         """Whose it is: an address's own endpoint, then an account, then its domain's endpoint."""

@@ -43,6 +43,10 @@ class HandOffSettings:
         default=0, metadata=_doc("larger messages are returned to their sender; 0 is no limit")
     )
     concurrency: int = field(default=10, metadata=_doc("posts at once"))
+    synchronous: bool = field(
+        default=False,
+        metadata=_doc("its answer is the reply to whoever sends by SMTP; nothing is queued"),
+    )
     allowed_networks: Sequence[str] = field(
         factory=tuple, metadata=_doc("networks it may be in though they are not on the internet")
     )
@@ -56,7 +60,7 @@ def handed_off(sections: Sequence[HandOffSettings]) -> Mapping[str, HandedOff]:
     """Which endpoint takes an address, or ``@domain``, of sections without problems."""
     found = {}
     for section in sections:
-        endpoint = HandedOff(section.name, section.concurrency)
+        endpoint = HandedOff(section.name, section.concurrency, section.synchronous)
         for domain in section.domains:
             found[f"@{normal_domain(domain)}"] = endpoint
         for text in section.addresses:

@@ -53,6 +53,14 @@ class HandOff:
 
 
 @frozen
+class _Unstored:
+    """The content of a message that is in no store, and what the application knows it by."""
+
+    content: Content
+    key: str
+
+
+@frozen
 class HandOffTransport:
     """Posts to the endpoint that the way names."""
 
@@ -69,7 +77,11 @@ class HandOffTransport:
         """See Transport."""
         return Deferred.fromCoroutine(self._attempt(job))
 
-    async def _attempt(self, job: Job) -> Result:
+    def attempt_unstored(self, job: Job, content: Content, key: str) -> Deferred[Result]:
+        """As ``attempt``, of a message that is in no store yet."""
+        return Deferred.fromCoroutine(self._attempt(job, _Unstored(content, key)))
+
+    async def _attempt(self, job: Job, unstored: _Unstored | None = None) -> Result:
         way = job.destination.way
         assert isinstance(way, ToEndpoint)
         started = self.now()
@@ -79,14 +91,16 @@ class HandOffTransport:
             return Result(outcomes, Attempt(started, self.now()))
         outcomes, failed, said = [], False, []
         for entry in job.entries:
-            outcome, host_failed, line = await self._handed(endpoint, job, entry)
+            outcome, host_failed, line = await self._handed(endpoint, job, entry, unstored)
             outcomes.append(outcome)
             said.append(line)
             failed = failed or host_failed
         attempt = Attempt(started, self.now(), host=_shown(endpoint.settings.url), transcript=said)
         return Result(outcomes, attempt, host_failed=failed)
 
-    async def _handed(self, endpoint: HandOff, job: Job, entry: Entry) -> tuple[Outcome, bool, str]:
+    async def _handed(
+        self, endpoint: HandOff, job: Job, entry: Entry, unstored: _Unstored | None
+    ) -> tuple[Outcome, bool, str]:
         """What came of one recipient, whether the endpoint is out of order, and what was said."""
         settings = endpoint.settings
         if settings.most_bytes and job.message.size_bytes > settings.most_bytes:
@@ -94,10 +108,11 @@ class HandOffTransport:
         if self.seconds() < self._rests.get(settings.name, 0.0):
             return Deferral(ASKED_FOR_TIME), True, "not posted: the application asked for time"
         try:
-            body = await self._body(job, entry)
-            answer = await endpoint.client.post(
-                settings.url, self._headers(settings, job, entry), body, settings.timeout
-            )
+            key = unstored.key if unstored else idempotency_key(self.hostname, entry)
+            content = unstored.content if unstored else await self.content(job.message.id)
+            headers = self._headers(settings, job, entry, key)
+            body = self._body(entry, content)
+            answer = await endpoint.client.post(settings.url, headers, body, settings.timeout)
         except CallFailed as error:
             why = printable(str(error), 300)
             return Deferral(reply(451, "4.4.2", f"the application: {why}")), True, why
@@ -116,8 +131,7 @@ class HandOffTransport:
         line = f"POST {_shown(settings.url)} answered {answer.status} {_start(answer)}".rstrip()
         return outcome, out_of_order or answer.status >= 500, line
 
-    async def _body(self, job: Job, entry: Entry) -> bytes | StreamedBody:
-        content = await self.content(job.message.id)
+    def _body(self, entry: Entry, content: Content) -> bytes | StreamedBody:
         head = _fields(entry) + content.prefix
         if content.body is not None:
             return head + content.body
@@ -129,11 +143,13 @@ class HandOffTransport:
             lambda offset, size: self.read_spool(name, offset, size),
         )
 
-    def _headers(self, settings: HandOffSettings, job: Job, entry: Entry) -> Mapping[str, str]:
+    def _headers(
+        self, settings: HandOffSettings, job: Job, entry: Entry, key: str
+    ) -> Mapping[str, str]:
         message = job.message
         fields = {
             "Content-Type": "message/rfc822",
-            "Idempotency-Key": idempotency_key(self.hostname, entry),
+            "Idempotency-Key": key,
             "X-Mailrelay-Id": str(message.id),
             "X-Mailrelay-Attempt": str(entry.attempts + 1),
             "X-Mailrelay-Mail-From": _percent(str(entry.reverse_path or "")),

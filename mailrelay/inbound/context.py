@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import SpoolWriter
+from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.tls import ServerCertificate
@@ -88,4 +89,5 @@ class Context:
     nonce: Callable[[], str]
     sessions: set[LiveSession]
     certificate: ServerCertificate | None = None
+    synchronous: Synchronous | None = None  # takes what an application answers at once
     simulate: bool = False  # localserve: special localparts fail

@@ -30,6 +30,7 @@ CHUNK_OK = reply(250, "2.0.0", "chunk received")
 ASCII_ADDRESS = reply(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
 SENDER_OK = reply(250, "2.1.0", "sender ok")
 RECIPIENT_OK = reply(250, "2.1.5", "recipient ok")
+ONE_AT_A_TIME = reply(452, "4.5.3", "one recipient at a time: an application answers for itself")
 MUST_LOGIN = reply(530, "5.7.0", "log in first")
 MUST_START_TLS = reply(530, "5.7.0", "issue STARTTLS first")
 

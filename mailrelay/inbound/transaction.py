@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from mailrelay.acceptance.accept import queued_reply, refused_reply
+from mailrelay.acceptance.accept import Acceptance, queued_reply, refused_reply
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.inbound.context import Context
 from mailrelay.inbound.replies import (
     ASCII_ADDRESS,
@@ -22,6 +23,7 @@ from mailrelay.inbound.replies import (
     MUST_LOGIN,
     MUST_START_TLS,
     NUL_IN_CONTENT,
+    ONE_AT_A_TIME,
     RECIPIENT_OK,
     REQUIRETLS_NEEDS_TLS,
     SENDER_OK,
@@ -65,6 +67,7 @@ class MailTransaction:
         self._limits = context.listener.limits
         self._envelope: Envelope | None = None
         self._content: IncomingContent | None = None
+        self._door: Acceptance | Synchronous = context.acceptance
         self._refusal: Reply | None = None  # of the content that is being read
         self._repair: NewlineRepair | None = None
         self._last_chunk = False
@@ -148,7 +151,12 @@ class MailTransaction:
             return TOO_MANY_RECIPIENTS
         if command.beyond_ascii and not envelope.mail.smtputf8:
             return ASCII_ADDRESS
-        refusal = refuse_recipient(context.directory(), submitter, command.forward_path)
+        directory = context.directory()
+        refusal = refuse_recipient(directory, submitter, command.forward_path)
+        if refusal is None and envelope.recipients:
+            paths = (envelope.recipients[0].forward_path, command.forward_path)
+            if any(directory.is_synchronous(path) for path in paths):
+                return ONE_AT_A_TIME
         if refusal is None and submitter.account is not None:
             account = submitter.account
             return context.over_daily_limit(account, len(envelope.recipients) + 1)
@@ -191,11 +199,25 @@ class MailTransaction:
         return None
 
     def _begin_content(self) -> None:
-        self._content = IncomingContent(self._context.open_spool, self._caught_up)
+        self._door = self._way_in()
+        is_known_again = self._door is not self._context.acceptance
+        self._content = IncomingContent(
+            self._context.open_spool, self._caught_up, digests=is_known_again
+        )
         self._refusal = None
         self._empty_chunks = 0
         self._began_at = self._context.clock.seconds()
         self._repair = NewlineRepair() if self._context.listener.repair_newlines else None
+
+    def _way_in(self) -> Acceptance | Synchronous:
+        """Who takes the message: the queue, or an application that answers at once."""
+        context, envelope = self._context, self._envelope
+        assert envelope is not None
+        if context.synchronous is None or len(envelope.recipients) != 1:
+            return context.acceptance
+        [recipient] = envelope.recipients
+        is_synchronous = context.directory().is_synchronous(recipient.forward_path)
+        return context.synchronous if is_synchronous else context.acceptance
 
     def content_data(self, event: ContentData) -> None:
         """Take a piece of content, or find that it is to be refused."""
@@ -251,7 +273,7 @@ class MailTransaction:
             content.abandon()
             return self._simulate(simulated)
         self._accepting = True
-        accepting = self._context.acceptance.accept(self._source(envelope), envelope, content)
+        accepting = self._door.accept(self._source(envelope), envelope, content)
         accepting.addBoth(self._accepting_over)
         return accepting.addCallbacks(self._accepted, refused_reply, callbackArgs=(self._began_at,))
 

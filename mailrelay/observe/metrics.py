@@ -62,6 +62,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self._synchronous = Counter(
+            "mailrelay_synchronous_answers",
+            "What applications answered while the sender waited: taken, refused, deferred",
+            ["answer"],
+            registry=registry,
+        )
         self.webhook_seconds = self._buckets(
             "mailrelay_webhook_seconds", "Length of webhook calls", _SECONDS
         )
@@ -115,6 +121,10 @@ class Metrics:
     def called(self, method: str, result: str) -> None:
         """A call of the webapi ended: ok, badauth, or an error's code."""
         self._calls.labels(method, result).inc()
+
+    def application_answered(self, answer: str) -> None:
+        """An application was asked while the sender waited."""
+        self._synchronous.labels(answer).inc()
 
     def webhook_called(self, code: int, seconds: float) -> None:
         """A webhook was called; ``code`` is 0 when there was no answer."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
 
 from mailrelay.message.dsn import SUBJECTS, Report, compose_dsn
 from mailrelay.message.dsn import RecipientReport as Told
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Content, Entry, Message, NewMessage
 from mailrelay.queue.settle import Settlement
-from mailrelay.queue.store import QueueStore
 from mailrelay.smtp.command import Notify
 
 HEADER_READ_BYTES = 256 * 1024
@@ -28,12 +29,25 @@ def may_report(message: Message) -> bool:
     return message.account_id is not None or not message.is_automatic
 
 
+class Originals(Protocol):
+    """What is asked for the messages that are reported on: see QueueStore."""
+
+    def new_id(self) -> int:
+        """See QueueStore."""
+
+    def content(self, message_id: int) -> Deferred[Content]:
+        """See QueueStore."""
+
+    def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
+        """See QueueStore."""
+
+
 @frozen
 class Reporter:
     """Makes the DSNs.  ``token`` gives 32 hexadecimal digits that nobody can guess."""
 
     hostname: str
-    store: QueueStore
+    store: Originals
     now: Callable[[], float]
     token: Callable[[], str]
     # Its entry, or several where the reverse-path is a list's.

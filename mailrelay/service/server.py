@@ -52,6 +52,7 @@ from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.statistics import counting_service
+from mailrelay.service.synchronous import make_synchronous
 from mailrelay.service.ways_out import WaysOut
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
@@ -320,6 +321,10 @@ class Server(MultiService):
             nonce=self._token,
             sessions=self._sessions,
             certificate=self._certificate,
+            synchronous=make_synchronous(
+                *(self._settings, self.stores, self._acceptance, self._reporter),
+                *(self._ways.answering, self._known.account_kept_for, self.metrics),
+            ),
             simulate=self._settings.localserve,
         )
 

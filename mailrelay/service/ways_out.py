@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from mailrelay.config.convert import outbound_settings
 from mailrelay.config.settings import Settings
 from mailrelay.directory.model import Directory
+from mailrelay.handoff.answering import Answering
 from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.handoff.transport import HandOff, HandOffTransport
 from mailrelay.mailbox.delivery import MailboxTransport
@@ -81,6 +82,7 @@ class WaysOut:
             stores.queue.read_spool,
             s.clock.seconds,
         )
+        self.answering = Answering(handoff)
         reading = make_reading(s, settings, stores, directory)
         self.transport = Dispatch(
             {
@@ -96,6 +98,7 @@ class WaysOut:
 
     def close(self) -> Deferred[Any]:
         """Let go of the connections to applications; those of SMTP are the pool's."""
+        self.answering.give_up()
         return gatherResults([one.client.close() for one in self._endpoints.values()])
 
 

@@ -42,6 +42,31 @@ def refusal_of(connection: Connection, new: NewMessage) -> NotStored | None:
     return None
 
 
+def expected_refusal(connection: Connection, new: NewMessage) -> NotStored | None:
+    """Why ``new`` would not be stored now; nothing is noted."""
+    conditions = new.conditions
+    if conditions is None:
+        return None
+    chosen, answer, most = (
+        conditions.unique_from_id,
+        conditions.answer,
+        conditions.new_recipients,
+    )
+    if chosen is not None and _is_taken(connection, chosen):
+        return FromIDTaken(chosen)
+    message = new.message
+    if answer is not None:
+        found = find_answer(connection, answer.account_id, answer.key, message.received_at)
+        if found is not None:
+            return AnsweredBefore(answer.key, found)
+    if most is None or message.account_id is None:
+        return None
+    recipients = list(dict.fromkeys(str(entry.told_as).lower() for entry in new.entries))
+    fresh = len(recipients) - len(_known(connection, message.account_id, recipients))
+    room = most - used_new_recipients(connection, message.account_id, message.received_at)
+    return TooManyNewRecipients() if fresh > max(room, 0) else None
+
+
 def refusals_of(connection: Connection, messages: Sequence[NewMessage]) -> list[NotStored | None]:
     """Why each of several messages of one account must not be stored; recipients are noted.
 
@@ -96,7 +121,7 @@ def _note_several(
     for recipients in of_each:
         fresh = [one for one in recipients if one not in known]
         if fresh and room is None:
-            room = most - _used(connection, account_id, message.received_at)
+            room = most - used_new_recipients(connection, account_id, message.received_at)
         if fresh and room is not None and len(noted) + len(fresh) > room:
             refusals.append(TooManyNewRecipients())
             continue
@@ -107,7 +132,8 @@ def _note_several(
     return refusals
 
 
-def _used(connection: Connection, account_id: int, now: float) -> int:
+def used_new_recipients(connection: Connection, account_id: int, now: float) -> int:
+    """To how many an account has sent for the first time in the last 24 hours."""
     counted = select(func.count()).where(
         _sent_to.c.account_id == account_id, _sent_to.c.first_at > now - DAY
     )

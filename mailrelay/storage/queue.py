@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from sqlalchemy import (
     Connection,
     bindparam,
@@ -28,7 +28,7 @@ from mailrelay.queue.store import NotStored, Together
 from mailrelay.storage import tables
 from mailrelay.storage.calls import insert_calls
 from mailrelay.storage.clock_steps import move_batch, record_step
-from mailrelay.storage.conditions import refusal_of
+from mailrelay.storage.conditions import expected_refusal, refusal_of
 from mailrelay.storage.database import Database
 from mailrelay.storage.due import claim_due, earliest_due
 from mailrelay.storage.group_commit import Operation
@@ -152,6 +152,33 @@ class DatabaseQueueStore:
             return self._announce(refusals, [event for one in stored for event in one.events])
 
         return self._database.write(add).addCallback(announce)
+
+    def refusal(self, message: NewMessage) -> Deferred[NotStored | None]:
+        """See FinishedStore."""
+        return self._database.read(lambda c: expected_refusal(c, message))
+
+    def add_finished(
+        self, message: NewMessage, finished: Finished, reports: Sequence[NewMessage]
+    ) -> Deferred[None]:
+        """See FinishedStore."""
+        claimed = [evolve(entry, epoch=self._node.epoch) for entry in message.entries]
+        new = evolve(message, entries=claimed)
+
+        def add(connection: Connection) -> NotStored | _Recorded:
+            refusal = refusal_of(connection, new)
+            if refusal is not None:
+                return refusal
+            insert_messages(connection, [new], self._node)
+            [recorded] = self._apply_finish(connection, [([finished], reports)])
+            return recorded
+
+        def added(done: NotStored | _Recorded) -> None:
+            if isinstance(done, NotStored):
+                raise done
+            self._announce(None, message.events)
+            self._recorded(done, [finished], reports)
+
+        return self._database.write(add).addCallback(added)
 
     def _announce(self, result: T, events: Sequence[NewEvent]) -> T:
         """Tell log and metrics of events that are committed now."""
