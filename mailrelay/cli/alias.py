@@ -39,6 +39,13 @@ def _details(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--owner", help='Who gets failures of members elsewhere; "" for nobody.'),
         click.option("--poster", "posters", multiple=True, help="Who may post, too; repeatable."),
         click.option("--no-posters", is_flag=True, help="Nobody but whom the rest allows."),
+        click.option("--list/--no-list", "is_list", default=None, help="Copies say how to leave."),
+        click.option(
+            "--removes-after",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Failures in a row that take a member off; 0 for never.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -122,7 +129,7 @@ def list_aliases(settings: Settings, as_json: bool) -> None:
 
 def _row(one: Alias) -> dict[str, object]:
     return {
-        "address": str(one.address),
+        "address": str(one),
         "members": [str(member) for member in one.members],
         "post_public": one.post_public,
         "list_members": one.list_members,
@@ -131,4 +138,6 @@ def _row(one: Alias) -> dict[str, object]:
         "on_disabled": one.on_disabled.value,
         "owner": str(one.owner) if one.owner else None,
         "posters": sorted(map(str, one.posters)),
+        "is_list": one.is_list,
+        "removes_after": one.removes_after,
     }

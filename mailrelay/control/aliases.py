@@ -8,24 +8,25 @@ from typing import Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.directory_checks import address_key
+from mailrelay.control.directory_checks import address_key, checked_domain, checked_limit
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.aliases import Alias, OnDisabled
 from mailrelay.directory.expansion import expand
-from mailrelay.directory.model import Directory, DomainDisabled, NoSuchUser
+from mailrelay.directory.model import CATCH_ALL, Directory, Domain, DomainDisabled, NoSuchUser
 from mailrelay.smtp.address import Address, MalformedAddress
 
 MOST_COPIES = 10_000
 """Members in all, with those of the aliases in an alias."""
 
 MOST_POSTERS = 100
+MOST_FAILURES = 1000
 
 
 @frozen
 class AliasDetails:
     """What an alias is, or is changed to; None leaves a value as it is.
 
-    An empty ``owner`` takes it away; ``posters`` are all of them.
+    An empty ``owner`` takes it away; ``posters`` are all of them; ``removes_after`` of 0 is never.
     """
 
     post_public: bool | None = None
@@ -35,6 +36,8 @@ class AliasDetails:
     on_disabled: OnDisabled | None = None
     owner: str | None = None
     posters: Sequence[str] | None = None
+    is_list: bool | None = None
+    removes_after: int | None = None
 
 
 _NEW: Mapping[str, object] = {
@@ -45,6 +48,8 @@ _NEW: Mapping[str, object] = {
     "on_disabled": OnDisabled.REJECT,
     "owner": None,
     "posters": frozenset(),
+    "is_list": False,
+    "removes_after": None,
 }
 
 
@@ -94,23 +99,24 @@ class AliasControl:
     async def add(self, text: str, members: Sequence[str], details: AliasDetails) -> None:
         """Make an alias.  Raises: Refusal."""
         directory = await self.records.load()
-        key = address_key(text, directory.domains)
-        values = {**_NEW, **_values(directory, details)}
+        key = alias_key(text, directory.domains)
+        values = {**_NEW, **_values(directory, key, details)}
         checked = _checked_members(directory, Alias(0, *key), members)
         await self.records.add(self.actor, key, values, checked)
 
     async def set(self, text: str, details: AliasDetails) -> None:
         """Change an alias.  Raises: Refusal."""
         directory = await self.records.load()
-        values = _values(directory, details)
+        key = alias_key(text, directory.domains)
+        values = _values(directory, key, details)
         if not values:
             raise Refusal("nothing to change: name a setting")
-        await self.records.set(self.actor, address_key(text, directory.domains), values)
+        await self.records.set(self.actor, key, values)
 
     async def remove(self, text: str) -> None:
         """Remove an alias.  Raises: Refusal."""
         directory = await self.records.load()
-        await self.records.remove(self.actor, address_key(text, directory.domains))
+        await self.records.remove(self.actor, alias_key(text, directory.domains))
 
     async def add_members(self, text: str, members: Sequence[str]) -> None:
         """Have mail for an alias go to more members.  Raises: Refusal."""
@@ -135,15 +141,25 @@ class AliasControl:
         return sorted(found, key=lambda alias: (alias.domain, alias.localpart))
 
 
+def alias_key(text: str, domains: Mapping[str, Domain]) -> tuple[str, str]:
+    """An alias as the directory keys it; ``@domain`` is a catch-all.  Raises: Refusal."""
+    if not text.startswith("@"):
+        return address_key(text, domains)
+    domain = checked_domain(text[1:])
+    if domain not in domains:
+        raise Refusal(f"no domain {domain}: mailrelay domain add {domain}")
+    return CATCH_ALL, domain
+
+
 def _found(directory: Directory, text: str) -> Alias:
-    key = address_key(text, directory.domains)
+    key = alias_key(text, directory.domains)
     if key not in directory.aliases:
         raise NoSuch(f"no alias {key[0]}@{key[1]}: mailrelay alias list")
     return directory.aliases[key]
 
 
-def _values(directory: Directory, details: AliasDetails) -> dict[str, object]:
-    names = ("post_public", "list_members", "allow_from", "disabled", "on_disabled")
+def _values(directory: Directory, key: tuple[str, str], details: AliasDetails) -> dict[str, object]:
+    names = ("post_public", "list_members", "allow_from", "disabled", "on_disabled", "is_list")
     values = {name: getattr(details, name) for name in names}
     values = {name: value for name, value in values.items() if value is not None}
     if details.owner is not None:
@@ -152,6 +168,10 @@ def _values(directory: Directory, details: AliasDetails) -> dict[str, object]:
         if len(details.posters) > MOST_POSTERS:
             raise Refusal(f"an alias has at most {MOST_POSTERS} posters: make them members")
         values["posters"] = frozenset(_address(one, "poster") for one in details.posters)
+    if details.is_list and key[0] == CATCH_ALL:
+        raise Refusal(f"@{key[1]} is no list: it has no address that one could write to")
+    if details.removes_after is not None:
+        values["removes_after"] = checked_limit(details.removes_after, MOST_FAILURES)
     return values
 
 

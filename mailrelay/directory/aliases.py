@@ -29,6 +29,7 @@ class Rewrite(StrEnum):
 class Alias:
     """An address for its members.  ``members`` and ``posters`` are written as they were given.
 
+    Without a localpart it is its domain's catch-all.
     Failures of what goes to other servers are the ``owner``'s: without one, nobody is told.
     """
 
@@ -52,3 +53,6 @@ class Alias:
     def address(self) -> Address:
         """What it is written to."""
         return Address(self.localpart, self.domain)
+
+    def __str__(self) -> str:
+        return str(self.address) if self.localpart else f"@{self.domain}"

@@ -86,12 +86,9 @@ def may_post(
     directory: Directory, alias: Alias, expansion: Expansion, authors: Sequence[Address]
 ) -> bool:
     """Whether a message From ``authors`` is for ``alias``: whoever forges one is not found here."""
-    own = directory.compared(alias.address)
     known = expansion.addresses | {directory.compared(address) for address in alias.posters}
     for author in authors:
-        compared = directory.compared(author)
-        if compared == own and not alias.allow_from:
-            return alias.post_public
-        if compared != own and compared not in known:
+        is_own = alias.allow_from and directory.alias(author) == alias
+        if not is_own and directory.compared(author) not in known:
             return alias.post_public
     return bool(authors) or alias.post_public

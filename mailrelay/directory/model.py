@@ -145,10 +145,10 @@ class Directory:
 
     def alias(self, address: Address) -> Alias | None:
         """The alias that mail for ``address`` is for."""
-        if not self.aliases or (domain := self.domains.get(address.domain)) is None:
+        if not self.aliases or address.domain not in self.domains:
             return None
-        alias = self.aliases.get((matched_localpart(address.localpart, domain), domain.name))
-        return alias if alias is not None and self.resolve(address) == alias else None
+        found = self.resolve(address)
+        return found if isinstance(found, Alias) else None
 
     def compared(self, address: Address) -> Address:
         """The same for every way to write one address: a suffix, and case where it is none."""
@@ -165,10 +165,10 @@ class Directory:
 
     def _found(self, address: Address, domain: Domain) -> Account | Alias | None:
         matched = matched_localpart(address.localpart, domain)
-        if self.aliases and (alias := self.aliases.get((matched, domain.name))) is not None:
-            return alias
-        for localpart in (matched, CATCH_ALL):
-            account_id = self.addresses.get((localpart, domain.name))
+        for key in ((matched, domain.name), (CATCH_ALL, domain.name)):
+            if self.aliases and (alias := self.aliases.get(key)) is not None:
+                return alias
+            account_id = self.addresses.get(key)
             if account_id is not None:
                 return self.accounts.get(account_id)
         return None

@@ -35,17 +35,21 @@ class AliasTests(TestCase):
             "on_disabled": "drop",
             "owner": "user@example.org",
             "posters": ["p@example.net"],
+            "is_list": False,
+            "removes_after": None,
         }
         self.assertEqual(operated.json("alias", "list"), [expected])
         operated.run(
             *("alias", "set", LIST, "--post-members", "--no-posters", "--owner", ""),
-            *("--allow-from", "--list-members", "--disabled"),
+            *("--allow-from", "--list-members", "--disabled", "--list", "--removes-after", "3"),
         )
         [row] = operated.json("alias", "list")
         changed: dict[str, object] = {
             "post_public": False,
             "allow_from": True,
             "list_members": True,
+            "is_list": True,
+            "removes_after": 3,
         }
         changed |= {"disabled": True, "posters": [], "owner": None}
         self.assertEqual(row, expected | changed)
@@ -67,6 +71,9 @@ class AliasTests(TestCase):
             (("alias", "add", "user@example.org", "a@example.net"), "exists"),
             (("address", "add", "l_x@example.org", "user"), "is an alias"),
             (("alias", "set", LIST, "--disabled"), "no alias"),
+            (("alias", "set", LIST, "--removes-after", "1001"), "at most 1000"),
+            (("alias", "add", "@example.org", "user@example.org", "--list"), "no list"),
+            (("alias", "add", "@nowhere.test", "user@example.org"), "domain add nowhere.test"),
             (("domain", "set", "example.org", "--separator", "_"), "alias remove l_x@example.org"),
         ):
             self.assertIn(said, operated.run(*given, code=1).stderr)

@@ -72,6 +72,25 @@ class ExpandTests(SynchronousTestCase):
         off = alias(3, "off", "ann@example.net", disabled=True)
         self.assertEqual(reached(outer, inner, off), ["bob@example.org", "alice@example.org"])
 
+    def test_catch_all(self) -> None:
+        """An address of its own comes first, then an alias, then the domain's catch-all."""
+        catch_all, own = alias(1, "", "bob", allow_from=True), alias(2, "list", "alice")
+        found = directory(catch_all, own)
+        self.assertEqual(found.resolve(Address("alice", "example.org")), ALICE)
+        self.assertEqual(found.resolve(Address("List+x", "example.org")), own)
+        anything = Address("Any+x", "example.org")
+        self.assertEqual(found.resolve(anything), catch_all)
+        self.assertEqual(found.alias(anything), catch_all)
+        self.assertIsNone(found.alias(Address("alice", "example.org")))
+        self.assertTrue(found.owns(BOB, anything))
+        self.assertFalse(found.owns(ALICE, anything))
+        self.assertTrue(may_post(found, catch_all, expand(found, catch_all), [anything]))
+        plain = evolve(catch_all, allow_from=False)
+        found = directory(plain, own)
+        self.assertFalse(may_post(found, plain, expand(found, plain), [anything]))
+        posters = evolve(plain, posters=frozenset({anything}))
+        self.assertTrue(may_post(directory(posters), posters, expand(found, plain), [anything]))
+
     def test_depth(self) -> None:
         """What is too far in is left out."""
         chain = [alias(n, f"l{n}", f"l{n + 1}", f"m{n}@example.net") for n in range(1, 20)]

@@ -67,6 +67,8 @@ class AliasContract(Base):
             on_disabled=OnDisabled.DROP,
             owner="Boss@example.net",
             posters=["p@example.net"],
+            is_list=True,
+            removes_after=3,
         )
         await self.control.add("LIST@example.org", ["Anna@example.org", "x@Example.NET"], details)
         [alias] = await self.control.aliases()
@@ -82,6 +84,8 @@ class AliasContract(Base):
             on_disabled=OnDisabled.DROP,
             owner=Address("Boss", "example.net"),
             posters=frozenset({Address("p", "example.net")}),
+            is_list=True,
+            removes_after=3,
         )
         self.assertEqual(alias, expected)
         await self.control.set(LIST, AliasDetails(disabled=False, owner="", posters=()))
@@ -162,6 +166,24 @@ class AliasContract(Base):
             InUse, "alias remove", lambda: self.directory.remove_domain("op", "example.org")
         )
         await self.refused(NoSuch, "alias list", lambda: self.control.remove(OTHER))
+
+    async def test_catch_all(self) -> None:
+        """Of an account or of an alias, never of both; it is removed as it is written."""
+        add, address = self.control.add, self.directory.add_address
+        await add("@example.org", ["anna@example.org"], AliasDetails())
+        [alias] = await self.control.aliases()
+        self.assertEqual((alias.localpart, str(alias)), ("", "@example.org"))
+        await self.refused(
+            AlreadyThere, "is an alias", lambda: address("op", "", "example.org", "anna")
+        )
+        await self.refused(
+            Refusal, "leads back", lambda: self.control.add_members("@example.org", [OTHER])
+        )
+        await self.control.remove("@example.org")
+        await address("op", "", "example.org", "anna")
+        await self.refused(
+            AlreadyThere, "exists", lambda: add("@example.org", ["a@x.test"], AliasDetails())
+        )
 
     async def test_told_and_audited(self) -> None:
         """Each change."""
