@@ -28,7 +28,7 @@ from mailrelay.queue.schedule import PROFILES
 from mailrelay.queue.scheduler import QueueSettings
 from mailrelay.routing.route import Route, RoutingSettings
 from mailrelay.routing.transports import Direct, NamedTransport
-from mailrelay.routing.ways import Fail, RelayHost, SocksProxy
+from mailrelay.routing.ways import Fail, RelayHost, SocksProxy, ToPeer
 from mailrelay.smtp.address import normal_domain
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 
@@ -131,12 +131,13 @@ def _fail(section: FailSection) -> Fail:
     return Fail(Reply(section.smtp_code, section.smtp_message, status))
 
 
-_KINDS: Mapping[str, Callable[[Any], RelayHost | Direct | Fail]] = {
+_KINDS: Mapping[str, Callable[[Any], RelayHost | Direct | ToPeer | Fail]] = {
     "submissions": _implicit,
     "submission": _host,
     "smtp": _host,
     "direct": _direct,
     "socks": _socks,
+    "peer": ToPeer,
     "fail": _fail,
 }
 

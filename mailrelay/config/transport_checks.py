@@ -109,12 +109,18 @@ def _check_fail(fail: FailSection, place: str, problem: Note) -> None:
         problem(f"{place}.smtp_message", "must be 1 to 256 printable ASCII characters")
 
 
+def _check_peer(name: str, place: str, problem: Note) -> None:
+    if not name:
+        problem(place, "is empty: set it to a name that `mailrelay peer list` shows")
+
+
 _CHECKS: dict[str, Callable[[Any, str, Note], None]] = {
     "submissions": _check_implicit,
     "submission": _check_host,
     "smtp": _check_host,
     "direct": _check_direct,
     "socks": _check_socks,
+    "peer": _check_peer,
     "fail": _check_fail,
 }
 

@@ -21,7 +21,7 @@ DOCKER_VARIABLES = {
 TLS_SCOPES = ("relay", "all")
 
 PORTS = {"submissions": 465, "submission": 587, "smtp": 25}
-KINDS = (*PORTS, "direct", "socks", "fail")
+KINDS = (*PORTS, "direct", "socks", "peer", "fail")
 
 
 def _doc(text: str) -> dict[str, str]:
@@ -173,6 +173,9 @@ class TransportSection:
     )
     socks: SocksSection | None = field(
         default=None, metadata=_doc("to those hosts, through a SOCKS5 proxy")
+    )
+    peer: str | None = field(
+        default=None, metadata=_doc("to the peer of this name, over HTTPS: mailrelay peer add")
     )
     fail: FailSection | None = field(
         default=None, metadata=_doc("nowhere: answer with this, and connect to nobody")

@@ -21,12 +21,14 @@ from mailrelay.routing.ways import (
     SocksProxy,
     ToEndpoint,
     ToMailbox,
+    ToPeer,
 )
 from mailrelay.smtp.address import Address, MalformedAddress
 
 _BY_ROUTES = frozenset(
     {
         Because.ROUTE,
+        Because.FALLBACK,
         Because.RELAY_RULE,
         Because.RECIPIENT_ROUTE,
         Because.RELAY_HOST,
@@ -113,6 +115,8 @@ def way_text(way: object) -> str:
             return "by " + ", else by ".join(map(_host_text, way.relay_hosts))
         case ToEndpoint():
             return f"to the application {way.name}"
+        case ToPeer():
+            return f"to the peer {way.name}"
         case Discard():
             return "thrown away"
         case Fail():

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from attrs import field, frozen
 
+SMTP_FALLBACK, PEER_FALLBACK = "smtp", "peer:"
+"""How a fallback is written: by SMTP, or to the peer whose name follows."""
+
 
 class PeerProtocol(StrEnum):
     """What is spoken with a peer."""

@@ -29,6 +29,13 @@ class Delivered:
 
 
 @frozen
+class HandedOver:
+    """A peer has it, and the duty to report; it tells what becomes of it."""
+
+    reply: Reply
+
+
+@frozen
 class Deferral:
     """Try again later: a 4yz reply, a dropped or refused connection, DNS trouble.
 
@@ -57,7 +64,7 @@ class Refrained:
     reply: Reply
 
 
-Outcome: TypeAlias = Delivered | Deferral | PermanentFailure | Refrained
+Outcome: TypeAlias = Delivered | HandedOver | Deferral | PermanentFailure | Refrained
 
 
 class Undeliverable(Exception):

@@ -12,6 +12,7 @@ from mailrelay.queue.entry import LARGE_BYTES, Entry, Finished
 from mailrelay.queue.outcome import (
     Deferral,
     Delivered,
+    HandedOver,
     Outcome,
     PermanentFailure,
     Reach,
@@ -21,6 +22,9 @@ from mailrelay.queue.schedule import RetryProfile, gives_up_at, is_delay_due, ne
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
+
+AWAITED_FOR = 14 * 86400.0
+"""Seconds that an entry which a peer has is kept beyond others, for what the peer has to tell."""
 
 
 @frozen
@@ -101,6 +105,9 @@ def _settle_entry(
         and is_delay_due(rules.profile, entry.queued_at, now, reported=entry.delay_reported)
         and entry.wants(Notify.DELAY)
     )
+    kept_for = rules.kept_for(entry.account_id)
+    if isinstance(outcome, HandedOver):
+        kept_for += AWAITED_FOR
     event = NewEvent(
         kind,
         now,
@@ -114,7 +121,7 @@ def _settle_entry(
         entry.epoch,
         next_attempt_at=now if due is None else due,
         event=event,
-        retired_until=now + rules.kept_for(entry.account_id) if due is None else None,
+        retired_until=now + kept_for if due is None else None,
         delay_reported=entry.delay_reported or tell_delay,
         unbegun=trial.unbegun,
         content_is_large=entry.message.size_bytes > LARGE_BYTES,
@@ -146,6 +153,8 @@ def _action(entry: Entry, outcome: Outcome, *, tell_delay: bool) -> Action | Non
         return Action.FAILED if entry.wants(Notify.FAILURE) else None
     if isinstance(outcome, Deferral):
         return Action.DELAYED if tell_delay else None
+    if isinstance(outcome, HandedOver):
+        return None
     if not entry.wants(Notify.SUCCESS) or outcome.reach is Reach.PASSED_ON:
         return None
     return Action.DELIVERED if outcome.reach is Reach.MAILBOX else Action.RELAYED
@@ -186,6 +195,7 @@ def _own_data(
 
 _KINDS: dict[type[object], EventKind] = {
     Delivered: EventKind.DELIVERED,
+    HandedOver: EventKind.HANDED_OVER,
     Deferral: EventKind.DELAYED,
     PermanentFailure: EventKind.FAILED,
     Refrained: EventKind.SUPPRESSED,

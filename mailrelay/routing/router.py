@@ -9,6 +9,7 @@ from attrs import frozen
 
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Account, Directory, DomainDisabled, HandedOff, NoSuchUser
+from mailrelay.directory.peers import PEER_FALLBACK, SMTP_FALLBACK, Peer
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.simulated import simulated_failure
 from mailrelay.queue.destination import Destination
@@ -16,7 +17,7 @@ from mailrelay.queue.entry import Entry
 from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.relay_ways import destination_by
 from mailrelay.routing.route import Route, RoutingSettings
-from mailrelay.routing.transports import relay_key
+from mailrelay.routing.transports import peer_key, relay_key
 from mailrelay.routing.ways import (
     ByMX,
     ByRelayHost,
@@ -25,6 +26,7 @@ from mailrelay.routing.ways import (
     Refrain,
     ToEndpoint,
     ToMailbox,
+    ToPeer,
 )
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import reply
@@ -48,6 +50,7 @@ class Because(Enum):
     DOMAIN_DISABLED = "the domain is ours, and switched off"
     LOCAL_ONLY = "localserve sends nothing to other servers"
     ROUTE = "the route is the first that fits"
+    FALLBACK = "the route is the first that fits, and its peer is away: this is its fallback"
     RELAY_RULE = "the rules of [relaying] name relay hosts for this sender"
     RECIPIENT_ROUTE = "a recipient route of [relaying] fits"
     RELAY_HOST = "no route fits, and [relay_host] takes the rest"
@@ -79,6 +82,7 @@ class Router:
     directory: Callable[[], Directory]
     is_suppressed: Callable[[int | None, Address], bool] = lambda account_id, recipient: False
     relays: Callable[[], RelayRules] = RelayRules
+    is_away: Callable[[Peer, Entry], bool] = lambda peer, entry: False
 
     def __call__(self, entry: Entry) -> Destination:
         """Where ``entry`` goes now."""
@@ -142,6 +146,8 @@ class Router:
             return Decision(Destination("none", Fail(NEVER_OUT)), Because.LOCAL_ONLY)
         route, domain = self._route(entry, settings), entry.recipient.domain
         if route is not None:
+            if route.transport is not None and isinstance(route.transport.kind, ToPeer):
+                return self._to_peer(route.transport.kind, entry, route)
             return Decision(_by_route(route, domain), Because.ROUTE, route)
         by_rule = self._by_rule(entry)
         if by_rule is not None:
@@ -150,6 +156,20 @@ class Router:
         if host is not None:
             return Decision(Destination(relay_key(host), ByRelayHost(host)), Because.RELAY_HOST)
         return Decision(_by_mx(domain), Because.MX)
+
+    def _to_peer(self, way: ToPeer, entry: Entry, route: Route) -> Decision:
+        """To the peer, or by what it falls back to when it is away for too long."""
+        peers, because = self.directory().peers, Because.ROUTE
+        peer = peers.get(way.name)
+        if peer is not None and peer.options.fallback and self.is_away(peer, entry):
+            because = Because.FALLBACK
+            if peer.options.fallback == SMTP_FALLBACK:
+                return Decision(_by_mx(entry.recipient.domain), because, route)
+            way = ToPeer(peer.options.fallback.removeprefix(PEER_FALLBACK))
+            peer = peers.get(way.name)
+        concurrency = peer.options.concurrency if peer is not None else None
+        destination = Destination(peer_key(way.name), way, concurrency=concurrency)
+        return Decision(destination, because, route)
 
     def _by_rule(self, entry: Entry) -> Decision | None:
         rules = self.relays()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from mailrelay.queue.destination import Destination
-from mailrelay.routing.ways import ByMX, ByRelayHost, Fail, RelayHost, SocksProxy
+from mailrelay.routing.ways import ByMX, ByRelayHost, Fail, RelayHost, SocksProxy, ToPeer
 
 
 @frozen
@@ -22,7 +22,7 @@ class NamedTransport:
     """One ``[[transport]]``."""
 
     name: str
-    kind: RelayHost | Direct | Fail
+    kind: RelayHost | Direct | ToPeer | Fail
 
     def destination(self, domain: str) -> Destination:
         """Where mail for ``domain`` goes by it.  Names are unique, so keys differ as they do."""
@@ -32,8 +32,15 @@ class NamedTransport:
         if isinstance(kind, RelayHost):
             way = ByRelayHost(kind, tls_is_fixed=True)
             return Destination(f"transport:{self.name}:{relay_key(kind)}", way)
+        if isinstance(kind, ToPeer):
+            return Destination(peer_key(kind.name), kind)
         by_mx = ByMX(domain, kind.ipv4, kind.ipv6, kind.socks)
         return Destination(f"transport:{self.name}:mx:{domain}", by_mx)
+
+
+def peer_key(name: str) -> str:
+    """What goes to one peer is one destination, by whatever transport."""
+    return f"peer:{name}"
 
 
 def relay_key(host: RelayHost) -> str:

@@ -83,7 +83,10 @@ FIXED = (
 KEY_USES_EVERY = 60.0
 """Seconds after which it is written when keys were used."""
 
-_CONTENT_NOT_NEEDED = (EventKind.DELIVERED, EventKind.FAILED, EventKind.SUPPRESSED)
+_CONTENT_NOT_NEEDED = (
+    *(EventKind.DELIVERED, EventKind.HANDED_OVER),
+    *(EventKind.FAILED, EventKind.SUPPRESSED),
+)
 
 
 class Server(MultiService):

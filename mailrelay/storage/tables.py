@@ -620,6 +620,7 @@ peer_request = Table(
     Column("created_at", Double, nullable=False),
     Column("answered_at", Double),
     Column("relay_id", Text),  # what the peer calls it
+    Column("results", Text),  # JSON: what it answered, by the entries' ids
     Column("open_until", Double),  # when no more is expected of it; null once all is final
     Index("peer_request_message", "message_id"),
 )

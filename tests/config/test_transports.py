@@ -13,7 +13,7 @@ from mailrelay.config.transport_checks import host_and_port
 from mailrelay.net.tls import TLSLevel
 from mailrelay.routing.route import RoutingSettings
 from mailrelay.routing.transports import Direct, NamedTransport
-from mailrelay.routing.ways import MECHANISMS, Fail, RelayHost, SocksProxy
+from mailrelay.routing.ways import MECHANISMS, Fail, RelayHost, SocksProxy, ToPeer
 from mailrelay.smtp.reply import reply
 from tests.config.test_load import GOOD, read
 
@@ -33,7 +33,7 @@ def made(text: str) -> RoutingSettings:
 class TransportTests(SynchronousTestCase):
     """What each kind becomes."""
 
-    def kind(self, kind: str, setting: str) -> RelayHost | Direct | Fail:
+    def kind(self, kind: str, setting: str) -> RelayHost | Direct | ToPeer | Fail:
         """The one transport of a file, as a route has it."""
         route = '[[route]]\nto_domain = ["a.example"]\ntransport = "t"\n'
         [made_route] = made(transport(kind, setting) + route).routes
@@ -100,6 +100,13 @@ class TransportTests(SynchronousTestCase):
             Direct(socks=SocksProxy("2001:db8::1", 1, "out.example")),
         )
 
+    def test_peer(self) -> None:
+        """A name, and nothing else."""
+        route = '[[route]]\ndomain = "*"\ntransport = "t"\n'
+        [one] = made('[[transport]]\nname = "t"\npeer = "hub"\n' + route).routes
+        assert one.transport is not None
+        self.assertEqual(one.transport.kind, ToPeer("hub"))
+
     def test_fail(self) -> None:
         """Code, x.7.0 and text."""
         text = "the transport is set to fail"
@@ -146,7 +153,7 @@ class ProblemTests(SynchronousTestCase):
 
     def test_kinds(self) -> None:
         """Exactly one."""
-        kinds = "needs exactly one of submissions, submission, smtp, direct, socks, fail"
+        kinds = "needs exactly one of submissions, submission, smtp, direct, socks, peer, fail"
         self.check('[[transport]]\nname = "t"\n', f"line 6: transport[1]: {kinds}")
         self.check(transport("direct") + "fail = {}\n", f"line 6: transport[1]: {kinds}")
 
@@ -200,6 +207,13 @@ class ProblemTests(SynchronousTestCase):
         self.check(transport("fail", "smtp_code = 600"), code.format(600))
         for message in ("", "x" * 257, "ü", "a\\nb"):
             self.check(transport("fail", f'smtp_message = "{message}"'), text)
+
+    def test_peer(self) -> None:
+        """It has a name."""
+        self.check(
+            '[[transport]]\nname = "t"\npeer = ""\n',
+            "line 8: transport[1].peer: is empty: set it to a name that `mailrelay peer list` shows",
+        )
 
     def test_routes(self) -> None:
         """For whom, where to, and by what."""

@@ -13,12 +13,13 @@ from mailrelay.queue.entry import LARGE_BYTES, Entry
 from mailrelay.queue.outcome import (
     Deferral,
     Delivered,
+    HandedOver,
     Outcome,
     PermanentFailure,
     Reach,
 )
 from mailrelay.queue.schedule import MOX, RetryProfile, gives_up_at, next_attempt_at
-from mailrelay.queue.settle import Rules, Settlement, settle
+from mailrelay.queue.settle import AWAITED_FOR, Rules, Settlement, settle
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.command import Notify
 from mailrelay.smtp.reply import Reply, reply
@@ -68,6 +69,15 @@ class EachCaseTests(SynchronousTestCase):
                 wanted = actions.get(reach, []) if Notify.SUCCESS in notify else []
                 self.assertEqual([report.action for report in done.reports], wanted)
                 self.assert_retired(done, EventKind.DELIVERED, 9000.0)
+
+    def test_handed_over(self) -> None:
+        """Nothing is told: the peer reports.  It is kept for what the peer has to tell."""
+        for notify in NOTIFY:
+            done = settled(entry(notify=notify), HandedOver(OK), 9000.0)
+            [finished] = done.finished
+            self.assertEqual((list(done.reports), done.list_reports), ([], []))
+            self.assertEqual(finished.event.kind, EventKind.HANDED_OVER)
+            self.assertEqual(finished.retired_until, 9000.0 + 1000.0 + AWAITED_FOR)
 
     def test_permanent(self) -> None:
         """Failure is told unless NOTIFY leaves it out."""

@@ -100,6 +100,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("answered_at", sa.Double()),
         sa.Column("relay_id", sa.Text()),
+        sa.Column("results", sa.Text()),
         sa.Column("open_until", sa.Double()),
         sa.PrimaryKeyConstraint("peer_id", "key"),
     )
