@@ -91,6 +91,7 @@ class ClientSettings:
     connect_timeout: float = 10.0
     idle_after: float = 30.0  # how long an unused connection is kept
     idle_connections: int = 100  # of one host and port
+    most_body_bytes: int = MOST_BODY_BYTES  # of an answer; the rest is not kept
 
 
 @frozen
@@ -118,6 +119,7 @@ class HTTPClient:
     ) -> None:
         self._clock = clock
         self._pool = _Pool(clock)
+        self._pool.most_body_bytes = self._most_body_bytes = settings.most_body_bytes
         self._pool.retryAutomatically = False  # it repeats without asking
         self._pool.maxPersistentPerHost = settings.idle_connections
         self._pool.cachedConnectionTimeout = settings.idle_after  # type: ignore[assignment]
@@ -164,7 +166,7 @@ class HTTPClient:
                     raise
             else:
                 break
-        answer = _Answer(attempt.endpoint)
+        answer = _Answer(attempt.endpoint, self._most_body_bytes)
         response.deliverBody(answer)
         body_start = await answer.done
         return HTTPAnswer(
@@ -313,11 +315,13 @@ class _Bounding(WrappingFactory):
 class _Pool(HTTPConnectionPool):
     """Tells an endpoint which connection was taken for its request."""
 
+    most_body_bytes = MOST_BODY_BYTES
+
     @override
     def getConnection(self, key: Any, endpoint: Any) -> Any:
         def taken(connection: Any) -> Any:
             endpoint.connection = connection
-            connection.transport.left = MOST_HEADER_BYTES + MOST_BODY_BYTES
+            connection.transport.left = MOST_HEADER_BYTES + self.most_body_bytes
             return connection
 
         return super().getConnection(key, endpoint).addCallback(taken)
@@ -412,7 +416,8 @@ class _Blocks:
 class _Answer(Protocol):
     """The start of a body; at the deadline, what there is of it."""
 
-    def __init__(self, endpoint: _Endpoint) -> None:
+    def __init__(self, endpoint: _Endpoint, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self.done: Deferred[bytearray] = Deferred(lambda _: self._cut())
         self.is_whole = False
         self._endpoint, self._body = endpoint, bytearray()
@@ -420,8 +425,8 @@ class _Answer(Protocol):
     @override
     def dataReceived(self, data: bytes) -> None:
         self._body += data
-        if len(self._body) > MOST_BODY_BYTES:
-            del self._body[MOST_BODY_BYTES:]
+        if len(self._body) > self._most_bytes:
+            del self._body[self._most_bytes :]
             self._cut()
 
     @override

@@ -135,8 +135,19 @@ def trust_root(path: Path) -> object:
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def client_tls(trust_root: Any = None) -> ClientTLS:
-    """Creators that verify against ``trust_root``, the system's certificates when None."""
+def client_certificate(path: Path) -> object:
+    """The certificate and key in a PEM file, for ``client_tls``.  Raises: UnusableCertificate."""
+    try:
+        return ssl.PrivateCertificate.loadPEM(path.read_bytes())
+    except (OSError, SSL.Error) as error:
+        raise UnusableCertificate(f"{path} cannot be used: {error}") from error
+
+
+def client_tls(trust_root: Any = None, certificate: Any = None) -> ClientTLS:
+    """Creators that verify against ``trust_root``, the system's certificates when None.
+
+    Who is verified is shown our own ``certificate``, if any.
+    """
     unverified = SSL.Context(SSL.TLS_CLIENT_METHOD)
     unverified.set_min_proto_version(SSL.TLS1_2_VERSION)
     unverified.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
@@ -146,6 +157,7 @@ def client_tls(trust_root: Any = None) -> ClientTLS:
             return ssl.optionsForClientTLS(
                 host,
                 trustRoot=trust_root,
+                clientCertificate=certificate,
                 extraCertificateOptions={"raiseMinimumTo": ssl.TLSVersion.TLSv1_2},
             )
         return _Unverified(host, unverified)

@@ -202,6 +202,7 @@ class Server(MultiService):
                     lambda: self.directory,
                     known.suppressed,
                     self._relaying.rules,
+                    self._ways.peers.standing.is_away,
                 ),
                 transport=self._transport(),
                 reporter=self._reporter,

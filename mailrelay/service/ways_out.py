@@ -33,8 +33,10 @@ from mailrelay.routing.ways import (
     Refrain,
     ToEndpoint,
     ToMailbox,
+    ToPeer,
 )
 from mailrelay.service.calls import make_reading
+from mailrelay.service.peers_out import PeersOut
 from mailrelay.storage.stores import Stores
 
 
@@ -83,12 +85,14 @@ class WaysOut:
             s.clock.seconds,
         )
         self.answering = Answering(handoff)
+        self.peers = PeersOut(s, settings, stores, cache, directory)
         reading = make_reading(s, settings, stores, directory)
         self.transport = Dispatch(
             {
                 ByMX: smtp,
                 ByRelayHost: smtp,
                 ToEndpoint: handoff,
+                ToPeer: self.peers.transport,
                 ToMailbox: MailboxTransport(stores.mailboxes, directory, s.now, reading),
                 Discard: DiscardTransport(s.now),
                 Fail: self.failing,
@@ -97,9 +101,10 @@ class WaysOut:
         )
 
     def close(self) -> Deferred[Any]:
-        """Let go of the connections to applications; those of SMTP are the pool's."""
+        """Let go of the connections to applications and peers; those of SMTP are the pool's."""
         self.answering.give_up()
-        return gatherResults([one.client.close() for one in self._endpoints.values()])
+        closing = [one.client.close() for one in self._endpoints.values()]
+        return gatherResults([*closing, self.peers.close()])
 
 
 def _endpoint(s: Surroundings, section: HandOffSettings) -> HandOff:

@@ -212,7 +212,8 @@ class ProblemTests(SynchronousTestCase):
         """It has a name."""
         self.check(
             '[[transport]]\nname = "t"\npeer = ""\n',
-            "line 8: transport[1].peer: is empty: set it to a name that `mailrelay peer list` shows",
+            "line 8: transport[1].peer: is empty: set it to a name that `mailrelay peer list`"
+            " shows",
         )
 
     def test_routes(self) -> None:

@@ -1,0 +1,83 @@
+"""The first line of what is handed to a peer, and what the peer answers.  Pure.  A.6.3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mailrelay.control.peer_requests import Told
+from mailrelay.queue.entry import Entry, Message
+from mailrelay.smtp.reply import printable
+
+MESSAGE_TYPE = "application/vnd.mailrelay.message"
+
+_TEXT_CHARACTERS = 300
+
+
+class _Result(msgspec.Struct, frozen=True):
+    rcpt: str
+    state: str
+    code: int = 0
+    text: str = ""
+
+
+class _Accepted(msgspec.Struct, frozen=True):
+    id: str
+    results: list[_Result]
+    receipt: str = ""
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    text: str = ""
+    error: str = ""
+    detail: str = ""
+
+
+def meta_line(key: str, message: Message, entries: Sequence[Entry], hops: Sequence[str]) -> bytes:
+    """The meta of ``entries``, which agree in their NOTIFY; LF ends it."""
+    first = entries[0]
+    meta: dict[str, Any] = {
+        "v": 1,
+        "msg_id": key,
+        "mail_from": str(first.reverse_path or ""),
+        "rcpt_to": [str(entry.recipient) for entry in entries],
+        "hops": list(hops),
+    }
+    wishes: dict[str, Any] = {
+        "envid": message.envid,
+        "ret": message.ret,
+        "notify": sorted(one.value for one in first.notify),
+        "require_tls": message.require_tls,
+        "smtputf8": message.smtputf8,
+        "priority": "urgent" if message.is_urgent else "",
+    }
+    meta |= {name: value for name, value in wishes.items() if value}
+    return msgspec.json.encode(meta) + b"\n"
+
+
+def read_accepted(body: bytes, entries: Mapping[int, str]) -> tuple[str, Mapping[int, Told]] | None:
+    """The peer's id and what it says of each entry; None when the answer cannot be read."""
+    try:
+        said = msgspec.json.decode(body, type=_Accepted)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    by_recipient = {one.rcpt: one for one in said.results}
+    found = {id_: by_recipient[to] for id_, to in entries.items() if to in by_recipient}
+    results = {
+        id_: Told(one.state, one.code, printable(one.text, _TEXT_CHARACTERS))
+        for id_, one in found.items()
+        if one.state in ("queued", "suppressed", "rejected")
+    }
+    return printable(said.id, 200), results
+
+
+def refusal_text(body: bytes) -> str:
+    """Why a peer refuses, in one line; empty when it does not say."""
+    try:
+        said = msgspec.json.decode(body, type=_Refused)
+        text = said.text or said.detail or said.error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body[:200].decode("utf-8", "replace")
+    return printable(" ".join(text.split()), 200)
