@@ -19,6 +19,7 @@ from mailrelay.cli.peer import peer
 from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.relay import relay
+from mailrelay.cli.relay_check import check as _check  # noqa: F401  # it is a part of relay
 from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.statistics import statistics

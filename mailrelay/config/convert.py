@@ -12,6 +12,7 @@ from attrs import evolve
 from mailrelay.config.settings import SMTP_ROLES, ListenerSection, QueueSection, Settings
 from mailrelay.config.transport_checks import host_and_port, normal_route_domain
 from mailrelay.config.transports import (
+    ChainSection,
     DirectSection,
     FailSection,
     HostTransportSection,
@@ -21,11 +22,19 @@ from mailrelay.config.transports import (
     SocksSection,
     TransportSection,
 )
+from mailrelay.control.relay_checks import sender_key
 from mailrelay.control.relays import RelayFolder, RelayPlace
 from mailrelay.inbound.context import ListenerSettings
 from mailrelay.outbound.settings import OutboundSettings, Timeouts
 from mailrelay.queue.schedule import PROFILES
 from mailrelay.queue.scheduler import QueueSettings
+from mailrelay.routing.relay_chains import (
+    ACCOUNT,
+    ChainValue,
+    HopValue,
+    RelayChain,
+    checked_chain,
+)
 from mailrelay.routing.route import Route, RoutingSettings
 from mailrelay.routing.transports import Direct, NamedTransport
 from mailrelay.routing.ways import Fail, RelayHost, SocksProxy, ToPeer
@@ -163,7 +172,19 @@ def relay_place(section: RelayingSection) -> RelayPlace:
         Path(section.recipient_routes) if section.recipient_routes else None,
         section.tls_scope == "all",
         frozenset(host.lower() for host in section.unverified_hosts),
+        {chain_key(one): relay_chain(one) for one in section.chain},
     )
+
+
+def chain_key(section: ChainSection) -> str:
+    """Whose chain it is.  Raises: Refusal."""
+    return f"{ACCOUNT}{section.account}" if section.account else sender_key(section.sender)
+
+
+def relay_chain(section: ChainSection) -> RelayChain:
+    """A chain's.  Raises: MalformedChain."""
+    hops = [HopValue(hop.next_hop, hop.weight, hop.tls, hop.credentials) for hop in section.hop]
+    return checked_chain(ChainValue(hops, list(section.move_on)))
 
 
 def outbound_settings(settings: Settings) -> OutboundSettings:

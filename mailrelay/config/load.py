@@ -12,7 +12,7 @@ from typing import Any
 from attrs import asdict, evolve
 from twisted.internet.endpoints import serverFromString
 
-from mailrelay.config.convert import relay_place
+from mailrelay.config.convert import chain_key, relay_chain, relay_place
 from mailrelay.config.read import Problem, Reader
 from mailrelay.config.settings import (
     HTTP_ROLES,
@@ -32,11 +32,13 @@ from mailrelay.config.transports import (
     TransportSection,
     relay_host_sections,
 )
+from mailrelay.control.errors import Refusal
 from mailrelay.control.relays import read_sources
 from mailrelay.handoff.settings import HandOffSettings, handed_off, problems_of
 from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
+from mailrelay.routing.relay_chains import MalformedChain
 from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.smtp.address import MalformedAddress, normal_domain
 from mailrelay.web.settings import HTTPSettings
@@ -321,10 +323,32 @@ def _check_networks(place: str, networks: Sequence[str], reader: Reader) -> None
 def _check_relaying(section: RelayingSection, reader: Reader) -> None:
     if section.tls_scope not in TLS_SCOPES:
         reader.problem("relaying.tls_scope", f"must be one of {', '.join(TLS_SCOPES)}")
+    before = len(reader.problems)
+    _check_chains(section, reader)
+    if len(reader.problems) > before:
+        return
     try:
         read_sources(relay_place(section), ())
     except RelayProblem as error:
         reader.problem("relaying", str(error))
+
+
+def _check_chains(section: RelayingSection, reader: Reader) -> None:
+    keys: set[str] = set()
+    for number, chain in enumerate(section.chain, 1):
+        place = f"relaying.chain[{number}]"
+        if bool(chain.sender) == bool(chain.account):
+            reader.problem(place, "needs exactly one of sender and account")
+            continue
+        try:
+            key = chain_key(chain)
+            relay_chain(chain)
+        except (Refusal, MalformedChain) as error:
+            reader.problem(place, str(error))
+            continue
+        if key in keys:
+            reader.problem(place, f"another one is {key}'s, too")
+        keys.add(key)
 
 
 def _check_http(http: HTTPSettings, reader: Reader) -> None:

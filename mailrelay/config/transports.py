@@ -45,6 +45,37 @@ class RelayHostSection:
 
 
 @frozen
+class HopSection:
+    """``hop`` of a chain."""
+
+    next_hop: str = field(metadata=_doc("[host]:port; without brackets by its MX records"))
+    weight: int = field(
+        default=0, metadata=_doc("its share among those that have one; they come before the others")
+    )
+    tls: str = field(default="", metadata=_doc("the least: may, encrypt, verify or implicit"))
+    credentials: str = field(
+        default="",
+        metadata=_doc("key of who logs in; as for any relay host when empty"),
+    )
+
+
+@frozen
+class ChainSection:
+    """``chain`` of ``[relaying]``: relay hosts of a sender or an account."""
+
+    hop: Sequence[HopSection] = field(metadata=_doc(""))
+    sender: str = field(default="", metadata=_doc("@domain, an address, or <> for bounces"))
+    account: str = field(default="", metadata=_doc("or the name of an account"))
+    move_on: Sequence[str] = field(
+        factory=tuple,
+        metadata=_doc(
+            'replies that have the next host asked, as "421", "4.7.1" or "550 5.7.1"; when it is'
+            " empty, those that put all recipients off"
+        ),
+    )
+
+
+@frozen
 class RelayingSection:
     """``[relaying]``: relay hosts by sender, as docker-mailserver has them."""
 
@@ -75,6 +106,8 @@ class RelayingSection:
         factory=tuple,
         metadata=_doc("relay hosts that are logged in to though their certificate is not right"),
     )
+
+    chain: Sequence[ChainSection] = field(factory=tuple, metadata=_doc(""))
 
     @property
     def variables(self) -> Mapping[str, str]:

@@ -17,9 +17,11 @@ from pathlib import Path
 from attrs import field, frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
-from mailrelay.routing.next_hop import MalformedNextHop, parse_next_hops, parse_port
+from mailrelay.control.relay_checks import bracketed, domain_key, host_key, login, sender_key
+from mailrelay.directory.relays import RelayRule
+from mailrelay.routing.relay_chains import RelayChain
+from mailrelay.routing.relay_environment import read_environment, read_recipient_routes
 from mailrelay.routing.relay_files import (
-    Credentials,
     RelayFile,
     RelayLine,
     RelayProblem,
@@ -31,8 +33,8 @@ from mailrelay.routing.relay_files import (
     with_line,
     without_line,
 )
-from mailrelay.routing.relay_rules import RelaySources, read_environment, read_recipient_routes
-from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
+from mailrelay.routing.relay_sources import RelaySources
+from mailrelay.routing.relay_stored import read_stored
 
 FILES = (RelayFile.RELAY_MAP, RelayFile.CREDENTIALS)
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -41,17 +43,6 @@ _READERS: Mapping[RelayFile, Callable[[str], object]] = {
     RelayFile.RELAY_MAP: read_relay_map,
     RelayFile.CREDENTIALS: read_credentials,
 }
-
-
-@frozen
-class RelayEntry:
-    """What is said of a key: its next hops, that it opts out, who logs in for it."""
-
-    key: str
-    next_hop: str | None = None
-    opted_out: bool = False
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
 
 
 @frozen
@@ -92,46 +83,39 @@ class RelayFolder:
 
 @frozen
 class RelayControl:
-    """What may be asked of the relay hosts.  Everything blocks, and raises Refusal and OSError."""
+    """What may be asked of the files.  Everything blocks, and raises Refusal and OSError."""
 
     folder: RelayFolder
 
-    def add_domain(self, domain: str, host: str, port: str = "25") -> str:
+    async def add_domain(self, domain: str, host: str, port: str = "25") -> str:
         """Have senders of ``domain``, or one address, go by a host; the key."""
-        key = _sender_key(domain)
-        self._set(RelayFile.RELAY_MAP, key, _bracketed(host, port))
+        key = sender_key(domain)
+        self._set(RelayFile.RELAY_MAP, key, bracketed(host, port))
         return key
 
-    def exclude_domain(self, domain: str) -> str:
+    async def exclude_domain(self, domain: str) -> str:
         """Have senders of ``domain`` not go by the environment's RELAY_HOST; the key."""
-        key = _sender_key(domain)
-        if not key.startswith("@"):
-            raise Refusal(f"{domain} is an address: only whole domains can be excluded")
+        key = domain_key(domain)
         self._set(RelayFile.RELAY_MAP, key, "")
         return key
 
-    def add_login(self, domain: str, username: str, password: str) -> str:
+    async def add_login(self, domain: str, username: str, password: str) -> str:
         """Have senders of ``domain``, or one address, log in; the key."""
-        key = _sender_key(domain)
-        self._set(RelayFile.CREDENTIALS, key, _login(username, password))
+        key = sender_key(domain)
+        self._set(RelayFile.CREDENTIALS, key, login(username, password))
         return key
 
-    def add_host_login(self, host: str, username: str, password: str) -> str:
+    async def add_host_login(self, host: str, username: str, password: str) -> str:
         """Have everybody log in at a host, written as in the map or its name alone; the key."""
-        try:
-            hops = parse_next_hops(host)
-        except MalformedNextHop as error:
-            raise Refusal(str(error)) from None
-        if len(hops) != 1:
-            raise Refusal(f"{host!r} is not one next hop")
-        self._set(RelayFile.CREDENTIALS, hops[0].key, _login(username, password))
-        return hops[0].key
+        key = host_key(host)
+        self._set(RelayFile.CREDENTIALS, key, login(username, password))
+        return key
 
-    def remove(self, text: str) -> Sequence[RelayFile]:
+    async def remove(self, text: str) -> Sequence[RelayFile]:
         """Take a key out of both files; those that it was in."""
         wanted = {normal_key(text)}
         with suppress(Refusal):  # a host's key is none
-            wanted.add(_sender_key(text))
+            wanted.add(sender_key(text))
         changed = []
         with self._held():
             for file in FILES:
@@ -146,23 +130,7 @@ class RelayControl:
             raise NoSuch(f"no relay host or login of {text}: mailrelay relay list")
         return changed
 
-    def entries(self) -> Sequence[RelayEntry]:
-        """Everything that the files say, in their order."""
-        with self._usable():
-            lines = {line.key: line.value for line in self._lines(RelayFile.RELAY_MAP)}
-            logins = self._logins()
-        return [
-            RelayEntry(
-                key,
-                lines.get(key) or None,
-                key in lines and not lines[key],
-                logins[key].username if key in logins else None,
-                logins[key].password if key in logins else None,
-            )
-            for key in [*lines, *(key for key in logins if key not in lines)]
-        ]
-
-    def import_from(self, other: RelayFolder, *, replace: bool) -> int:
+    async def import_from(self, other: RelayFolder, *, replace: bool) -> int:
         """Take over the entries of another folder's files; how many are new or changed here.
 
         Raises: RelayProblem, when the other's cannot be used.
@@ -226,9 +194,6 @@ class RelayControl:
     def _lines(self, file: RelayFile) -> Sequence[RelayLine]:
         return read_lines(file, self._text(file))[0]
 
-    def _logins(self) -> Mapping[str, Credentials]:
-        return read_credentials(self._text(RelayFile.CREDENTIALS))[0]
-
 
 def read_text(file: RelayFile, path: Path) -> str | None:
     """The text at ``path``, None when there is none.  Raises: RelayProblem."""
@@ -248,41 +213,6 @@ def read_text(file: RelayFile, path: Path) -> str | None:
         raise RelayProblem(file, line, "is not UTF-8") from None
 
 
-def _sender_key(text: str) -> str:
-    bare = text.strip().removeprefix("@")
-    if bare.startswith("#"):
-        raise Refusal(f"{text!r} would be a comment in the file")
-    try:
-        return (
-            f"@{normal_domain(bare)}" if "@" not in bare else normal_key(str(Address.parse(bare)))
-        )
-    except MalformedAddress as error:
-        raise Refusal(f"{text!r} is neither a domain nor an address: {error}") from None
-
-
-def _bracketed(host: str, port: str) -> str:
-    bare = host.strip()
-    if bare.startswith("[") and bare.endswith("]"):
-        bare = bare[1:-1]
-    try:
-        parse_port(port)
-        [hop] = parse_next_hops(f"[{bare}]:{port}")
-    except (MalformedNextHop, ValueError) as error:
-        raise Refusal(f"{host!r} with port {port!r} is no relay host: {error}") from None
-    return f"[{hop.host}]:{port}"
-
-
-def _login(username: str, password: str) -> str:
-    if not username or ":" in username or username[0].isspace():
-        raise Refusal("the user name must not be empty, have a colon, or begin with a blank")
-    if not password or password[-1].isspace():
-        raise Refusal("the password must not be empty or end with a blank")
-    login = f"{username}:{password}"
-    if not login.isprintable():
-        raise Refusal("user name and password must be printable characters")
-    return login
-
-
 @frozen
 class RelayPlace:
     """Where everything is said about relay hosts that is not directory data."""
@@ -292,6 +222,7 @@ class RelayPlace:
     recipient_routes: Path | None = None
     encrypts_all: bool = False
     unverified: frozenset[str] = frozenset()
+    chains: Mapping[str, RelayChain] = field(factory=dict)
 
     @property
     def files(self) -> Sequence[Path]:
@@ -301,7 +232,9 @@ class RelayPlace:
         return [*of_folder, *([self.recipient_routes] if self.recipient_routes else [])]
 
 
-def read_sources(place: RelayPlace, managed_domains: Sequence[str]) -> RelaySources:
+def read_sources(
+    place: RelayPlace, managed_domains: Sequence[str], stored: Sequence[RelayRule] = ()
+) -> RelaySources:
     """Everything that decides, as it stands now.  Blocks.  Raises: RelayProblem."""
     warnings: list[RelayWarning] = []
     texts = {file: place.folder.read(file) if place.folder is not None else None for file in FILES}
@@ -328,4 +261,6 @@ def read_sources(place: RelayPlace, managed_domains: Sequence[str]) -> RelaySour
         warnings,
         place.encrypts_all,
         place.unverified,
+        place.chains,
+        read_stored(stored),
     )

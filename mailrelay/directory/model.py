@@ -11,6 +11,7 @@ from mailrelay.directory.aliases import Alias
 from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.peers import Peer
+from mailrelay.directory.relays import RelayRule
 from mailrelay.smtp.address import Address, MalformedAddress
 
 ALWAYS_ACCEPTED = frozenset({"postmaster", "abuse"})  # RFC 5321 section 4.5.1, RFC 2142 section 4
@@ -98,6 +99,7 @@ class Directory:
     keys: Mapping[bytes, APIKey] = field(factory=dict)  # by the hash
     aliases: Mapping[tuple[str, str], Alias] = field(factory=dict)  # keyed as addresses are
     peers: Mapping[str, Peer] = field(factory=dict)  # by name
+    relay_rules: Sequence[RelayRule] = ()
     keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
 
     @keys_of.default

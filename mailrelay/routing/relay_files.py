@@ -20,11 +20,13 @@ NULL_SENDER = "<>"
 
 
 class RelayFile(Enum):
-    """The files; the values are what problems call them."""
+    """The files, and what is said elsewhere; the values are what problems call them."""
 
     RELAY_MAP = "relaymap"
     CREDENTIALS = "sasl_password"
     RECIPIENT_ROUTES = "recipient_routes"
+    CONFIGURATION = "configuration"
+    DIRECTORY = "directory"
     ENVIRONMENT = "env"
 
     @property
@@ -32,12 +34,25 @@ class RelayFile(Enum):
         """Its name in docker-mailserver's configuration directory."""
         return _NAMES[self]
 
+    @property
+    def source(self) -> str:
+        """How rules tell that they are from here."""
+        return _SOURCES.get(self, "file")
+
 
 _NAMES = {
     RelayFile.RELAY_MAP: "postfix-relaymap.cf",
     RelayFile.CREDENTIALS: "postfix-sasl-password.cf",
     RelayFile.RECIPIENT_ROUTES: "recipient routes",
+    RelayFile.CONFIGURATION: "the configuration",
+    RelayFile.DIRECTORY: "directory data",
     RelayFile.ENVIRONMENT: "the environment",
+}
+
+_SOURCES = {
+    RelayFile.CONFIGURATION: "configuration",
+    RelayFile.DIRECTORY: "directory",
+    RelayFile.ENVIRONMENT: "environment",
 }
 
 

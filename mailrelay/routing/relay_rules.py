@@ -1,30 +1,25 @@
 """Which relay host mail goes by, and who one logs in as there.  Pure.
 
 Postfix's order: a recipient's route, then the sender (its address, its address without an
-extension, its ``@domain``), then the default, then MX.  Ours differ from it where it surprised
-people (see docs/relaying.md): credentials go to the relay host that was chosen for the sender and
-to no other server, TLS is required for relay hosts alone, and port 465 is TLS from the first byte.
+extension, its ``@domain``), then the default, then MX.  An account comes between an address and
+its domain.  Ours differ from it where it surprised people (see docs/relaying.md): credentials go to
+the relay host that was chosen for the sender and to no other server, TLS is required for relay
+hosts alone, and port 465 is TLS from the first byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from typing import Generic, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from mailrelay.routing.next_hop import MalformedNextHop, NextHop, parse_next_hops, parse_port
-from mailrelay.routing.relay_files import (
-    NULL_SENDER,
-    Credentials,
-    RelayFile,
-    RelayMap,
-    RelayProblem,
-    RelayWarning,
-    normal_key,
-    read_lines,
-)
+from mailrelay.routing.next_hop import NextHop
+from mailrelay.routing.relay_chains import ACCOUNT, ChainHop, LeastTLS, RelayChain
+from mailrelay.routing.relay_files import NULL_SENDER, Credentials, RelayWarning
 from mailrelay.smtp.address import Address
+from mailrelay.smtp.reply_pattern import ReplyPattern
 
 DELIMITER = "+"
 """Before an extension of a localpart."""
@@ -45,6 +40,7 @@ class MatchedBy(Enum):
     SENDER_ADDRESS = "sender-address"
     SENDER_DOMAIN = "sender-domain"
     RELAY_HOST = "relay-host"
+    CHAIN = "chain"
 
 
 @frozen
@@ -64,80 +60,56 @@ class Hop:
     tls: HopTLS
     login: Login | None = None
     verifies: bool = False
+    weight: int = 0
 
 
 @frozen
 class Considered:
-    """A rule that was looked at, and what it said."""
+    """A rule that was looked at, what it said, and who says so, if anybody does."""
 
     rule: str
     key: str
     said: str
+    source: str | None = None
 
 
 @frozen
 class RelayDecision:
     """By ``hops``, in order; by the recipient's MX when there are none.
 
-    ``is_routed`` when a recipient's route said so, and no other rule holds.
+    ``is_routed`` when a recipient's route said so, and no other rule holds.  ``is_stuck`` when
+    there are no hops but those whose credentials are missing: the mail waits.
     """
 
     hops: Sequence[Hop]
     considered: Sequence[Considered]
     is_routed: bool = False
+    is_stuck: bool = False
+    move_on: Sequence[ReplyPattern] = ()
+
+
+T = TypeVar("T")
 
 
 @frozen
-class RelayEnvironment:
-    """docker-mailserver's variables."""
+class Sourced(Generic[T]):
+    """What a rule says, and who says so."""
 
-    default: Sequence[NextHop] = ()  # DEFAULT_RELAY_HOST, for all senders
-    relay_host: NextHop | None = None  # RELAY_HOST, for each domain of ours
-    login: Credentials | None = None
-    is_half: bool = False  # one of RELAY_USER and RELAY_PASSWORD is missing
-
-    @property
-    def login_key(self) -> str | None:
-        """The next hop that ``login`` is for."""
-        if self.default:
-            return ", ".join(hop.key for hop in self.default)
-        return self.relay_host.key if self.relay_host is not None else None
+    value: T
+    source: str
 
 
-def read_environment(variables: Mapping[str, str]) -> RelayEnvironment:
-    """What the variables say.  Raises: RelayProblem."""
-    user, password = variables.get("RELAY_USER", ""), variables.get("RELAY_PASSWORD", "")
-    default = variables.get("DEFAULT_RELAY_HOST", "").strip()
-    try:
-        return RelayEnvironment(
-            parse_next_hops(default) if default else (),
-            _relay_host(variables.get("RELAY_HOST", "").strip(), variables.get("RELAY_PORT", "")),
-            Credentials(user, password) if user and password else None,
-            bool(user) != bool(password),
-        )
-    except MalformedNextHop as error:
-        raise RelayProblem(RelayFile.ENVIRONMENT, 0, str(error)) from None
-
-
-def _relay_host(host: str, port: str) -> NextHop | None:
-    if not host:
-        return None
-    number = parse_port(port.strip()) if port.strip() else 25
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if ":" in bare and bare.count(":") == 1:
-        raise MalformedNextHop(f"RELAY_HOST {host!r} has a port: set RELAY_PORT to it")
-    [hop] = parse_next_hops(f"[{bare}]:{number}")
-    return hop
+NOTHING = Sourced(RelayChain(), "")
 
 
 @frozen
 class RelayRules:
     """Everything that decides.  Keys are in lower case."""
 
-    by_sender: Mapping[str, Sequence[NextHop]] = field(factory=dict)
-    default: Sequence[NextHop] = ()
-    by_recipient: Mapping[str, Sequence[NextHop]] = field(factory=dict)  # empty: by MX
-    credentials: Mapping[str, Credentials] = field(factory=dict, repr=False)
+    by_sender: Mapping[str, Sourced[RelayChain]] = field(factory=dict)  # by account, too
+    default: Sourced[RelayChain] = NOTHING
+    by_recipient: Mapping[str, Sourced[Sequence[NextHop]]] = field(factory=dict)  # empty: by MX
+    credentials: Mapping[str, Sourced[Credentials]] = field(factory=dict, repr=False)
     senders_log_in: bool = False  # credentials are looked up by sender, too
     encrypts: bool = False  # relay hosts must have TLS
     encrypts_all: bool = False  # ... and recipient routes and MX hosts, too
@@ -147,72 +119,112 @@ class RelayRules:
     @property
     def is_empty(self) -> bool:
         """Whether nothing here concerns any mail."""
-        return not (self.by_sender or self.default or self.by_recipient)
+        return not (self.by_sender or self.default.value.hops or self.by_recipient)
 
-    def decide(self, sender: Address | None, recipient: Address) -> RelayDecision:
+    def decide(
+        self, sender: Address | None, recipient: Address, account: str | None = None
+    ) -> RelayDecision:
         """How mail goes that has no mailbox here."""
         considered: list[Considered] = []
+        routed = self._of_recipient(recipient, considered)
+        if routed is not None:
+            encrypts = self.encrypts and self.encrypts_all
+            hops = [Hop(hop, _least(hop, encrypts)) for hop in routed]
+            return RelayDecision(hops, considered, is_routed=True)
+        chosen = self._of_sender(sender, account, considered)
+        if chosen is None:
+            chosen, source = self.default.value, self.default.source
+            said = str(chosen) or "none: by MX"
+            considered.append(Considered("default relay host", "", said, source or None))
+        found = [self._hop(hop, sender, considered) for hop in chosen.hops]
+        usable = [hop for hop in found if hop is not None]
+        is_stuck = bool(found) and not usable
+        return RelayDecision(usable, considered, is_stuck=is_stuck, move_on=chosen.move_on)
+
+    def _of_recipient(
+        self, recipient: Address, considered: list[Considered]
+    ) -> Sequence[NextHop] | None:
         for key in _recipient_keys(recipient):
             routed = self.by_recipient.get(key)
             if routed is not None:
-                considered.append(Considered("recipient route", key, _told(routed) or "by MX"))
-                encrypts = self.encrypts and self.encrypts_all
-                hops = [Hop(hop, _least(hop, encrypts)) for hop in routed]
-                return RelayDecision(hops, considered, is_routed=True)
+                said = ", ".join(hop.text for hop in routed.value) or "by MX"
+                considered.append(Considered("recipient route", key, said, routed.source))
+                return routed.value
         if self.by_recipient:
             considered.append(Considered("recipient route", str(recipient), "no entry"))
-        chosen = self._of_sender(sender, considered) or self.default
-        if chosen is self.default:
-            said = _told(chosen) or "none: by MX"
-            considered.append(Considered("default relay host", "", said))
-        return RelayDecision([self._hop(hop, sender, considered) for hop in chosen], considered)
-
-    def _of_sender(
-        self, sender: Address | None, considered: list[Considered]
-    ) -> Sequence[NextHop] | None:
-        if not self.by_sender:
-            return None
-        for key in _sender_keys(sender):
-            hops = self.by_sender.get(key)
-            said = "no entry" if hops is None else _told(hops) or "DUNNO"
-            considered.append(Considered("sender", key, said))
-            if hops:
-                return hops
         return None
 
-    def _hop(self, hop: NextHop, sender: Address | None, considered: list[Considered]) -> Hop:
+    def _of_sender(
+        self, sender: Address | None, account: str | None, considered: list[Considered]
+    ) -> RelayChain | None:
+        if not self.by_sender:
+            return None
+        for key in self._keys(sender, account):
+            rule = self.by_sender.get(key)
+            said = "no entry" if rule is None else str(rule.value) or "DUNNO"
+            considered.append(Considered("sender", key, said, rule.source if rule else None))
+            if rule is not None and rule.value.hops:
+                return rule.value
+        return None
+
+    def _keys(self, sender: Address | None, account: str | None) -> Iterator[str]:
+        """What a sender is looked up by: what is about fewer senders comes first."""
+        *narrow, widest = [NULL_SENDER, ""] if sender is None else _sender_keys(sender)
+        yield from narrow
+        if account is not None:
+            yield f"{ACCOUNT}{account}"
+        if widest:
+            yield widest
+
+    def _hop(
+        self, hop: ChainHop, sender: Address | None, considered: list[Considered]
+    ) -> Hop | None:
         login: Login | None = None
         for key, matched_by in self._credential_keys(hop, sender):
             found = self.credentials.get(key)
-            considered.append(Considered("credentials", key, "found" if found else "no entry"))
+            said = "found" if found else "no entry"
+            source = found.source if found else None
+            considered.append(Considered("credentials", key, said, source))
             if found is not None:
-                login = Login(found, matched_by, key)
+                login = Login(found.value, matched_by, key)
                 break
+        if login is None and hop.credentials is not None:
+            return None
+        host = hop.next_hop
         # A password is told to nobody but the host that it is for.
-        verifies = login is not None and hop.host not in self.unverified
-        return Hop(hop, _least(hop, self.encrypts), login, verifies)
+        verifies = login is not None and host.host not in self.unverified
+        return Hop(
+            host,
+            HopTLS.IMPLICIT if hop.tls is LeastTLS.IMPLICIT else self._least_of(hop),
+            login,
+            verifies or hop.tls is LeastTLS.VERIFY,
+            hop.weight,
+        )
+
+    def _least_of(self, hop: ChainHop) -> HopTLS:
+        encrypts = hop.tls is not None and hop.tls is not LeastTLS.MAY
+        return _least(hop.next_hop, self.encrypts or encrypts)
 
     def _credential_keys(
-        self, hop: NextHop, sender: Address | None
+        self, hop: ChainHop, sender: Address | None
     ) -> Iterator[tuple[str, MatchedBy]]:
+        if hop.credentials is not None:
+            yield hop.credentials, MatchedBy.CHAIN
+            return
         if not self.credentials:
             return
         if self.senders_log_in and sender is not None:
             for key in _sender_keys(sender):
                 is_domain = key.startswith("@")
                 yield key, MatchedBy.SENDER_DOMAIN if is_domain else MatchedBy.SENDER_ADDRESS
-        yield hop.host, MatchedBy.RELAY_HOST
-        yield hop.key, MatchedBy.RELAY_HOST
+        yield hop.next_hop.host, MatchedBy.RELAY_HOST
+        yield hop.next_hop.key, MatchedBy.RELAY_HOST
 
 
 def _least(hop: NextHop, encrypts: bool) -> HopTLS:
     if hop.implies_tls:
         return HopTLS.IMPLICIT
     return HopTLS.ENCRYPT if encrypts else HopTLS.MAY
-
-
-def _told(hops: Sequence[NextHop]) -> str:
-    return ", ".join(hop.text for hop in hops)
 
 
 def _sender_keys(sender: Address | None) -> Iterator[str]:
@@ -238,90 +250,3 @@ def _address_keys(address: Address) -> Iterator[str]:
     base, delimiter, _ = localpart.partition(DELIMITER)
     if base and delimiter:
         yield f"{base}@{address.domain}"
-
-
-def read_recipient_routes(text: str) -> Mapping[str, Sequence[NextHop]]:
-    """``PATTERN smtp:NEXTHOP``; without a next hop, by MX.  Raises: RelayProblem."""
-    file = RelayFile.RECIPIENT_ROUTES
-    routes: dict[str, Sequence[NextHop]] = {}
-    for line in read_lines(file, text)[0]:
-        transport, colon, hops = line.value.partition(":")
-        if not colon or transport.lower() not in ("", "smtp", "relay"):
-            said = f"{line.value!r} is no route: write smtp:NEXTHOP, or smtp: for by MX"
-            raise RelayProblem(file, line.number, said)
-        try:
-            routes[line.key] = parse_next_hops(hops) if hops.strip() else ()
-        except MalformedNextHop as error:
-            raise RelayProblem(file, line.number, str(error)) from None
-    return routes
-
-
-@frozen
-class RelaySources:
-    """What rules are made of.  ``credentials`` is None when there is no such file."""
-
-    environment: RelayEnvironment = RelayEnvironment()
-    relay_map: RelayMap | None = None
-    credentials: Mapping[str, Credentials] | None = field(default=None, repr=False)
-    recipient_routes: Mapping[str, Sequence[NextHop]] = field(factory=dict)
-    managed_domains: Sequence[str] = ()
-    warnings: Sequence[RelayWarning] = ()
-    encrypts_all: bool = False
-    unverified: frozenset[str] = frozenset()
-
-    def rules(self) -> RelayRules:
-        """The rules, and what about them is hardly meant."""
-        env, of_file = self.environment, self.relay_map or RelayMap()
-        by_sender = dict(of_file.hops)
-        if env.relay_host is not None:
-            for domain in self.managed_domains:
-                key = normal_key(f"@{domain}")
-                if key not in of_file.opted_out:
-                    by_sender.setdefault(key, [env.relay_host])
-        credentials = dict(self.credentials or {})
-        if env.login is not None and env.login_key is not None:
-            credentials.setdefault(env.login_key, env.login)
-        rules = RelayRules(
-            by_sender,
-            env.default,
-            self.recipient_routes,
-            credentials,
-            senders_log_in=self.credentials is not None,
-            encrypts=self.credentials is not None or env.login is not None,
-            encrypts_all=self.encrypts_all,
-            unverified=self.unverified,
-        )
-        return evolve(rules, warnings=[*self.warnings, *self._warnings(rules)])
-
-    def _warnings(self, rules: RelayRules) -> Iterator[RelayWarning]:
-        yield from self._of_environment()
-        hops = [*rules.default, *(hop for some in rules.by_sender.values() for hop in some)]
-        known = {hop.host for hop in hops} | {hop.key for hop in hops}
-        for key in self.credentials or {}:
-            if "@" not in key and key not in known:
-                said = f"{key} is no relay host of the map, as it is written there: it is not used"
-                yield RelayWarning(RelayFile.CREDENTIALS, 0, said)
-        logins = {hop.host for hop in rules.default} | {hop.key for hop in rules.default}
-        if self.credentials and rules.default and not logins & set(rules.credentials):
-            said = "bounces have no sender, and go to the default relay host without login"
-            yield RelayWarning(RelayFile.CREDENTIALS, 0, said)
-
-    def _of_environment(self) -> Iterator[RelayWarning]:
-        env, file = self.environment, RelayFile.ENVIRONMENT
-        if env.is_half:
-            yield RelayWarning(
-                file, 0, "RELAY_USER and RELAY_PASSWORD go together: neither is used"
-            )
-        if env.login is not None and env.login_key is None:
-            said = "RELAY_USER is for no host: set RELAY_HOST or DEFAULT_RELAY_HOST"
-            yield RelayWarning(file, 0, said)
-        if env.login is not None and env.default and env.relay_host is not None:
-            said = "RELAY_USER is for DEFAULT_RELAY_HOST; there is no login at RELAY_HOST"
-            yield RelayWarning(file, 0, said)
-        if env.login is not None and len(env.default) > 1:
-            said = "RELAY_USER is for one host: give those of a list theirs in the file"
-            yield RelayWarning(file, 0, said)
-        if env.default and self.relay_map is not None:
-            for key in sorted(self.relay_map.opted_out):
-                said = f"{key} goes by DEFAULT_RELAY_HOST all the same, not by MX"
-                yield RelayWarning(RelayFile.RELAY_MAP, 0, said)

@@ -6,21 +6,30 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.destination import Destination
 from mailrelay.routing.relay_rules import Hop, HopTLS, RelayDecision
 from mailrelay.routing.transports import relay_key
-from mailrelay.routing.ways import ByRelayHost, RelayHost
+from mailrelay.routing.ways import ByRelayHost, Fail, RelayHost
+from mailrelay.smtp.reply import reply
+
+NO_CREDENTIALS = reply(451, "4.3.5", "the relay hosts' credentials are missing here")
 
 
 def destination_by(decision: RelayDecision) -> Destination:
-    """The hops of ``decision``, which has some, in the order in which they are tried."""
+    """The hops of ``decision``, or that their credentials are missing."""
+    if decision.is_stuck:
+        return Destination("relays:no credentials", Fail(NO_CREDENTIALS))
     hosts = tuple(relay_host_of(hop) for hop in decision.hops)
     parts = [
-        relay_key(host) + _login_key(hop) for host, hop in zip(hosts, decision.hops, strict=True)
+        relay_key(host) + _more_key(hop) for host, hop in zip(hosts, decision.hops, strict=True)
     ]
-    return Destination(f"relays:{','.join(parts)}", ByRelayHost(hosts[0], others=hosts[1:]))
+    replies = "".join(f",{reply}" for reply in decision.move_on)
+    weights = tuple(hop.weight for hop in decision.hops)
+    way = ByRelayHost(hosts[0], others=hosts[1:], weights=weights, move_on=decision.move_on)
+    return Destination(f"relays:{','.join(parts)}{replies}", way)
 
 
-def _login_key(hop: Hop) -> str:
+def _more_key(hop: Hop) -> str:
     """One user may have a password for each sender: they share no destination."""
-    return f"({hop.login.key})" if hop.login is not None else ""
+    login = f"({hop.login.key})" if hop.login is not None else ""
+    return f"{login}*{hop.weight}" if hop.weight else login
 
 
 def relay_host_of(hop: Hop) -> RelayHost:

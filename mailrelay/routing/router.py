@@ -175,9 +175,9 @@ class Router:
         rules = self.relays()
         if rules.is_empty:
             return None
-        decision = rules.decide(entry.reverse_path, entry.recipient)
+        decision = rules.decide(entry.reverse_path, entry.recipient, self.account_name(entry))
         because = Because.RECIPIENT_ROUTE if decision.is_routed else Because.RELAY_RULE
-        if decision.hops:
+        if decision.hops or decision.is_stuck:
             return Decision(destination_by(decision), because)
         level = TLSLevel.ENCRYPT if rules.encrypts and rules.encrypts_all else None
         if not decision.is_routed and level is None:

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from mailrelay.net.tls import TLSLevel
 from mailrelay.smtp.reply import Reply
+from mailrelay.smtp.reply_pattern import ReplyPattern
 
 MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
 """SASL mechanisms that we know as a client, strongest first."""
@@ -61,12 +62,16 @@ class ByMX:
 class ByRelayHost:
     """A relay host, and ``others`` in their order for when it cannot be talked to.
 
-    ``tls_is_fixed`` when REQUIRETLS does not raise their level to verified.
+    ``tls_is_fixed`` when REQUIRETLS does not raise their level to verified.  ``weights`` are of
+    all of them: those that have one come first, in an order that is drawn for each attempt.  What
+    fits ``move_on`` has the next one asked; when that is empty, that all recipients are put off.
     """
 
     relay_host: RelayHost
     tls_is_fixed: bool = False
     others: Sequence[RelayHost] = ()
+    weights: Sequence[int] = ()
+    move_on: Sequence[ReplyPattern] = ()
 
     @property
     def relay_hosts(self) -> Sequence[RelayHost]:

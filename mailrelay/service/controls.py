@@ -26,6 +26,7 @@ from mailrelay.control.relays import read_sources
 from mailrelay.control.replay import ReplayControl
 from mailrelay.control.routes import RouteControl
 from mailrelay.control.statistics import StatisticsControl
+from mailrelay.control.stored_relays import StoredRelayControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.model import Directory
@@ -53,6 +54,7 @@ from mailrelay.storage.nodes import register
 from mailrelay.storage.peer_records import DatabasePeers
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.relay_records import DatabaseRelayRules
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.statistics import DatabaseStatistics
@@ -68,6 +70,7 @@ class Control:
 
     directory: DirectoryControl
     aliases: AliasControl
+    relays: StoredRelayControl
     queue: QueueControl
     messages: MailboxControl
     suppression: SuppressionControl
@@ -125,6 +128,7 @@ def open_control(
     return Control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
         AliasControl(DatabaseAliases(database, now), actor),
+        StoredRelayControl(DatabaseRelayRules(database, now), actor),
         QueueControl(
             records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
         ),
@@ -158,7 +162,9 @@ def _router(settings: Settings, database: Database, now: Callable[[], float]) ->
     @cache
     def relays() -> RelayRules:
         try:
-            return read_sources(relay_place(settings.relaying), sorted(directory().domains)).rules()
+            known = directory()
+            place = relay_place(settings.relaying)
+            return read_sources(place, sorted(known.domains), known.relay_rules).rules()
         except RelayProblem as problem:
             raise Refusal(str(problem)) from None
 

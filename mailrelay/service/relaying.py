@@ -17,8 +17,10 @@ from typing_extensions import override
 from mailrelay.control.relays import RelayPlace, read_sources
 from mailrelay.directory.model import Directory
 from mailrelay.net.threads import Executor
-from mailrelay.routing.relay_files import RelayProblem
-from mailrelay.routing.relay_rules import RelayRules, RelaySources
+from mailrelay.routing.relay_files import RelayProblem, RelayWarning
+from mailrelay.routing.relay_rules import RelayRules
+from mailrelay.routing.relay_sources import RelaySources
+from mailrelay.routing.relay_stored import read_stored
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files."""
@@ -46,9 +48,16 @@ class Relaying(MultiService):
         self._place, self._directory, self._executor = place, directory, executor
         self._sources = RelaySources()
         self._seen: Seen = ()
-        self._domains: frozenset[str] | None = None
+        self._of: Directory | None = None  # whose domains and rules are in _rules
         self._rules = RelayRules()
-        self.is_stale = False
+        self._is_stored_broken = False
+        self._are_files_stale = False
+        self._warned: Sequence[RelayWarning] = ()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether something cannot be used, and what was read before holds."""
+        return self._are_files_stale or self._is_stored_broken
 
     @override
     def startService(self) -> None:
@@ -68,15 +77,34 @@ class Relaying(MultiService):
         Raises: RelayProblem.
         """
         self._seen = _state(self._place.files)
-        self._take(read_sources(self._place, ()))
+        self._take(read_sources(self._place, (), self._directory().relay_rules))
 
     def rules(self) -> RelayRules:
         """What holds now."""
-        domains = self._directory().domains
-        if self._domains is None or domains.keys() != self._domains:
-            self._domains = frozenset(domains)
-            self._rules = evolve(self._sources, managed_domains=sorted(self._domains)).rules()
+        directory = self._directory()
+        if directory is not self._of:
+            before, self._of = self._of, directory
+            if before is None or _matters(before) != _matters(directory):
+                self._combine(directory)
         return self._rules
+
+    def _combine(self, directory: Directory) -> None:
+        """Take what the directory says, too; what cannot be read of it changes nothing."""
+        try:
+            stored = read_stored(directory.relay_rules)
+        except RelayProblem as problem:
+            self._log.error("relay hosts stay as they are: {reason}", reason=str(problem))
+            self._is_stored_broken = True
+            stored = self._sources.stored
+        else:
+            self._is_stored_broken = False
+        domains = sorted(directory.domains)
+        self._sources = evolve(self._sources, managed_domains=domains, stored=stored)
+        self._rules = self._sources.rules()
+        for warning in self._rules.warnings:
+            if warning not in self._warned:
+                self._log.warn("relay hosts: {warning}", warning=str(warning))
+        self._warned = tuple(self._rules.warnings)
 
     def reconfigure(self, place: RelayPlace) -> None:
         """Go by what ``place`` says, from the next look on."""
@@ -92,7 +120,7 @@ class Relaying(MultiService):
         def read(found: tuple[Seen, RelaySources | None]) -> None:
             if place == self._place:
                 self._seen, sources = found
-                self.is_stale = False
+                self._are_files_stale = False
                 if sources is not None:
                     self._take(sources)
                     self._log.info("the relay hosts are read again")
@@ -101,15 +129,20 @@ class Relaying(MultiService):
         return looked.addErrback(lambda f: self._log.failure("relay hosts cannot be read", f))
 
     def _take(self, sources: RelaySources) -> None:
-        self._sources, self._domains = sources, None
-        for warning in self.rules().warnings:
-            self._log.warn("relay hosts: {warning}", warning=str(warning))
+        self._sources = evolve(sources, stored=self._sources.stored)
+        self._of, self._warned = None, ()
+        self.rules()
 
     def _broken(self, failure: Failure) -> None:
         failure.trap(RelayProblem, OSError)
-        if not self.is_stale:
+        if not self._are_files_stale:
             self._log.error("relay hosts stay as they are: {reason}", reason=str(failure.value))
-        self.is_stale = True
+        self._are_files_stale = True
+
+
+def _matters(directory: Directory) -> tuple[object, object]:
+    """What of a directory rules are made of."""
+    return directory.domains.keys(), directory.relay_rules
 
 
 def _read_if_changed(place: RelayPlace, seen: Seen) -> tuple[Seen, RelaySources | None]:

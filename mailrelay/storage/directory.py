@@ -16,6 +16,7 @@ from mailrelay.storage.alias_rows import load_aliases
 from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
 from mailrelay.storage.peer_rows import load_peers
+from mailrelay.storage.relay_rows import load_relay_rules
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import STANDARD
 
@@ -71,6 +72,7 @@ def load(connection: Connection) -> Directory:
         keys={key.key_hash: key for key in load_keys(connection)},
         aliases=load_aliases(connection),
         peers=load_peers(connection),
+        relay_rules=load_relay_rules(connection),
     )
 
 

@@ -25,7 +25,15 @@ WITHOUT_JSON = {
     "webhook endpoint remove": "changes one thing, and says so",
     **{
         f"relay {verb}": "changes one thing, and says so"
-        for verb in ("add-domain", "exclude-domain", "add-auth", "add-host-auth", "remove")
+        for verb in (
+            "add-chain",
+            "add-route",
+            "add-domain",
+            "exclude-domain",
+            "add-auth",
+            "add-host-auth",
+            "remove",
+        )
     },
     "relay import": "says how many entries it took",
     **{

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailrelay.routing.relay_environment import read_environment, read_recipient_routes
 from mailrelay.routing.relay_files import (
     RelayFile,
     RelayProblem,
@@ -23,13 +24,8 @@ from mailrelay.routing.relay_files import (
     with_line,
     without_line,
 )
-from mailrelay.routing.relay_rules import (
-    Hop,
-    RelayRules,
-    RelaySources,
-    read_environment,
-    read_recipient_routes,
-)
+from mailrelay.routing.relay_rules import Hop, RelayRules
+from mailrelay.routing.relay_sources import RelaySources
 from mailrelay.smtp.address import Address
 
 CASES = json.loads((Path(__file__).parent / "cases" / "relayhosts.json").read_text())["cases"]

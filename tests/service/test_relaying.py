@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from mailrelay.config.transports import RelayingSection
 from mailrelay.control.relays import RelayFolder, RelayPlace
 from mailrelay.directory.model import Directory, Domain
+from mailrelay.directory.relays import RelayRule, RelayRuleKind
 from mailrelay.net.threads import AtOnce
 from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.service.relaying import LOOK_EVERY, Relaying
@@ -107,6 +109,31 @@ class RelayingTests(SynchronousTestCase):
         self.directory = Directory({"new.test": Domain(2, "new.test")})
         self.assertEqual(self.host(relaying, "joe@new.test"), "all.example")
         self.assertIsNone(self.host(relaying))
+
+    def stored(self, *rules: tuple[str, str, str]) -> None:
+        """Have the directory say these rules."""
+        read = tuple(RelayRule(RelayRuleKind(kind), key, value) for kind, key, value in rules)
+        self.directory = evolve(self.directory, relay_rules=read)
+
+    def test_directory_data(self) -> None:
+        """What the directory says now; what cannot be read of it changes nothing."""
+        relaying = self.start()
+        self.stored(("map", "@ours.test", "[d.example]"))
+        self.assertEqual(self.host(relaying), "d.example")
+        self.write("@ours.test [f.example]\n")
+        self.assertEqual(self.host(relaying), "f.example")
+        self.write("")
+        self.stored(("map", "@ours.test", "[d.example"))
+        self.assertEqual((self.host(relaying), relaying.is_stale), ("d.example", True))
+        self.stored(("map", "@ours.test", "[e.example]"))
+        self.assertEqual((self.host(relaying), relaying.is_stale), ("e.example", False))
+        self.stored()
+        self.assertIsNone(self.host(relaying))
+
+    def test_start_refuses_directory_data(self) -> None:
+        """That it cannot read."""
+        self.stored(("chain", "@ours.test", "[]"))
+        self.assertRaises(RelayProblem, self.start)
 
     def test_another_place(self) -> None:
         """A configuration that is read again may name another folder."""
