@@ -23,8 +23,8 @@ from mailrelay.acceptance.again import (
     reply_again,
 )
 from mailrelay.acceptance.content import IncomingContent
-from mailrelay.acceptance.copies import Copy, copies_of, entry_for, plain_copies, told_as
-from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.copies import Copy, copies_of, entry_for, fated, plain_copies, told_as
+from mailrelay.acceptance.envelope import Envelope, Fates, Source
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.model import Directory
 from mailrelay.message.header import (
@@ -264,14 +264,15 @@ class Acceptance:
 
     def _copies(self, envelope: Envelope, header: Header) -> Sequence[Copy]:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
-        directory = self.directory()
-        if not any(directory.alias(one.forward_path) for one in envelope.recipients):
-            return plain_copies(envelope.recipients)
-        authors = addresses_in(header.first("from") or "")
-        copies, refused = copies_of(directory, envelope.recipients, authors)
-        if refused == len(copies):
-            raise Refused(NOT_ALLOWED)
-        return copies
+        directory, recipients = self.directory(), envelope.recipients
+        if any(directory.alias(one.forward_path) for one in recipients):
+            authors = addresses_in(header.first("from") or "")
+            copies, refused = copies_of(directory, recipients, authors)
+            if refused == len(copies):
+                raise Refused(NOT_ALLOWED)
+        else:
+            copies = plain_copies(recipients)
+        return copies if envelope.fates == Fates() else fated(copies, recipients, envelope.fates)
 
     def _wishes(self, source: Source, envelope: Envelope, header: Header) -> Wishes:
         """What is asked for, in the envelope and in the header.  Raises: Refused."""
@@ -294,7 +295,7 @@ class Acceptance:
         limit = account.new_recipients_per_day if account is not None else None
         chosen = next((e.from_id for e in entries if e.own_reverse_path is None), None)
         answer = envelope.answer(message, entries) if envelope.answer is not None else kept
-        conditions = Conditions(chosen or None, limit, answer)
+        conditions = Conditions(chosen or None, limit, answer, envelope.notes)
         return conditions if conditions != Conditions() else None
 
     def _own_paths(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import evolve, frozen
 
+from mailrelay.acceptance.envelope import Fates
 from mailrelay.directory.expansion import Member, expand, may_post, recipient_key
 from mailrelay.directory.model import Directory
 from mailrelay.queue.entry import NULL_PATH, Entry, Message
@@ -24,6 +25,24 @@ class Copy:
     recipient: Rcpt
     alias: Address | None = None
     own_path: Address | None = None  # of what is passed on to other servers
+
+
+def fated(copies: Sequence[Copy], recipients: Sequence[Rcpt], fates: Fates) -> list[Copy]:
+    """``copies`` of ``recipients`` as the door has judged them."""
+    left: dict[int, list[Copy]] = {}
+    for copy in copies:
+        if copy.recipient.forward_path not in fates.served:
+            left.setdefault(copy.number, []).append(copy)
+    judged = []
+    for number, recipient in enumerate(recipients):
+        path = recipient.forward_path
+        if path in fates.refused:
+            judged.append(Copy(number, recipient))
+        elif path in fates.dropped or number not in left:
+            judged.append(_dropped(number, recipient))
+        else:
+            judged += left[number]
+    return judged
 
 
 def plain_copies(recipients: Sequence[Rcpt]) -> list[Copy]:

@@ -30,6 +30,19 @@ class Source:
     needs_from: bool = False  # From is checked against the account, Date and Message-ID are added
 
 
+@frozen
+class Fates:
+    """Recipients that do not simply get a copy, when the door has judged them.
+
+    ``dropped`` are taken and thrown away; ``refused`` fail, and their failure is reported; those of
+    ``served`` who are members of an alias, or recipients, have their copy already.
+    """
+
+    dropped: frozenset[Address] = frozenset()
+    refused: frozenset[Address] = frozenset()
+    served: frozenset[Address] = frozenset()
+
+
 @define
 class Envelope:
     """Reverse-path and forward-paths of one transaction, with all that was asked for them."""
@@ -40,6 +53,8 @@ class Envelope:
     answer: Callable[[Message, Sequence[Entry]], StoredAnswer] | None = None  # kept with it
     of_peer: OfPeer | None = None
     ids: Sequence[int] = ()  # new ones, of the message and its entries, that its content names
+    notes: Sequence[StoredAnswer] = ()  # kept with it, if there is none of their keys
+    fates: Fates = Fates()
 
     @property
     def reverse_path(self) -> Address | None:

@@ -25,6 +25,7 @@ from mailrelay.config.transports import (
 from mailrelay.control.relay_checks import sender_key
 from mailrelay.control.relays import RelayFolder, RelayPlace
 from mailrelay.inbound.context import ListenerSettings
+from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.settings import OutboundSettings, Timeouts
 from mailrelay.queue.schedule import PROFILES
 from mailrelay.queue.scheduler import QueueSettings
@@ -79,8 +80,27 @@ def routing_settings(settings: Settings) -> RoutingSettings:
     routes = [route(i, section, transports) for i, section in enumerate(settings.route, 1)]
     host = relay_host(settings.relay_host) if settings.relay_host else None
     return RoutingSettings(
-        routes, host, simulate=settings.localserve, local_only=settings.localserve
+        routes,
+        host,
+        simulate=settings.localserve,
+        local_only=settings.localserve,
+        handoff_relays=handoff_relays(settings),
     )
+
+
+def handoff_relays(settings: Settings) -> tuple[RelayHost, ...]:
+    """``[handoff_relay]``'s hosts; those of unverified_hosts need no right certificate."""
+    section = settings.handoff_relay
+    hosts = [host.strip() for host in section.host.split(",")] if section is not None else []
+    unverified = {host.lower() for host in settings.relaying.unverified_hosts}
+    found = []
+    for host in hosts:
+        assert section is not None
+        one = evolve(relay_host(section), host=host)
+        if host.lower() in unverified and one.tls is TLSLevel.VERIFY:
+            one = evolve(one, tls=TLSLevel.ENCRYPT)
+        found.append(one)
+    return tuple(found)
 
 
 def route(number: int, section: RouteSection, transports: Mapping[str, NamedTransport]) -> Route:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,13 @@ from attrs import asdict, evolve
 from twisted.internet.endpoints import serverFromString
 
 from mailrelay.config.convert import chain_key, relay_chain, relay_place
-from mailrelay.config.read import Problem, Reader
+from mailrelay.config.handoffs import (
+    check_handoffs,
+    completed_endpoints,
+    completed_handoffs,
+    override_handoffs,
+)
+from mailrelay.config.read import Problem, Reader, check_networks, from_file
 from mailrelay.config.settings import (
     HTTP_ROLES,
     SMTP_ROLES,
@@ -34,7 +39,6 @@ from mailrelay.config.transports import (
 )
 from mailrelay.control.errors import Refusal
 from mailrelay.control.relays import read_sources
-from mailrelay.handoff.settings import HandOffSettings, handed_off, problems_of
 from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.schedule import PROFILES
@@ -116,6 +120,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "dns",
         "smtp_out",
         "log",
+        "handoff_relay",
     }
     for name, value in sorted(environment.items()):
         rest = name.removeprefix(ENVIRONMENT_PREFIX)
@@ -135,6 +140,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
     }
     if relaying and isinstance(table.setdefault("relaying", {}), dict):
         table["relaying"].update(relaying)
+    override_handoffs(table, environment)
 
 
 def _toml_value(text: str) -> object:
@@ -173,10 +179,11 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         settings,
         data_dir=data_dir,
         relay_host=relay_host,
-        handoff=tuple(
-            _completed_handoff(section, reader, base, f"handoff[{i}]")
-            for i, section in enumerate(settings.handoff, 1)
-        ),
+        handoff=completed_handoffs(settings.handoff, reader, base),
+        handoff_in=completed_endpoints(settings.handoff_in, reader, base),
+        handoff_relay=_completed_host(settings.handoff_relay, reader, base, "handoff_relay")
+        if settings.handoff_relay
+        else None,
         relaying=_completed_relaying(settings.relaying, reader, base),
         transport=transports,
         route=routes,
@@ -208,16 +215,6 @@ def _completed_relaying(section: RelayingSection, reader: Reader, base: Path) ->
     )
 
 
-def _completed_handoff(
-    section: HandOffSettings, reader: Reader, base: Path, place: str
-) -> HandOffSettings:
-    return evolve(
-        section,
-        token=_from_file(section.token, section.token_file, reader, base, f"{place}.token"),
-        trusted_ca=str(base / section.trusted_ca) if section.trusted_ca else "",
-    )
-
-
 def _completed_transport(
     transport: TransportSection, reader: Reader, base: Path, place: str
 ) -> TransportSection:
@@ -238,23 +235,7 @@ def _password(
     place: str,
 ) -> str:
     """The password, read from its file if it has one."""
-    return _from_file(host.password, host.password_file, reader, base, f"{place}.password")
-
-
-def _from_file(given: str, file: str, reader: Reader, base: Path, place: str) -> str:
-    """A secret, read from its file if it has one.  ``place`` is its own."""
-    if not file:
-        return given
-    if given:
-        name = place.rpartition(".")[2]
-        reader.problem(f"{place}_file", f"{name} is set too: keep one of them")
-        return given
-    try:
-        return (base / file).read_text(encoding="utf-8").split("\n", 1)[0]
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        reader.problem(f"{place}_file", f"cannot be read: {reason}")
-        return ""
+    return from_file(host.password, host.password_file, reader, base, f"{place}.password")
 
 
 def _check(settings: Settings, reader: Reader) -> None:
@@ -263,9 +244,9 @@ def _check(settings: Settings, reader: Reader) -> None:
         normal_domain(settings.hostname)
     except MalformedAddress:
         reader.problem("hostname", f"{settings.hostname!r} is not a host name")
-    _check_networks("trusted_networks", settings.trusted_networks, reader)
+    check_networks("trusted_networks", settings.trusted_networks, reader)
     webhooks = settings.webhooks
-    _check_networks("webhooks.allowed_networks", webhooks.allowed_networks, reader)
+    check_networks("webhooks.allowed_networks", webhooks.allowed_networks, reader)
     if not settings.listener:
         reader.problem("listener", "there is none: add [[listener]] with role and endpoint")
     for i, listener in enumerate(settings.listener):
@@ -278,8 +259,11 @@ def _check(settings: Settings, reader: Reader) -> None:
     check_transports(settings.transport, reader.problem)
     check_routes(settings.route, settings.transport, reader.problem)
     _check_relaying(settings.relaying, reader)
-    _check_handoff(settings.handoff, reader)
-    check_logins(list(relay_host_sections(settings.relay_host, settings.route)), reader.problem)
+    check_handoffs(settings, reader)
+    hosts = list(relay_host_sections(settings.relay_host, settings.route))
+    if settings.handoff_relay is not None:
+        hosts.append(("handoff_relay", settings.handoff_relay))
+    check_logins(hosts, reader.problem)
     _check_log(settings, reader)
 
 
@@ -293,31 +277,6 @@ def _check_queue(queue: QueueSection, reader: Reader) -> None:
     for name in ("concurrency_per_destination", "recipients_per_attempt", "window"):
         if getattr(queue, name) < 1:
             reader.problem(f"queue.{name}", "must be at least 1")
-
-
-def _check_handoff(sections: Sequence[HandOffSettings], reader: Reader) -> None:
-    names: set[str] = set()
-    taken: set[str] = set()
-    for number, section in enumerate(sections, 1):
-        problems = list(problems_of(section))
-        for setting, text in problems:
-            reader.problem(f"handoff[{number}].{setting}", text)
-        if section.name in names:
-            reader.problem(f"handoff[{number}].name", f"{section.name!r} is another one's, too")
-        names.add(section.name)
-        for key in () if problems else handed_off([section]):
-            if key in taken:
-                reader.problem(f"handoff[{number}]", f"another one takes mail for {key}, too")
-            taken.add(key)
-        _check_networks(f"handoff[{number}].allowed_networks", section.allowed_networks, reader)
-
-
-def _check_networks(place: str, networks: Sequence[str], reader: Reader) -> None:
-    for i, network in enumerate(networks, 1):
-        try:
-            ip_network(network)
-        except ValueError as error:
-            reader.problem(f"{place}[{i}]", str(error))
 
 
 def _check_relaying(section: RelayingSection, reader: Reader) -> None:
@@ -372,6 +331,8 @@ def _check_ports(settings: Settings, reader: Reader) -> None:
     ports = {"smtp_out.mx_port": settings.smtp_out.mx_port}
     for where, relay_host in relay_host_sections(settings.relay_host, settings.route):
         ports[f"{where}.port"] = relay_host.port
+    if settings.handoff_relay is not None:
+        ports["handoff_relay.port"] = settings.handoff_relay.port
     for place, port in ports.items():
         if not 1 <= port <= 65535:
             reader.problem(place, f"must be a port from 1 to 65535, not {port}")

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,31 @@ def _nearest(key: str, known: Mapping[str, object]) -> str:
 
     near = get_close_matches(key, known, n=1)
     return f": did you mean {near[0]}?" if near else ""
+
+
+def from_file(given: str, file: str, reader: Reader, base: Path, place: str) -> str:
+    """A secret, read from its file if it has one.  ``place`` is its own."""
+    if not file:
+        return given
+    if given:
+        name = place.rpartition(".")[2]
+        reader.problem(f"{place}_file", f"{name} is set too: keep one of them")
+        return given
+    try:
+        return (base / file).read_text(encoding="utf-8").split("\n", 1)[0]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        reader.problem(f"{place}_file", f"cannot be read: {reason}")
+        return ""
+
+
+def check_networks(place: str, networks: Sequence[str], reader: Reader) -> None:
+    """Note the problems of a list of networks."""
+    for i, network in enumerate(networks, 1):
+        try:
+            ip_network(network)
+        except ValueError as error:
+            reader.problem(f"{place}[{i}]", str(error))
 
 
 def line_of(text: str, place: str) -> int:

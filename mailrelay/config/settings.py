@@ -14,6 +14,7 @@ from mailrelay.config.transports import (
     TransportSection,
 )
 from mailrelay.directory.login import LoginSettings
+from mailrelay.handoff.endpoints import HandOffInSettings
 from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
@@ -49,6 +50,10 @@ class ListenerSection:
     )
     webapi: bool = field(
         default=False, metadata=_doc("answer the application's API, /webapi/, on this listener")
+    )
+    handoff: bool = field(
+        default=False,
+        metadata=_doc("take mail at the endpoints of [[handoff_in]] on this listener"),
     )
     forwarded: bool = field(
         default=False,
@@ -181,6 +186,8 @@ class Settings:
     transport: Sequence[TransportSection] = field(factory=tuple, metadata=_doc(""))
     route: Sequence[RouteSection] = field(factory=tuple, metadata=_doc(""))
     handoff: Sequence[HandOffSettings] = field(factory=tuple, metadata=_doc(""))
+    handoff_in: Sequence[HandOffInSettings] = field(factory=tuple, metadata=_doc(""))
+    handoff_relay: RelayHostSection | None = field(default=None, metadata=_doc(""))
     limits: Limits = field(factory=Limits, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))

@@ -153,6 +153,7 @@ class Conditions:
     unique_from_id: str | None = None  # no other entry has it, retired or not
     new_recipients: int | None = None  # of the account in 24 hours, with these
     answer: StoredAnswer | None = None  # there is none of its key; it is kept with the message
+    notes: Sequence[StoredAnswer] = ()  # likewise
 
 
 @frozen

@@ -86,6 +86,7 @@ class RelayDecision:
     is_routed: bool = False
     is_stuck: bool = False
     move_on: Sequence[ReplyPattern] = ()
+    is_default: bool = False  # no rule names the sender
 
 
 T = TypeVar("T")
@@ -132,6 +133,7 @@ class RelayRules:
             hops = [Hop(hop, _least(hop, encrypts)) for hop in routed]
             return RelayDecision(hops, considered, is_routed=True)
         chosen = self._of_sender(sender, account, considered)
+        is_default = chosen is None
         if chosen is None:
             chosen, source = self.default.value, self.default.source
             said = str(chosen) or "none: by MX"
@@ -139,7 +141,13 @@ class RelayRules:
         found = [self._hop(hop, sender, considered) for hop in chosen.hops]
         usable = [hop for hop in found if hop is not None]
         is_stuck = bool(found) and not usable
-        return RelayDecision(usable, considered, is_stuck=is_stuck, move_on=chosen.move_on)
+        return RelayDecision(
+            usable,
+            considered,
+            is_stuck=is_stuck,
+            move_on=chosen.move_on,
+            is_default=is_default,
+        )
 
     def _of_recipient(
         self, recipient: Address, considered: list[Considered]

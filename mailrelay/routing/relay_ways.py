@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.destination import Destination
 from mailrelay.routing.relay_rules import Hop, HopTLS, RelayDecision
@@ -24,6 +26,12 @@ def destination_by(decision: RelayDecision) -> Destination:
     weights = tuple(hop.weight for hop in decision.hops)
     way = ByRelayHost(hosts[0], others=hosts[1:], weights=weights, move_on=decision.move_on)
     return Destination(f"relays:{','.join(parts)}{replies}", way)
+
+
+def destination_of(hosts: Sequence[RelayHost]) -> Destination:
+    """Relay hosts that are tried in their order."""
+    key = f"relays:{','.join(relay_key(host) for host in hosts)}"
+    return Destination(key, ByRelayHost(hosts[0], others=tuple(hosts[1:])))
 
 
 def _more_key(hop: Hop) -> str:

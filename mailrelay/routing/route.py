@@ -83,3 +83,6 @@ class RoutingSettings:
     relay_host: RelayHost | None = None
     simulate: bool = False  # localserve: special localparts fail
     local_only: bool = False  # localserve: nothing leaves
+    handoff_relays: Sequence[
+        RelayHost
+    ] = ()  # of what was handed in, unless a rule names its sender

@@ -15,7 +15,7 @@ from mailrelay.policy.simulated import simulated_failure
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry
 from mailrelay.routing.relay_rules import RelayRules
-from mailrelay.routing.relay_ways import destination_by
+from mailrelay.routing.relay_ways import destination_by, destination_of
 from mailrelay.routing.route import Route, RoutingSettings
 from mailrelay.routing.transports import peer_key, relay_key
 from mailrelay.routing.ways import (
@@ -34,6 +34,9 @@ from mailrelay.smtp.reply import reply
 NO_SUCH_USER = reply(550, "5.1.1", "no such user any more")
 NOT_ALLOWED = reply(550, "5.7.2", "not allowed to send to destination")
 DOMAIN_DISABLED = reply(451, "4.2.1", "domain is switched off for now")
+HANDED_IN = "handoff"
+"""The door of what came to a [[handoff_in]]."""
+
 NEVER_OUT = reply(550, "5.7.1", "this server delivers to its own mailboxes only")
 
 
@@ -53,6 +56,7 @@ class Because(Enum):
     FALLBACK = "the route is the first that fits, and its peer is away: this is its fallback"
     RELAY_RULE = "the rules of [relaying] name relay hosts for this sender"
     RECIPIENT_ROUTE = "a recipient route of [relaying] fits"
+    HANDOFF_RELAY = "it was handed in, and no rule names its sender: by [handoff_relay]"
     RELAY_HOST = "no route fits, and [relay_host] takes the rest"
     MX = "no route fits, and there is no [relay_host]"
 
@@ -149,7 +153,7 @@ class Router:
             if route.transport is not None and isinstance(route.transport.kind, ToPeer):
                 return self._to_peer(route.transport.kind, entry, route)
             return Decision(_by_route(route, domain), Because.ROUTE, route)
-        by_rule = self._by_rule(entry)
+        by_rule = self._by_rule(entry, settings)
         if by_rule is not None:
             return by_rule
         host = settings.relay_host
@@ -171,11 +175,14 @@ class Router:
         destination = Destination(peer_key(way.name), way, concurrency=concurrency)
         return Decision(destination, because, route)
 
-    def _by_rule(self, entry: Entry) -> Decision | None:
-        rules = self.relays()
-        if rules.is_empty:
+    def _by_rule(self, entry: Entry, settings: RoutingSettings) -> Decision | None:
+        rules, of_handoffs = self.relays(), settings.handoff_relays
+        is_handed_in = entry.message.door == HANDED_IN and bool(of_handoffs)
+        if rules.is_empty and not is_handed_in:
             return None
         decision = rules.decide(entry.reverse_path, entry.recipient, self.account_name(entry))
+        if is_handed_in and decision.is_default:
+            return Decision(destination_of(of_handoffs), Because.HANDOFF_RELAY)
         because = Because.RECIPIENT_ROUTE if decision.is_routed else Because.RELAY_RULE
         if decision.hops or decision.is_stuck:
             return Decision(destination_by(decision), because)

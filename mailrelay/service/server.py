@@ -38,7 +38,7 @@ from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.observe.maillog import MailLog, append_text
 from mailrelay.observe.metrics import Metrics
-from mailrelay.policy.limits import ConnectionCount
+from mailrelay.policy.limits import SHUTTING_DOWN, ConnectionCount
 from mailrelay.policy.networks import TrustedNetworks
 from mailrelay.queue.content_cache import ContentCache
 from mailrelay.queue.report import Reporter
@@ -48,6 +48,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
+from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
@@ -74,7 +75,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff",),
+    *("handoff", "handoff_in"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
@@ -236,6 +237,11 @@ class Server(MultiService):
         )
         self.calls, self._http_client = make_calls(s, settings, stores, known, self.metrics)
         self._connections = ConnectionCount()
+        self._handing_in = make_handing_in(
+            *(s, settings, stores, lambda: self._acceptance, lambda: self.directory),
+            known.daily.refuse,
+            self._hand_in_trouble,
+        )
         self._sites = Sites(
             s,
             settings,
@@ -243,6 +249,7 @@ class Server(MultiService):
             self.metrics.answered,
             Monitor(self.health, self._scrape),
             self._application_routes(),
+            self._handing_in.routes,
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
@@ -263,6 +270,7 @@ class Server(MultiService):
             self._relaying,
             self.scheduler,
             self.calls,
+            self._handing_in.rounds,
             upkeep,
             uses,
             counting,
@@ -335,6 +343,9 @@ class Server(MultiService):
     def _store_trouble(self) -> Reply | None:
         return STORE_FULL if self._space.is_short else None
 
+    def _hand_in_trouble(self) -> Reply | None:
+        return self._store_trouble() if self.running else SHUTTING_DOWN
+
     # What is told
 
     def _committed(self, events: Sequence[NewEvent]) -> None:
@@ -342,6 +353,7 @@ class Server(MultiService):
         self.metrics.count(events)
         self._bell.ring(event.account_id for event in events)
         self._known.committed(events)
+        self._handing_in.rounds.committed(events)
         for event in events:
             account = self.directory.accounts.get(event.account_id or 0)
             if account is not None and account.is_called_for_outgoing:

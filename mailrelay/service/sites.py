@@ -19,7 +19,8 @@ from mailrelay.web.site import HTTPContext, Site
 class Sites:
     """Makes the site of a listener.
 
-    ``answered`` counts requests; ``applications`` are the routes of the APIs.
+    ``answered`` counts requests; ``applications`` are the routes of the APIs, ``handoffs`` those
+    where mail is handed in.
     """
 
     def __init__(
@@ -30,9 +31,11 @@ class Sites:
         answered: Callable[[str, int], object],
         monitor: Monitor,
         applications: Sequence[Route],
+        handoffs: Sequence[Route],
     ) -> None:
         s = surroundings
         self._monitor, self._applications = monitor, applications
+        self._handoffs = handoffs
         self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
 
     @property
@@ -61,4 +64,5 @@ class Sites:
             INDEX,
             *(self._monitor.routes() if section.monitoring else ()),
             *(self._applications if section.webapi else ()),
+            *(self._handoffs if section.handoff else ()),
         ]

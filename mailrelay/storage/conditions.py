@@ -27,18 +27,18 @@ def refusal_of(connection: Connection, new: NewMessage) -> NotStored | None:
     chosen = conditions.unique_from_id
     if chosen is not None and _is_taken(connection, chosen):
         return FromIDTaken(chosen)
-    answer = conditions.answer
-    if answer is not None:
-        now = new.message.received_at
-        found = find_answer(connection, answer.account_id, answer.key, now)
+    kept = [conditions.answer] if conditions.answer is not None else []
+    kept += conditions.notes
+    for one in kept:
+        found = find_answer(connection, one.account_id, one.key, new.message.received_at)
         if found is not None:
-            return AnsweredBefore(answer.key, found)
+            return AnsweredBefore(one.key, found)
     if conditions.new_recipients is not None:
         refusal = _note_recipients(connection, new, conditions.new_recipients)
         if refusal is not None:
             return refusal
-    if answer is not None:
-        keep_answer(connection, answer)
+    for one in kept:
+        keep_answer(connection, one)
     return None
 
 
