@@ -97,6 +97,7 @@ setup(
             "pytest>=8",
             "pytest-randomly",
             "pytest-xdist",
+            "PyYAML",
             "schemathesis>=4",
         ],
         # Bounded, so that a new release of a tool does not fail a change that is not at fault.

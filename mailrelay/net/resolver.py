@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import dns.exception
 import dns.resolver
+import dns.reversename
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
@@ -90,6 +91,27 @@ class DNSResolver:
         if not found and trouble is not None:
             raise trouble
         return found
+
+    def texts(self, name: str) -> Deferred[Sequence[bytes]]:
+        """The TXT records of ``name``, the strings of each put together; empty when it has none.
+
+        Fails with NoSuchDomain or LookupFailed.
+        """
+        return self._executor.run(self._texts, name)
+
+    def _texts(self, name: str) -> Sequence[bytes]:
+        return [b"".join(record.strings) for record in self._ask(name, "TXT")]
+
+    def pointers(self, ip: str) -> Deferred[Sequence[str]]:
+        """The names that the PTR records of an address have, without their last dots.
+
+        Fails with NoSuchDomain or LookupFailed.
+        """
+        return self._executor.run(self._pointers, ip)
+
+    def _pointers(self, ip: str) -> Sequence[str]:
+        found = self._ask(dns.reversename.from_address(ip).to_text(), "PTR")
+        return [record.target.to_text(omit_final_dot=True) for record in found]
 
     def _ask(self, name: str, type_: str) -> list[Any]:
         try:

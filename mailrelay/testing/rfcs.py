@@ -52,6 +52,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     6532: ("Internationalised headers", "yes", ""),
     6533: ("Internationalised DSNs", "yes", ""),
     6750: ("Bearer tokens", "partly", "in the Authorization field alone"),
+    7208: ("SPF", "partly", "evaluated; not asked for incoming mail yet"),
     7435: ("Opportunistic security", "yes", "the level `may`"),
     7505: ("Null MX", "yes", ""),
     7578: ("multipart/form-data", "yes", ""),

@@ -25,6 +25,8 @@ from mailrelay.inbound.sasl import (
     Scram,
     Verify,
 )
+from mailrelay.mailauth.spf_macros import expand, letters_in
+from mailrelay.mailauth.spf_record import MalformedRecord, parse_record
 from mailrelay.message.dsn import Action, RecipientReport, Report, compose_dsn
 from mailrelay.message.fields import read_fields
 from mailrelay.message.header import (
@@ -624,6 +626,26 @@ def html(random: Random) -> None:
     assert len(plain_text(source)) <= 21 * len(source) + 2
 
 
+SPF_TERMS = tuple(
+    b"a mx ptr all include: exists: ip4: ip6: redirect= exp= x= - ~ ? + a: mx: ptr: /24 //64 /999"
+    b" d.test %{i} %{ir}.%{v}._spf.%{d2} %{lr-} %{p} %{s1r.-+,/_=} %% %_ %- % %{ } %{c} 192.0.2.1"
+    b" 2001:db8:: . .. : / v=spf1 \xff \x00 %{d0} %{d999}".split(b" ")
+)
+SPF_VALUES = {letter: "some.value-of+it" for letter in "slodiphcrtv"}
+
+
+def spf(random: Random) -> None:
+    """A record, whose macros can be expanded if it can be read."""
+    text = b"v=spf1 " + b" ".join(grown(random, SPF_TERMS, 3) for _ in range(random.randint(0, 5)))
+    try:
+        record = parse_record(text)
+    except MalformedRecord:
+        return
+    for written in filter(None, [*(m.domain for m in record.mechanisms), record.redirect]):
+        assert set(letters_in(written)) <= set(SPF_VALUES)
+        expand(written, SPF_VALUES)
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -644,5 +666,6 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         url,
         template,
         html,
+        spf,
     )
 }

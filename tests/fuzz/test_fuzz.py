@@ -103,3 +103,7 @@ class FuzzTests(SynchronousTestCase):
     def test_html(self) -> None:
         """HTML that text is made of."""
         self.run_target("html")
+
+    def test_spf(self) -> None:
+        """SPF records."""
+        self.run_target("spf")

@@ -1,0 +1,1 @@
+"""Who a message is from, by the standards: SPF; what others say of it, and what that is worth."""
