@@ -55,6 +55,7 @@ from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.statistics import counting_service
 from mailrelay.service.synchronous import make_synchronous
 from mailrelay.service.ways_out import WaysOut
+from mailrelay.service.zotonic import ZotonicSites
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
 from mailrelay.storage.keys import KeyUses
@@ -293,7 +294,10 @@ class Server(MultiService):
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
-        return [*webapi.routes(), *self._api(doors, intake)]
+        clients = self._ways.peers.clients
+        sites = ZotonicSites(self._s, self._settings, self.stores, doors, intake, clients.of)
+        sites.setServiceParent(self)
+        return [*webapi.routes(), *self._api(doors, intake), *sites.routes]
 
     def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
         s, settings = self._s, self._settings

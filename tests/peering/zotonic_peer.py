@@ -5,8 +5,8 @@ from __future__ import annotations
 from mailrelay.net.http import HTTPAnswer
 from tests.handoff.endpoint import HTTPEndpoint
 
-SECRET = b"open sesame/+& 42"
-SECRET_IN_QUERY = "open%20sesame%2F%2B%26%2042"
+SECRET = b"open-sesame/+&42"
+SECRET_IN_QUERY = "open-sesame%2F%2B%2642"
 
 NR = "z0hqk3v9r2m5x8c1b7n4@site.test"
 

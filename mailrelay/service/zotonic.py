@@ -1,0 +1,69 @@
+"""Zotonic sites that hand mail to us, composed: their routes, and what tells them of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from twisted.application.service import MultiService
+
+import mailrelay
+from mailrelay.config.settings import Settings
+from mailrelay.directory.peers import Peer
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.peering.zotonic_door import ZotonicDoor
+from mailrelay.peering.zotonic_reports import Poster, ReportSurroundings, ZotonicReports
+from mailrelay.peering.zotonic_taking import ZotonicTaking
+from mailrelay.service.application import Doors, suppression_control
+from mailrelay.storage.relayed import DatabaseRelayedMail
+from mailrelay.storage.stores import Stores
+from mailrelay.web.intake import Intake
+from mailrelay.web.request import Route
+
+
+class ZotonicSites(MultiService):
+    """``routes`` are where they hand mail to us; while it runs they are told of that."""
+
+    routes: Sequence[Route]
+
+    def __init__(
+        self,
+        s: Surroundings,
+        settings: Settings,
+        stores: Stores,
+        doors: Doors,
+        intake: Intake,
+        poster: Callable[[Peer], Awaitable[Poster]],
+    ) -> None:
+        super().__init__()
+        self._retired_kept_for = settings.queue.retired_keep_after
+        self._directory = doors.directory
+        mail = DatabaseRelayedMail(stores.database, stores.node, doors.committed)
+        taking = ZotonicTaking(
+            hostname=settings.hostname.lower(),
+            directory=doors.directory,
+            acceptance=doors.acceptance,
+            mail=mail,
+            lists=suppression_control(s, stores),
+            over_daily_limit=doors.over_daily_limit,
+            open_spool=stores.spool.open,
+            now=s.now,
+            kept_for=self._kept_for,
+            most_bytes=settings.limits.message_bytes,
+        )
+        self.routes = ZotonicDoor(taking, doors.directory, intake, s.now).routes()
+        reports = ZotonicReports(
+            ReportSurroundings(
+                clock=s.clock,
+                now=s.now,
+                mail=mail,
+                directory=doors.directory,
+                poster=poster,
+                bell=doors.bell,
+                user_agent=f"mailrelay/{mailrelay.__version__} (zotonic)",
+            )
+        )
+        reports.setServiceParent(self)
+
+    def _kept_for(self, account_id: int | None) -> float:
+        own = self._directory().retired_kept_for(account_id)
+        return self._retired_kept_for if own is None else own

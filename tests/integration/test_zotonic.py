@@ -1,0 +1,234 @@
+"""A Zotonic site hands mail to a real server, and hears what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults
+
+from mailrelay.control.peers import PeerDetails
+from mailrelay.control.suppression import SuppressionFilter
+from mailrelay.directory.peers import FromPolicy, PeerProtocol
+from mailrelay.peering.zotonic import PATH, RECIPIENT_PATH
+from tests.handoff.endpoint import HTTPEndpoint
+from tests.integration.webapi.api import API, Answered, APICase
+from tests.peering import zotonic_peer as site
+
+JSON = {"Content-Type": "application/json", "Accept": "application/json"}
+OK = site.http(200, b'{"status":"ok"}')
+STATUS_PATH = "/api/model/email_relay/post/status"
+
+
+@define
+class Site:
+    """A site that a server knows as a peer."""
+
+    case: APICase
+    api: API
+    endpoint: HTTPEndpoint = field(factory=lambda: HTTPEndpoint(OK))
+    control: Any = None
+
+    async def known_as(self, name: str, secret: bytes = site.SECRET, **options: Any) -> None:
+        """Have the server know it."""
+        # Every control of a test's draws the same numbers: this is the only one.
+        control = self.control = self.control or self.case.control(self.api)
+        callback = self.endpoint.url(STATUS_PATH)
+        options = {"allowed_networks": ("127.0.0.0/8",), **options}
+        await control.peers.add(
+            name,
+            PeerProtocol.ZOTONIC,
+            PeerDetails(callback_url=callback, account="user", options=options),
+            their_key=secret.decode(),
+        )
+        await self.case.until(lambda: name in self.api.server.server.directory.peers)
+
+    async def post(
+        self, body: bytes, path: str = PATH, secret: str | None = site.SECRET_IN_QUERY
+    ) -> Answered:
+        """What the server answers."""
+        query = "" if secret is None else f"?s={secret}"
+        return await self.api.ask("POST", path + query, body, JSON)
+
+    async def told(self, count: int) -> list[Any]:
+        """The first reports, once they are there."""
+        await self.case.until(lambda: len(self.endpoint.requests) >= count)
+        return [json.loads(request.body)["report"] for request in self.endpoint.requests]
+
+
+def mail(nr: str, recipient: str, email: str = "From: ann@site.test\\r\\n\\r\\nhi\\r\\n") -> bytes:
+    """A request, spelled out."""
+    return b'{"message_nr":"%s","recipient":"%s","email":"%s","webhook_url":""}' % (
+        nr.encode(),
+        recipient.encode(),
+        email.encode(),
+    )
+
+
+class RelayingForSiteTests(APICase):
+    """We relay for a Zotonic site."""
+
+    async def site(self, name: str = "site", **options: Any) -> Site:
+        """A server that knows a site."""
+        made = Site(self, await self.start())
+        self.addCleanup(made.endpoint.close)
+        await made.known_as(name, **options)
+        return made
+
+    async def test_relayed(self) -> None:
+        """Accepted with a receipt, delivered as it came, and told with the site's own number."""
+        one = await self.site()
+        answered = await one.post(site.RELAY)
+        self.assertEqual(answered.status, 200, answered)
+        told = json.loads(answered.body)
+        self.assertEqual(told["status"], "ok")
+        self.assertRegex(told["result"]["receipt"], r"^200 \[RELAY\] Message queued as \d+$")
+        self.assertEqual(told["result"]["to"], "Rita Receiver <rita@remote.test>")
+        [message] = await self.arrived(one.api)
+        raw = await self.raw(one.api, message.id)
+        email = json.loads(site.RELAY)["email"].encode()
+        self.assertTrue(raw.endswith(email), raw)
+        self.assertRegex(message.reverse_path, r"^user\+[A-Za-z0-9_-]{22}@")
+        [report] = await one.told(1)
+        self.assertEqual(
+            report, {"type": "relayed", "message_nr": site.NR, "recipient": "rita@remote.test"}
+        )
+        [request] = one.endpoint.requests
+        line = f"POST {STATUS_PATH}?s={site.SECRET_IN_QUERY} HTTP/1.1"
+        self.assertEqual(request.line, line.encode())
+
+    async def test_duplicates(self) -> None:
+        """However often it comes, it is one message; for another recipient it is another."""
+        one = await self.site()
+        answers = await gatherResults(
+            [Deferred.fromCoroutine(one.post(site.RELAY)) for _ in range(8)]
+        )
+        answers.append(await one.post(site.RELAY))
+        results = [json.loads(answered.body)["result"] for answered in answers]
+        self.assertEqual(len({result["message_nr"] for result in results}), 1)
+        again = [result for result in results if "already queued as" in result["receipt"]]
+        self.assertEqual(len(again), 8)
+        other = json.loads((await one.post(mail(site.NR, "otto@remote.test"))).body)["result"]
+        self.assertNotEqual(other["message_nr"], results[0]["message_nr"])
+        await self.arrived(one.api, 2)
+
+    async def test_refused(self) -> None:
+        """A wrong secret, a bad payload, an unknown path, by the statuses of the table."""
+        one = await self.site()
+        for secret in (None, "", "wrong", site.SECRET_IN_QUERY + "x", "a&s=b"):
+            for path in (PATH, RECIPIENT_PATH):
+                answered = await one.post(site.RELAY, path, secret)
+                self.assertEqual((answered.status, answered.body), (403, site.EACCES), secret)
+        for body in (b"", b"{", b'{"recipient":"a@b.test"}', b'{"recipient":"a b","email":"x"}'):
+            answered = await one.post(body)
+            self.assertEqual(answered.status, 400, body)
+            self.assertEqual(json.loads(answered.body)["error"], "payload")
+        answered = await one.post(site.RELAY, PATH + "/other")
+        self.assertEqual(answered.status, 404)
+
+    async def test_no_site(self) -> None:
+        """Where there is no such peer, there is nothing."""
+        one = Site(self, await self.start())
+        self.addCleanup(one.endpoint.close)
+        answered = await one.post(site.RELAY)
+        self.assertEqual((answered.status, answered.body), (404, site.ENOENT))
+
+    async def test_permanent_problems(self) -> None:
+        """What cannot be delivered is taken all the same, and told as failed, the code first."""
+        one = await self.site(from_domains=("site.test",))
+        problems = {
+            "1@site.test": (mail("1@site.test", "permerror@example.org"), "550 5.0.0"),
+            "2@site.test": (mail("2@site.test", "a@b@remote.test"), "553 5.1.3"),
+            "3@site.test": (
+                mail("3@site.test", "a@r.test", "From: x@y.test\\r\\n\\r\\n"),
+                "550 5.7.1",
+            ),
+            "4@site.test": (
+                mail("4@site.test", "a@r.test", "From: a@site.test\\n\\nx"),
+                "554 5.6.11",
+            ),
+            "5@site.test": (mail("5@site.test", "a@r.test", "no header"), "550 5.6.0"),
+            "6@site.test": (
+                mail(
+                    "6@site.test",
+                    "a@r.test",
+                    "Received: x\\r\\n" * 51 + "From: a@site.test\\r\\n\\r\\n",
+                ),
+                "554 5.4.6",
+            ),
+        }
+        for body, _ in problems.values():
+            for word in ("", "already "):
+                answered = await one.post(body)
+                self.assertEqual(answered.status, 200, answered)
+                self.assertIn(f"Message {word}queued as".encode(), answered.body)
+        reports = {report["message_nr"]: report for report in await one.told(len(problems))}
+        for nr, (_, starts) in problems.items():
+            self.assertEqual(reports[nr]["type"], "permanent_failure", nr)
+            self.assertEqual(reports[nr]["status"][: len(starts)], starts, reports[nr])
+
+    async def test_blocked(self) -> None:
+        """An address that is blocked there is suppressed here, until it is no longer."""
+        one = await self.site()
+        for body, count in ((site.BLOCK, 1), (site.BLOCK, 1), (site.UNBLOCK, 0), (site.UNBLOCK, 0)):
+            answered = await one.post(body, RECIPIENT_PATH)
+            self.assertEqual((answered.status, json.loads(answered.body)), (200, {"status": "ok"}))
+            found = await one.control.suppression.find(SuppressionFilter("user"))
+            self.assertEqual(len(found), count)
+        await one.post(site.BLOCK, RECIPIENT_PATH)
+        suppressed = self.api_suppressed(one.api)
+        await self.until(suppressed)
+        await one.post(site.RELAY)
+        [report] = await one.told(1)
+        self.assertEqual((report["type"], report["status"][:3]), ("permanent_failure", "550"))
+
+    def api_suppressed(self, api: API) -> Any:
+        """Whether the server knows that Rita is suppressed."""
+        from mailrelay.smtp.address import Address
+
+        server = api.server.server
+        [account] = [a for a in server.directory.accounts.values() if a.name == "user"]
+        return lambda: server._known.suppressed(account.id, Address("rita", "remote.test"))
+
+    async def test_two_sites(self) -> None:
+        """The secret says which it is: each hears of its own mail alone."""
+        one = await self.site("one")
+        two = Site(self, one.api, control=one.control)
+        self.addCleanup(two.endpoint.close)
+        await two.known_as("two", b"another-secret")
+        await one.post(mail("1@one.test", "a@remote.test"))
+        await two.post(mail("1@two.test", "a@remote.test"), secret="another-secret")
+        self.assertEqual([r["message_nr"] for r in await one.told(1)], ["1@one.test"])
+        self.assertEqual([r["message_nr"] for r in await two.told(1)], ["1@two.test"])
+
+    async def test_rewritten(self) -> None:
+        """From an address of ours, answers to the author."""
+        rewrite = {"from_policy": FromPolicy.REWRITE, "from_address": "user@example.org"}
+        one = await self.site(**rewrite)
+        await one.post(site.RELAY)
+        [message] = await self.arrived(one.api)
+        raw = await self.raw(one.api, message.id)
+        self.assertIn(b'From: "Ann Author" <user@example.org>\r\n', raw)
+        self.assertIn(b'Reply-To: "Ann Author" <ann@site.test>\r\n', raw)
+        self.assertNotIn(b'From: "Ann Author" <ann@', raw)
+
+    async def test_webhook_url(self) -> None:
+        """What a request names is used only where the operator's URL is."""
+        one = await self.site()
+        thief = HTTPEndpoint(OK)
+        self.addCleanup(thief.close)
+        own = one.endpoint.url("/other/status")
+        for nr, url in (("1@a", thief.url("/x")), ("2@a", own), ("3@a", "file:///etc/passwd")):
+            body = mail(nr, "a@remote.test").replace(
+                b'webhook_url":"', b'webhook_url":"' + url.encode()
+            )
+            self.assertEqual((await one.post(body)).status, 200)
+        await one.told(3)
+        places = {
+            json.loads(r.body)["report"]["message_nr"]: r.line.split(b"?")[0].split(b" ")[1]
+            for r in one.endpoint.requests
+        }
+        callback = STATUS_PATH.encode()
+        self.assertEqual(places, {"1@a": callback, "2@a": b"/other/status", "3@a": callback})
+        self.assertEqual(thief.requests, [])
