@@ -84,5 +84,9 @@ def outcome_of(told: Told, peer: Peer, relay_id: str) -> Outcome:
     if told.state == "suppressed":
         return Refrained(reply(550, "5.7.1", f"{peer.name} has it on a suppression list"))
     code = told.code if 400 <= told.code < 600 else 550
-    why = Reply(code, f"{peer.name}: {told.text or 'refused'}", EnhancedStatus(code // 100, 0, 0))
+    word, _, rest = told.text.partition(" ")
+    status = EnhancedStatus.parse(word)
+    if status is None or status.class_ != code // 100:
+        status, rest = EnhancedStatus(code // 100, 0, 0), told.text
+    why = Reply(code, f"{peer.name}: {rest or 'refused'}", status)
     return Deferral(why) if why.is_transient else PermanentFailure(why)

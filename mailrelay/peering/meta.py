@@ -36,7 +36,7 @@ class _Refused(msgspec.Struct, frozen=True):
 
 
 def meta_line(key: str, message: Message, entries: Sequence[Entry], hops: Sequence[str]) -> bytes:
-    """The meta of ``entries``, which agree in their NOTIFY; LF ends it."""
+    """The meta of ``entries``; LF ends it."""
     first = entries[0]
     meta: dict[str, Any] = {
         "v": 1,
@@ -48,13 +48,23 @@ def meta_line(key: str, message: Message, entries: Sequence[Entry], hops: Sequen
     wishes: dict[str, Any] = {
         "envid": message.envid,
         "ret": message.ret,
-        "notify": sorted(one.value for one in first.notify),
+        "notify": _notify(entries),
+        "orcpt": {str(entry.recipient): entry.orcpt for entry in entries if entry.orcpt},
         "require_tls": message.require_tls,
         "smtputf8": message.smtputf8,
         "priority": "urgent" if message.is_urgent else "",
     }
     meta |= {name: value for name, value in wishes.items() if value}
     return msgspec.json.encode(meta) + b"\n"
+
+
+def _notify(entries: Sequence[Entry]) -> Mapping[str, Sequence[str]] | Sequence[str]:
+    """One list where all recipients have the same, else one for each."""
+    wishes = {str(e.recipient): sorted(one.value for one in e.notify) for e in entries}
+    same = list(wishes.values())
+    if all(one == same[0] for one in same):
+        return same[0]
+    return {recipient: wanted for recipient, wanted in wishes.items() if wanted}
 
 
 def read_accepted(body: bytes, entries: Mapping[int, str]) -> tuple[str, Mapping[int, Told]] | None:

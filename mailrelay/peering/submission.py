@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from attrs import define, field, frozen
@@ -137,7 +137,7 @@ class MessageSubmitter:
         ]
         open_ = {id_ for one in repeated for id_ in one.entries}
         fresh = [entry for id_, entry in wanted.items() if id_ not in open_]
-        return [*repeated, *[await self._new(peer, one, hops) for one in _by_notify(fresh)]]
+        return [*repeated, await self._new(peer, fresh, hops)] if fresh else repeated
 
     async def _new(self, peer: Peer, entries: Sequence[Entry], hops: Sequence[str]) -> PeerRequest:
         now, message = self.now(), entries[0].message
@@ -213,9 +213,3 @@ def _outcome(peer: Peer, verdict: Verdict, entry_id: int) -> Outcome:
         return verdict.outcome
     told: Told | None = verdict.results.get(entry_id)
     return Deferral(NOT_TOLD) if told is None else outcome_of(told, peer, verdict.relay_id)
-
-
-def _by_notify(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """One request says one NOTIFY for all its recipients."""
-    for notify in dict.fromkeys(entry.notify for entry in entries):
-        yield [entry for entry in entries if entry.notify == notify]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from mailrelay.directory.peers import Peer, PeerOptions, PeerProtocol
 from mailrelay.net.http import ClientSettings, HTTPClient
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import ClientTLS, client_certificate, client_tls, trust_root
+from mailrelay.observe.events import NewEvent
+from mailrelay.peering.asking import FeedSurroundings, PeerFeeds
 from mailrelay.peering.client import PeerClient
 from mailrelay.peering.standing import Standing
 from mailrelay.peering.submission import Contents, Digests, MessageSubmitter
 from mailrelay.peering.transport import PeerTransport
 from mailrelay.queue.content_cache import ContentCache
+from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.peer_requests import DatabasePeerRequests
 from mailrelay.storage.stores import Stores
 
@@ -57,7 +60,7 @@ def _tls(options: PeerOptions) -> ClientTLS:
 
 
 class PeersOut:
-    """The way to peers."""
+    """The way to peers, and back what becomes of what they took."""
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class PeersOut:
         stores: Stores,
         cache: ContentCache,
         directory: Callable[[], Directory],
+        committed: Callable[[Sequence[NewEvent]], None],
     ) -> None:
         self.standing = Standing(s.clock.seconds, s.now)
         self.clients = PeerClients(s)
@@ -80,12 +84,24 @@ class PeersOut:
             Digests(s.workers),
             s.now,
         )
+
+        def kept_for(account_id: int | None) -> float:
+            own = directory().retired_kept_for(account_id)
+            return settings.queue.retired_keep_after if own is None else own
+
+        store = DatabasePeerFeed(stores.database, committed, stores.spool.remove)
+        self.feeds = PeerFeeds(
+            FeedSurroundings(
+                s.clock, s.now, lambda: directory().peers, self.client, store, kept_for
+            )
+        )
         self.transport = PeerTransport(
             lambda: directory().peers,
             {PeerProtocol.MAILRELAY: submitter},
             self.standing,
             self.requests,
             s.now,
+            self.feeds.wake,
         )
 
     def close(self) -> Deferred[Any]:

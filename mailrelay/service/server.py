@@ -190,7 +190,9 @@ class Server(MultiService):
             lambda entry: report_copies(self.directory, stores.queue.new_id, entry),
         )
         self._ways = WaysOut(
-            s, settings, stores, self._cache, self.listeners, lambda: self.directory, self._token
+            *(s, settings, stores, self._cache, self.listeners, lambda: self.directory),
+            self._token,
+            self._committed,
         )
         self.scheduler = Scheduler(
             Outside(
@@ -269,6 +271,7 @@ class Server(MultiService):
             self._mail_log,
             self._space,
             self._relaying,
+            self._ways.peers.feeds,
             self.scheduler,
             self.calls,
             self._handing_in.rounds,

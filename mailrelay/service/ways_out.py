@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mailrelay.net.http import ClientSettings, HTTPClient
 from mailrelay.net.listening import Listener
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls, trust_root
+from mailrelay.observe.events import NewEvent
 from mailrelay.outbound.dispatch import DiscardTransport, Dispatch, FailTransport, RefrainTransport
 from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder
@@ -52,6 +53,7 @@ class WaysOut:
         listeners: Iterable[Listener],
         directory: Callable[[], Directory],
         token: Callable[[], str],
+        committed: Callable[[Sequence[NewEvent]], None],
     ) -> None:
         s, outbound = surroundings, outbound_settings(settings)
         self.pool = ConnectionPool(
@@ -85,7 +87,7 @@ class WaysOut:
             s.clock.seconds,
         )
         self.answering = Answering(handoff)
-        self.peers = PeersOut(s, settings, stores, cache, directory)
+        self.peers = PeersOut(s, settings, stores, cache, directory, committed)
         reading = make_reading(s, settings, stores, directory)
         self.transport = Dispatch(
             {

@@ -192,11 +192,14 @@ class SubmissionTests(Attempting):
         self.assertEqual((said.method, said.path), ("DELETE", "/relay/v1/messages/q1"))
         self.assertEqual(said.query, "rcpt=ann%40remote.test")
 
-    def test_each_notify_apart(self) -> None:
-        """A request says one NOTIFY for all."""
+    def test_each_as_it_wishes(self) -> None:
+        """NOTIFY and ORCPT are each recipient's own."""
         handing = Handing(FakePeer(taking))
-        self.attempted(handing, JOE, evolve(ANN, notify=frozenset({Notify.NEVER})))
-        self.assertEqual([said.meta.get("notify") for said in handing.peer.said], [None, ["NEVER"]])
+        ann = evolve(ANN, notify=frozenset({Notify.NEVER}), orcpt="rfc822;a@x.test")
+        self.attempted(handing, JOE, ann)
+        [said] = handing.peer.said
+        self.assertEqual(said.meta["notify"], {"ann@remote.test": ["NEVER"]})
+        self.assertEqual(said.meta["orcpt"], {"ann@remote.test": "rfc822;a@x.test"})
 
     def test_loops(self) -> None:
         """What came through us, or through too many, goes nowhere."""

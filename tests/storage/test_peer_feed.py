@@ -1,0 +1,209 @@
+"""What peers tell, recorded: on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from twisted.trial.unittest import TestCase
+
+from mailrelay.control.peer_feed import PeerFeedState, PeerNews, Recorded
+from mailrelay.control.peer_requests import OPEN_FOR, Answered, PeerRequest, Told
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.entry import Entry
+from mailrelay.queue.settle import AWAITED_FOR
+from mailrelay.storage import tables
+from mailrelay.storage.peer_feed import DatabasePeerFeed
+from mailrelay.storage.peer_requests import DatabasePeerRequests
+from tests.storage.calling import Calling
+from tests.storage.databases import OnPostgres, OnSQLite
+
+HUB = 7
+KEPT = 1000.0
+REFUSED: dict[str, Any] = {
+    "code": 550,
+    "status": "5.1.1",
+    "reply": "no",
+    "answered": True,
+    "attempt": 1,
+}
+DELIVERED, FAILED = EventKind.DELIVERED, EventKind.FAILED
+HANDED_OVER, DELAYED = EventKind.HANDED_OVER, EventKind.DELAYED
+
+
+def news(
+    position: int, kind: EventKind, key: str = "k", to: str = "r@example.net", **data: Any
+) -> PeerNews:
+    """What the peer tells of the recipient."""
+    return PeerNews(position, key, to, kind, {"peer": "hub", **data})
+
+
+class PeerFeedContract(Calling):
+    """PeerFeedStore."""
+
+    def setUp(self) -> None:
+        """A peer that has told nothing yet."""
+        super().setUp()
+        self.committed: list[NewEvent] = []
+        self.requests = DatabasePeerRequests(self.database, self.queue.new_id)
+        self.feed = DatabasePeerFeed(self.database, self.committed.extend, lambda names: None)
+
+    async def requested(self, *entries: Entry, key: str = "k") -> None:
+        """A request of entries, not answered yet."""
+        recipients = {one.id: str(one.recipient) for one in entries}
+        message = entries[0].message.id
+        await self.requests.add(PeerRequest(HUB, key, message, recipients, b"{}\n", 10.0))
+
+    async def handed_over(self, *entries: Entry, key: str = "k") -> None:
+        """A request of entries that the peer took."""
+        await self.requested(*entries, key=key)
+        results = {one.id: Told("queued") for one in entries}
+        await self.requests.answered(Answered(HUB, key, 20.0, "q1", results))
+        for one in entries:
+            self.assertTrue(await self.ended(one, HANDED_OVER))
+
+    async def record(self, *told: PeerNews, position: int = 0, at: float = 300.0) -> Recorded:
+        """Take it in."""
+        last = max([position, *(one.position for one in told)])
+        return await self.feed.record(HUB, told, last, at, lambda account_id: KEPT)
+
+    def rows(self, table: str) -> Sequence[Any]:
+        """All of a table."""
+        found = tables.metadata.tables[table]
+        return self.successResultOf(self.database.read(lambda c: c.execute(select(found)).all()))
+
+    def history(self, entry: Entry) -> list[str]:
+        """The kinds of an entry's events, in order."""
+        return [one.kind for one in self.rows("event") if one.entry_id == entry.id]
+
+    def row(self, entry: Entry) -> Any:
+        """The entry's row."""
+        return next(one for one in self.rows("entry") if one.id == entry.id)
+
+    async def test_delivered(self) -> None:
+        """The end is an event, the entry's outcome, a call; and the request is over."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        before = self.row(entry)
+        state = await self.feed.state(HUB, 300.0)
+        self.assertEqual(state, PeerFeedState(0, is_awaited=True))
+        recorded = await self.record(news(5, DELIVERED, code=250, attempt=1), position=9)
+        self.assertEqual((recorded.position, list(recorded.events)), (9, self.committed))
+        self.assertEqual(self.history(entry), ["handed_over", "delivered"])
+        row = self.row(entry)
+        self.assertEqual((row.outcome, row.keep_until), ("delivered", 300.0 + KEPT))
+        self.assertEqual(row.attempts, before.attempts + 1)
+        self.assertEqual([one.event for one in self.rows("call")], ["delivered"])
+        self.assertEqual(await self.feed.state(HUB, 300.0), PeerFeedState(9, is_awaited=False))
+
+    async def test_once(self) -> None:
+        """What was taken in before is passed over, whatever page it comes in."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        await self.record(news(5, DELAYED))
+        await self.record(news(5, DELAYED), news(6, DELAYED))
+        recorded = await self.record(news(4, DELAYED))
+        self.assertEqual((recorded.position, recorded.events), (6, []))
+        self.assertEqual(self.history(entry), ["handed_over", "delayed", "delayed"])
+        self.assertEqual(self.row(entry).outcome, "handed_over")
+        self.assertEqual(self.row(entry).keep_until, 300.0 + KEPT + AWAITED_FOR)
+
+    async def test_suppressing(self) -> None:
+        """A refusal that says that the mailbox is not there has its consequence, as ours would."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        recorded = await self.record(news(5, FAILED, **REFUSED))
+        self.assertTrue(recorded.events[0].data["suppressing"])
+        self.assertEqual([one.base_address for one in self.rows("suppression")], ["r@example.net"])
+
+    async def test_before_the_answer(self) -> None:
+        """Who tells of it has it: an entry that we still have is retired, and its claim is void."""
+        for key, kind in (("k", DELIVERED), ("k2", DELAYED)):
+            entry = await self.entry()
+            await self.requested(entry, key=key)
+            position = (await self.feed.state(HUB, 300.0)).position + 1
+            await self.record(news(position, kind, key=key))
+            self.assertEqual(self.history(entry), ["handed_over", kind.value])
+            self.assertFalse(await self.ended(entry, FAILED))
+            row = self.row(entry)
+            outcome = "delivered" if kind is DELIVERED else "handed_over"
+            self.assertEqual((row.state, row.outcome), (2, outcome))
+        self.assertEqual(self.rows("content"), [])
+
+    async def test_known_end(self) -> None:
+        """A DSN that came before makes the peer's word no second event, and the other way round."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        await self.record(news(1, FAILED, dsn=True))
+        await self.record(news(2, FAILED, **REFUSED))
+        self.assertEqual(self.history(entry), ["handed_over", "failed"])
+        entry = await self.entry()
+        await self.handed_over(entry, key="k2")
+        await self.record(news(3, DELIVERED, "k2"), news(4, DELIVERED, "k2"))
+        await self.record(news(5, DELIVERED, "k2", dsn=True))
+        await self.record(news(6, DELIVERED, "k2", dsn=True), news(7, FAILED, "k2", dsn=True))
+        expected = ["handed_over", "delivered", "delivered", "failed"]
+        self.assertEqual(self.history(entry), expected)
+        self.assertEqual(self.row(entry).outcome, "failed")
+
+    async def test_delivered_at_once(self) -> None:
+        """Into the peer's own mailbox: there was nothing to relay, so it is no DSN's."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        recorded = await self.record(news(1, DELIVERED, dsn=True))
+        self.assertNotIn("dsn", recorded.events[0].data)
+
+    async def test_nothing_of_ours(self) -> None:
+        """Unknown keys and recipients, and another peer's requests, are passed over."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        told = (news(1, FAILED, "x"), news(2, FAILED, to="s@example.net"))
+        self.assertEqual((await self.record(*told)).position, 2)
+        await self.feed.record(HUB + 1, [news(3, FAILED)], 3, 300.0, lambda account_id: KEPT)
+        self.assertEqual(self.history(entry), ["handed_over"])
+
+    async def test_case(self) -> None:
+        """A recipient is known by its exact spelling, or by any when there is no other."""
+        upper = await self.entry(recipient="R@example.net")
+        lower = await self.entry(recipient="r@example.net")
+        await self.handed_over(upper, lower)
+        await self.record(news(1, DELIVERED, to="R@example.net"))
+        self.assertEqual((len(self.history(upper)), len(self.history(lower))), (2, 1))
+        other = await self.entry(recipient="Joe@example.net")
+        await self.handed_over(other, key="k2")
+        await self.record(news(2, DELIVERED, "k2", to="joe@example.net"))
+        self.assertEqual(len(self.history(other)), 2)
+
+    async def test_open_requests(self) -> None:
+        """Those that the peer has more to tell of; after two weeks, nothing is awaited."""
+        first, second = await self.entry(), await self.entry()
+        await self.handed_over(first)
+        await self.handed_over(second, key="k2")
+        await self.record(news(1, DELIVERED))
+        [open_] = await self.feed.open_requests(HUB, 300.0, 10)
+        self.assertEqual((open_.key, open_.relay_id), ("k2", "q1"))
+        self.assertEqual(await self.feed.open_requests(HUB, 21.0 + OPEN_FOR, 10), [])
+
+    async def test_sweep(self) -> None:
+        """What is over goes two weeks later; what nobody has an entry of, at once."""
+        entry, other = await self.entry(), await self.entry()
+        await self.handed_over(entry)
+        await self.handed_over(other, key="k2")
+        await self.record(news(1, DELIVERED))
+        await self.requests.add(PeerRequest(HUB, "k3", 10**9, {1: "x"}, b"", 10.0))
+        self.assertEqual(await self.feed.sweep(400.0, 10), 1)
+        self.assertEqual(await self.feed.sweep(100.0 + OPEN_FOR, 10), 2)
+        self.assertEqual(self.rows("peer_request"), [])
+
+
+class SQLiteTests(PeerFeedContract, OnSQLite, TestCase):
+    """On SQLite."""
+
+    make_engine = OnSQLite.make_engine
+
+
+class PostgresTests(PeerFeedContract, OnPostgres, TestCase):
+    """On PostgreSQL."""
+
+    make_engine = OnPostgres.make_engine
