@@ -40,12 +40,13 @@ def explain(
     with opened(settings) as control:
         found = settled(control.routes.explain(recipient, sender, account, attempts))
     if as_json:
-        print_json(_object(found))
+        print_json(route_object(found))
     else:
         print_properties(_properties(found))
 
 
-def _object(found: Explanation) -> dict[str, object]:
+def route_object(found: Explanation) -> dict[str, object]:
+    """Where an entry goes, and why, for programs."""
     entry, decision = found.entry, found.decision
     route = decision.route
     return {
@@ -67,7 +68,7 @@ def _object(found: Explanation) -> dict[str, object]:
 
 def _properties(found: Explanation) -> dict[str, object]:
     """What people want to know of it; routes are numbered as they stand in the file."""
-    values = _object(found)
+    values = route_object(found)
     passed = [f"route {route.number}: {why}" for route, why in found.passed_over]
     return {
         "way": values["way"],

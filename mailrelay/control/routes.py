@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
-from mailrelay.directory.model import Directory
+from mailrelay.directory.model import Account, Directory
 from mailrelay.queue.entry import Entry, Message
 from mailrelay.routing.route import Route
 from mailrelay.routing.router import Because, Decision, Router
@@ -60,17 +60,22 @@ class RouteControl:
 
         Raises: Refusal.
         """
-        reverse_path = _address(sender, "sender") if sender else None
+        reverse_path = address_of(sender, "sender") if sender else None
+        found = account_named(self.router.directory(), account)
         message = Message(
             id=1,
-            account_id=_account_id(self.router.directory(), account),
+            account_id=found.id if found is not None else None,
             reverse_path=reverse_path,
             received_at=0.0,
             size_bytes=0,
             door="submission",
         )
-        to = _address(recipient, "recipient")
+        to = address_of(recipient, "recipient")
         entry = Entry(1, message, to, queued_at=0.0, next_attempt_at=0.0, attempts=attempts)
+        return self.of_entry(entry, account)
+
+    def of_entry(self, entry: Entry, account: str | None) -> Explanation:
+        """Where ``entry`` goes, of the account of that name."""
         decision = self.router.decide(entry)
         passed_over = list(self._passed_over(entry, account, decision))
         return Explanation(entry, account, decision, passed_over)
@@ -87,19 +92,21 @@ class RouteControl:
             yield route, mismatch
 
 
-def _address(text: str, what: str) -> Address:
+def address_of(text: str, what: str) -> Address:
+    """The address that ``text`` is.  Raises: Refusal."""
     try:
         return Address.parse(text)
     except MalformedAddress as error:
         raise Refusal(f"the {what} {text!r} is no address: {error}") from error
 
 
-def _account_id(directory: Directory, name: str | None) -> int | None:
+def account_named(directory: Directory, name: str | None) -> Account | None:
+    """The account, None when no name is given.  Raises: NoSuch."""
     if name is None:
         return None
     for account in directory.accounts.values():
         if account.name == name:
-            return account.id
+            return account
     raise NoSuch(f"no account {name}: mailrelay account list")
 
 

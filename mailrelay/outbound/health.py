@@ -54,6 +54,10 @@ class RelayHealth:
         rest = self._rests.get(_name(host))
         return rest is not None and rest.failures >= FAILURES and now < rest.until
 
+    def is_resting(self, host: RelayHost) -> bool:
+        """Whether ``host`` is passed over for now."""
+        return self._is_resting(host, self.seconds())
+
     def failed(self, host: RelayHost) -> None:
         """No session came of a connection to ``host``."""
         rest = self._rests.setdefault(_name(host), _Rest())

@@ -40,7 +40,11 @@ class DailyCount:
         """The reply when ``more`` recipients would be too many."""
         if account.messages_per_day is None:
             return None
-        first = int(self.now() // HOUR) - 23
-        hours = self._hours.get(account.id, {})
-        used = sum(count for hour, count in hours.items() if hour >= first)
+        used = self.used(account.id)
         return OVER_DAILY_LIMIT if used + more > account.messages_per_day else None
+
+    def used(self, account_id: int) -> int:
+        """Recipients of the last 24 hours."""
+        first = int(self.now() // HOUR) - 23
+        hours = self._hours.get(account_id, {})
+        return sum(count for hour, count in hours.items() if hour >= first)

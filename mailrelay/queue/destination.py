@@ -25,6 +25,8 @@ class Destination:
     is_local: bool = False  # no peer: an attempt needs not be recorded before it is made
     concurrency: int | None = None  # attempts at once; the setting's when None
     together: int | None = None  # entries in one attempt; the setting's when None
+    because: str = field(default="", eq=False)  # why routing chose it, in a word, for the history
+    route: int | None = field(default=None, eq=False)  # ... and the number of the route that fits
 
     def lane(self, account_id: int | None, *, urgent: bool = False) -> int:
         """A stable number for this destination and account; collisions do no harm."""

@@ -109,7 +109,8 @@ class Scheduler(Window[Entry]):
         urgent = min(self.room(urgent=True), self._settings.claim_batch)
         if urgent <= 0:
             return []
-        return await self._o.store.claim_due(self._o.now(), limit, full_lanes, urgent)
+        claimed = await self._o.store.claim_due(self._o.now(), limit, full_lanes, urgent)
+        return [evolve(entry, destination=self._o.route(entry)) for entry in claimed]
 
     async def next_urgent_at(self) -> float | None:
         """See Window."""

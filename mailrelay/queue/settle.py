@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from mailrelay.message.dsn import Action, RecipientReport
 from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import LARGE_BYTES, Entry, Finished
 from mailrelay.queue.outcome import (
     Deferral,
@@ -184,6 +185,11 @@ def _own_data(
         "status": str(answer.status) if answer.status else "",
         "reply": answer.text,
     }
+    to = entry.destination
+    if isinstance(to, Destination) and to.because:
+        data["because"] = to.because
+        if to.route is not None:
+            data["route"] = to.route
     if due is not None:
         data["next_attempt_at"] = due
     if expired:

@@ -109,6 +109,10 @@ class Window(Service, Generic[E]):
         """When the next entry is due for which there is room when others wait for some."""
         return None
 
+    def backlog_of(self, key: str) -> Backlog[E] | None:
+        """What is in memory for a destination, and how it is doing."""
+        return self._backlogs.get(key)
+
     # Lifecycle
 
     def startService(self) -> None:

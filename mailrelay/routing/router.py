@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Account, Directory, DomainDisabled, HandedOff, NoSuchUser
@@ -90,7 +90,9 @@ class Router:
 
     def __call__(self, entry: Entry) -> Destination:
         """Where ``entry`` goes now."""
-        return self.decide(entry).destination
+        decision = self.decide(entry)
+        route = decision.route.number if decision.route is not None else None
+        return evolve(decision.destination, because=decision.because.name.lower(), route=route)
 
     def decide(self, entry: Entry) -> Decision:
         """Where ``entry`` goes now, and why."""

@@ -14,6 +14,7 @@ import mailrelay
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.several import Several
 from mailrelay.config.settings import Settings
+from mailrelay.control.explain import ExplainControl
 from mailrelay.control.filling import TemplateWriter
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import Imported
@@ -27,6 +28,7 @@ from mailrelay.observe.events import NewEvent
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
+from mailrelay.service.explaining import explain_operations
 from mailrelay.service.history import history_operations
 from mailrelay.service.received import received_mail
 from mailrelay.service.statistics import statistics_operations
@@ -79,6 +81,7 @@ class Doors:
     bell: Bell
     committed: Callable[[Sequence[NewEvent]], None]  # told of what was recorded
     reporter: Reporter
+    explain: ExplainControl
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:
@@ -128,6 +131,7 @@ def api_routes(
         *history_operations(s, settings, stores, doors.directory, doors.reporter, doors.bell),
         *stream_operations(settings, stores, doors.bell, doors.authenticator.is_still_in, metrics),
         *statistics_operations(s, stores),
+        *explain_operations(doors.explain, stores),
         *SuppressionOperations(lists, doors.suppressed).operations(),
         *webhook_operations(s, stores, random, doors.load_directory),
         *received.operations,

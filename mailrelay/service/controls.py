@@ -17,6 +17,7 @@ from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import Refusal
+from mailrelay.control.explain import ExplainControl
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
@@ -37,6 +38,7 @@ from mailrelay.queue.report import Reporter
 from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.router import Router
+from mailrelay.service.explaining import make_explain, snapshot_of
 from mailrelay.smtp.address import Address
 from mailrelay.storage.alias_records import DatabaseAliases
 from mailrelay.storage.call_records import DatabaseCallRecords
@@ -77,6 +79,7 @@ class Control:
     holds: HoldControl
     calls: CallControl
     routes: RouteControl
+    explain: ExplainControl
     keys: KeyControl
     apply: ApplyControl
     templates: TemplateControl
@@ -125,6 +128,8 @@ def open_control(
     templates = TemplateControl(DatabaseTemplateRecords(database, now), executor, actor)
     lists = ListControls(holds, endpoints, templates, suppression)
     declared = DatabaseDeclared(database, now)
+    router = _router(settings, database, now)
+    asked = evolve(router, directory=cache(router.directory))  # a command asks once
     return Control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
         AliasControl(DatabaseAliases(database, now), actor),
@@ -136,7 +141,8 @@ def open_control(
         suppression,
         holds,
         CallControl(DatabaseCallRecords(database), now, actor),
-        RouteControl(_router(settings, database, now)),
+        RouteControl(router),
+        make_explain(settings, database, asked, snapshot_of(database, asked, now), now),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         ApplyControl(declared, lists, executor, random_bytes, now, actor),
         templates,

@@ -48,6 +48,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
+from mailrelay.service.explaining import server_explain
 from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
@@ -194,6 +195,13 @@ class Server(MultiService):
             self._token,
             self._committed,
         )
+        self._router = Router(
+            lambda: self._routing,
+            lambda: self.directory,
+            known.suppressed,
+            self._relaying.rules,
+            self._ways.peers.standing.is_away,
+        )
         self.scheduler = Scheduler(
             Outside(
                 clock=s.clock,
@@ -201,13 +209,7 @@ class Server(MultiService):
                 # Jitter needs no secrecy, and the system's source is a call into the kernel.
                 random=Random(s.random.getrandbits(64)),
                 store=stores.queue,
-                route=Router(
-                    lambda: self._routing,
-                    lambda: self.directory,
-                    known.suppressed,
-                    self._relaying.rules,
-                    self._ways.peers.standing.is_away,
-                ),
+                route=self._router,
                 transport=self._transport(),
                 reporter=self._reporter,
                 epoch=lambda: stores.node.epoch,
@@ -294,6 +296,10 @@ class Server(MultiService):
             self._bell,
             self._committed,
             self._reporter,
+            server_explain(
+                *(self._s, self._settings, self.stores, self._router),
+                *(self._known, self.scheduler, self._ways.health),
+            ),
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)

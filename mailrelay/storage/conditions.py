@@ -67,6 +67,11 @@ def expected_refusal(connection: Connection, new: NewMessage) -> NotStored | Non
     return TooManyNewRecipients() if fresh > max(room, 0) else None
 
 
+def knows_recipient(connection: Connection, account_id: int, recipient: str) -> bool:
+    """Whether an account has sent to ``recipient``, in lower case, before."""
+    return bool(_known(connection, account_id, [recipient]))
+
+
 def refusals_of(connection: Connection, messages: Sequence[NewMessage]) -> list[NotStored | None]:
     """Why each of several messages of one account must not be stored; recipients are noted.
 

@@ -98,7 +98,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         directory = load(connection)
         secret = bytes.fromhex(_made_once(connection, SECRET, threads.token))
         server_id = _made_once(connection, SERVER_ID, threads.token)
-        sent = _sent_since(connection, now - 86400.0)
+        sent = sent_since(connection, now - 86400.0)
         suppressed, change = everybody(connection), newest_change(connection)
         hold_rules = holds.load(connection)
         endpoints = load_endpoints(connection)
@@ -136,7 +136,8 @@ def _made_once(connection: Connection, name: str, token: Callable[[], str]) -> s
     return kept
 
 
-def _sent_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
+def sent_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
+    """Account, hour since the epoch, and recipients of what was submitted since then."""
     entry, message = tables.entry, tables.message
     hour = func.floor(message.c.received_at / 3600.0)
     rows = connection.execute(
