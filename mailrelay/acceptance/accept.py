@@ -250,8 +250,9 @@ class Acceptance:
         copies = self._copies(envelope, header)
         paths = list(self._own_paths(source, envelope))
         due = self._due_at(envelope, now)
+        times = (due if envelope.lives_from is None else envelope.lives_from, due)
         entries = [
-            self.admit(entry_for(copy, next(ids), message, due, paths[copy.number]))
+            self.admit(entry_for(copy, next(ids), message, times, paths[copy.number]))
             for copy in copies
         ]
         events = [self._event(source, message, entries), *_held(message, entries)]

@@ -99,17 +99,23 @@ def _copy(number: int, recipient: Rcpt, member: Member) -> Copy:
 
 
 def entry_for(
-    copy: Copy, id_: int, message: Message, due: float, own: tuple[str | None, Address | None]
+    copy: Copy,
+    id_: int,
+    message: Message,
+    times: tuple[float, float],
+    own: tuple[str | None, Address | None],
 ) -> Entry:
-    """The entry of ``copy``; ``own`` has its recipient's FromID and the reverse-path with it."""
+    """The entry of ``copy``; ``times`` are when its life began, and when it is due.
+
+    ``own`` has its recipient's FromID and the reverse-path with it.
+    """
     from_id, own_path = own if copy.own_path is None else (None, copy.own_path)
     recipient = copy.recipient
     return Entry(
         id_,
         message,
         recipient.forward_path,
-        due,
-        due,
+        *times,
         notify=recipient.notify,
         orcpt=recipient.orcpt,
         from_id=from_id,

@@ -52,6 +52,7 @@ class Envelope:
     wishes: Wishes = Wishes()
     answer: Callable[[Message, Sequence[Entry]], StoredAnswer] | None = None  # kept with it
     of_peer: OfPeer | None = None
+    lives_from: float | None = None  # when its entries' life began; None when it is accepted
     ids: Sequence[int] = ()  # new ones, of the message and its entries, that its content names
     notes: Sequence[StoredAnswer] = ()  # kept with it, if there is none of their keys
     fates: Fates = Fates()

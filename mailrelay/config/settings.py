@@ -55,6 +55,9 @@ class ListenerSection:
         default=False,
         metadata=_doc("take mail at the endpoints of [[handoff_in]] on this listener"),
     )
+    relay: bool = field(
+        default=False, metadata=_doc("take mail of peers, /relay/v1/, on this listener")
+    )
     forwarded: bool = field(
         default=False,
         metadata=_doc(

@@ -239,6 +239,14 @@ class Authenticator:
             and key.works(ip, self._now())
         )
 
+    def allows(self, ip: str) -> bool:
+        """Whether who proves by other means than a password may try from ``ip``."""
+        return self._limits.allows(ip, None)
+
+    def failed(self, ip: str) -> None:
+        """Count that somebody could not."""
+        self._limits.failed(ip, None)
+
     def _key(
         self, key_hash: bytes, account: Account | None, ip: str, scope: Scope | None
     ) -> APIKey | None:

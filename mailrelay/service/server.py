@@ -50,6 +50,7 @@ from mailrelay.service.application import Doors, api_routes, make_intake, make_w
 from mailrelay.service.calls import make_calls
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.handing_in import make_handing_in
+from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
@@ -247,6 +248,7 @@ class Server(MultiService):
             known.daily.refuse,
             self._hand_in_trouble,
         )
+        self._peers_in = PeersIn(s, settings, stores, self._peer_doors())
         self._sites = Sites(
             s,
             settings,
@@ -255,6 +257,7 @@ class Server(MultiService):
             Monitor(self.health, self._scrape),
             self._application_routes(),
             self._handing_in.routes,
+            self._peers_in.routes,
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
@@ -283,6 +286,16 @@ class Server(MultiService):
         ):
             service.setServiceParent(self)
         self._add_gauges()
+
+    def _peer_doors(self) -> PeerDoors:
+        return PeerDoors(
+            self._acceptance,
+            self._authenticator,
+            self._known,
+            self._bell,
+            self._store_trouble,
+            self._reporter,
+        )
 
     def _application_routes(self) -> Sequence[Route]:
         doors = Doors(

@@ -20,7 +20,7 @@ class Sites:
     """Makes the site of a listener.
 
     ``answered`` counts requests; ``applications`` are the routes of the APIs, ``handoffs`` those
-    where mail is handed in.
+    where mail is handed in; ``peers`` makes those for other servers, who may come by our proxy.
     """
 
     def __init__(
@@ -32,10 +32,11 @@ class Sites:
         monitor: Monitor,
         applications: Sequence[Route],
         handoffs: Sequence[Route],
+        peers: Callable[[bool], Sequence[Route]],
     ) -> None:
         s = surroundings
         self._monitor, self._applications = monitor, applications
-        self._handoffs = handoffs
+        self._handoffs, self._peers = handoffs, peers
         self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
 
     @property
@@ -65,4 +66,5 @@ class Sites:
             *(self._monitor.routes() if section.monitoring else ()),
             *(self._applications if section.webapi else ()),
             *(self._handoffs if section.handoff else ()),
+            *(self._peers(section.forwarded) if section.relay else ()),
         ]

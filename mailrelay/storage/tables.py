@@ -592,6 +592,7 @@ peer_state = Table(
     Column("alarm_since", Double),
     Column("their_position", ID, nullable=False, server_default="0"),  # of its events: taken in
     Column("our_position", ID, nullable=False, server_default="0"),  # of ours: it has them
+    Column("removed_position", ID, nullable=False, server_default="0"),  # of ours: gone up to here
 )
 
 # What a peer handed to us.

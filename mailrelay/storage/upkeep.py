@@ -26,6 +26,7 @@ from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.idempotency import sweep_answers
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.orphans import Orphans
+from mailrelay.storage.peer_messages import note_removal
 from mailrelay.storage.queue import drop_unneeded_content
 from mailrelay.storage.statements import delete_listed
 from mailrelay.storage.statistics import counted
@@ -265,8 +266,10 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
     delete_listed(connection, "entry", "id", [row.id for row in due], "1 = 0")
     messages = sorted({row.message_id for row in due})
     names = drop_unneeded_content(connection, messages)
+    note_removal(connection, messages)
     for table, column in (
         ("event", "message_id"),
+        ("peer_message", "message_id"),
         ("message_tag", "message_id"),
         ("message", "id"),
     ):

@@ -126,7 +126,8 @@ class Route:
     ``{name}`` in ``path`` stands for one segment and is in ``params``; a final ``/*`` for any
     rest, in ``params["*"]``.  ``headers`` are of each answer, refusals and failures included.
     ``is_secret`` keeps the path out of the access log: there is a token in it.  ``problem`` makes
-    refusals that no handler made look like those of its routes.
+    refusals that no handler made look like those of its routes.  Without ``is_limited`` the
+    requests of one address are not counted: the handler has limits of its own.
     """
 
     methods: Sequence[str]
@@ -135,6 +136,7 @@ class Route:
     headers: Mapping[str, str] = STRICT_HEADERS
     is_secret: bool = False
     problem: Callable[[Response], Response] = lambda response: response
+    is_limited: bool = True
 
 
 @frozen

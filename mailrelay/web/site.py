@@ -126,7 +126,8 @@ class Site(Factory):
         if found is None:
             return self._not_found(request)
         route = found.route
-        response = self._too_many(request) or _encoded_body(request)
+        response = self._too_many(request) if route.is_limited else None
+        response = response or _encoded_body(request)
         if response is not None:
             return Answer(route.problem(response), route.headers, route)
         if isinstance(found, WrongMethod):

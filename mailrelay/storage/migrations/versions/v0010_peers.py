@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("alarm_since", sa.Double()),
         sa.Column("their_position", ID, nullable=False, server_default="0"),
         sa.Column("our_position", ID, nullable=False, server_default="0"),
+        sa.Column("removed_position", ID, nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("peer_id"),
     )
     op.create_table(

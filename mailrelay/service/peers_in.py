@@ -1,0 +1,95 @@
+"""What takes mail of peers and tells them what became of it, composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+
+from mailrelay.acceptance.accept import Acceptance
+from mailrelay.config.convert import queue_settings
+from mailrelay.config.settings import Settings
+from mailrelay.control.queue import EntryFilter, QueueControl
+from mailrelay.directory.login import Authenticator
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.observe.bell import Bell
+from mailrelay.peering.api import PeerAPI
+from mailrelay.peering.blocking import Blocking
+from mailrelay.peering.door import Door
+from mailrelay.peering.feed import Feed
+from mailrelay.peering.taking import Policy, Taking
+from mailrelay.queue.report import Reporter
+from mailrelay.service.snapshots import Snapshots
+from mailrelay.smtp.reply import Reply
+from mailrelay.storage.keeping import DatabaseAnswers
+from mailrelay.storage.peer_mail import DatabasePeerMail
+from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.stores import Stores
+from mailrelay.web.request import Route
+
+
+@frozen
+class PeerDoors:
+    """What the server has for whoever brings mail."""
+
+    acceptance: Acceptance
+    authenticator: Authenticator
+    known: Snapshots
+    bell: Bell
+    store_trouble: Callable[[], Reply | None]
+    reporter: Reporter
+
+
+@frozen
+class PeersIn:
+    """The receiving side of mailrelay/1."""
+
+    s: Surroundings
+    settings: Settings
+    stores: Stores
+    doors: PeerDoors
+
+    def routes(self, behind_proxy: bool) -> Sequence[Route]:
+        """For one listener."""
+        doors, stores, now = self.doors, self.stores, self.s.now
+        door = Door(lambda: doors.known.directory, now, doors.authenticator, behind_proxy)
+        mail = DatabasePeerMail(stores.database)
+        taking = Taking(
+            door,
+            self._policy(),
+            doors.acceptance,
+            stores.spool.open,
+            mail,
+            DatabaseAnswers(stores.database, now),
+            self._drop,
+            now,
+        )
+        feed = Feed(door, mail, doors.bell)
+        blocking = Blocking(door, mail, lambda: doors.known.changed({"suppression"}))
+        return PeerAPI(door, taking, feed, blocking).routes()
+
+    def _policy(self) -> Policy:
+        known, limits = self.doors.known, self.settings.limits
+        return Policy(
+            self.stores.server_id,
+            lambda: known.directory,
+            known.suppressed,
+            known.daily.refuse,
+            self.doors.store_trouble,
+            limits.message_bytes,
+            limits.recipients,
+            queue_settings(self.settings.queue).profile.give_up_after,
+        )
+
+    async def _drop(self, actor: str, ids: Sequence[int]) -> Sequence[int]:
+        stores, node = self.stores, self.stores.node
+        control = QueueControl(
+            DatabaseQueueRecords(stores.database, lambda: node, stores.spool.remove),
+            stores.queue,
+            self.doors.reporter,
+            self.s.now,
+            self.settings.queue.retired_keep_after,
+            actor,
+            self.doors.known.account_kept_for,
+        )
+        return await control.drop(EntryFilter(ids=list(ids)))
