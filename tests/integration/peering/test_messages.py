@@ -191,8 +191,8 @@ class MessageTests(PeerCase):
         answered = await signer.post("k2", expires_at=now + 86400, not_before=now + 3600)
         self.assertEqual(answered.status, 202)
         [entry] = [row for row in self.rows(tables.entry) if row.recipient == "b@remote.test"]
-        self.assertAlmostEqual(entry.next_attempt_at, now + 3600, delta=1)
-        self.assertAlmostEqual(entry.queued_at, now + 86400 - 5 * 86400, delta=1)
+        self.assertLess(abs(entry.next_attempt_at - now - 3600), 1)
+        self.assertLess(abs(entry.queued_at - now + 4 * 86400), 1)
 
     async def test_no_account(self) -> None:
         """A peer without an account hands no mail to us."""
