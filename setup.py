@@ -93,6 +93,7 @@ setup(
         "postgres": ["psycopg[binary]>=3.2"],
         "test": [
             "coverage[toml]>=7.10",
+            "dkimpy[ed25519]",
             "hypothesis",
             "pytest>=8",
             "pytest-randomly",

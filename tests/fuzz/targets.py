@@ -6,6 +6,7 @@ What else leaves one is a bug; so is a promise that is seen broken (an Assertion
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from email import message_from_bytes, policy
 from pathlib import Path
 from random import Random
@@ -24,6 +25,14 @@ from mailrelay.inbound.sasl import (
     Plain,
     Scram,
     Verify,
+)
+from mailrelay.mailauth.dkim import (
+    Algorithm,
+    MalformedKey,
+    MalformedSignature,
+    parse_key,
+    parse_signature,
+    raw_fields,
 )
 from mailrelay.mailauth.spf_macros import expand, letters_in
 from mailrelay.mailauth.spf_record import MalformedRecord, parse_record
@@ -646,6 +655,34 @@ def spf(random: Random) -> None:
         expand(written, SPF_VALUES)
 
 
+DKIM_PIECES = (
+    *(
+        b"v=1;",
+        b"a=rsa-sha256;",
+        b"c=relaxed/simple;",
+        b"c=;",
+        b"d=d.test;",
+        b"s=s;",
+        b"h=from:to;",
+    ),
+    *(b"bh=AAAA;", b"b=AAAA", b"b=;", b"l=5;", b"l=999999999999;", b"t=1;", b"x=0;", b"i=@d.test;"),
+    *(b"\r\n ", b" ", b";", b"=", b"\xff", b"v=DKIM1;", b"k=rsa;", b"p=AAAA;", b"p=;", b"t=y:s;"),
+)
+
+
+def dkim(random: Random) -> None:
+    """A signature, what it signs of a header, and a key."""
+    usual = b"v=1; a=rsa-sha256; c=relaxed/relaxed; d=d.test; s=s; h=from; bh=AAAA; b=AAAA; "
+    text = damaged(random, usual) if random.random() < 0.5 else b""
+    raw = b"DKIM-Signature: " + text + grown(random, DKIM_PIECES, 20)
+    fields = raw_fields(damaged(random, raw + b"\r\nFrom: a@d.test\r\nTo : x\r\n"))
+    with suppress(MalformedSignature):
+        signature = parse_signature(raw)
+        assert signature.signed_bytes([*fields, raw])
+    with suppress(MalformedKey):
+        parse_key(grown(random, DKIM_PIECES, 8), random.choice(list(Algorithm)))
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -667,5 +704,6 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         template,
         html,
         spf,
+        dkim,
     )
 }

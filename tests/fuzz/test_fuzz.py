@@ -107,3 +107,7 @@ class FuzzTests(SynchronousTestCase):
     def test_spf(self) -> None:
         """SPF records."""
         self.run_target("spf")
+
+    def test_dkim(self) -> None:
+        """DKIM signatures and keys."""
+        self.run_target("dkim")
