@@ -14,6 +14,7 @@ SLOWEST = (
     "test_installed.py",
     "test_crash.py",
     "test_call_crash.py",
+    "test_two_servers.py",
 )
 """The longest files go first, whatever order the others are in: none is left to one process."""
 

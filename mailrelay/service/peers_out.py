@@ -77,7 +77,7 @@ class PeersOut:
         self.requests = DatabasePeerRequests(stores.database, stores.queue.new_id)
         contents = Contents(cache.content, stores.queue.read_spool)
         submitter = MessageSubmitter(
-            settings.hostname.lower(),
+            stores.server_id,
             self.client,
             self.requests,
             contents,
