@@ -104,6 +104,8 @@ def check_handoffs(settings: Settings, reader: Reader) -> None:
     relay = settings.handoff_relay
     if relay is not None and not all(part.strip() for part in relay.host.split(",")):
         reader.problem("handoff_relay.host", "must be hosts with commas between them")
+    if relay is not None and bool(relay.username) != bool(relay.password):
+        reader.problem("handoff_relay.username", "needs a password, and a password needs it")
 
 
 def _check_out(sections: Sequence[HandOffSettings], reader: Reader) -> None:

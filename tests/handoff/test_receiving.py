@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from twisted.internet.defer import Deferred, gatherResults
 
 from mailrelay.config.settings import StorageSection
@@ -258,3 +260,33 @@ class CheckTests(HandingCase):
         self.assert_answer(await place.post(MESSAGE, USER), 422, "5.7.1 ")
         place = await self.place(settings={"storage": FULL})
         self.assert_answer(await place.post(b'{"name":"far.test"}', path=path), 503)
+
+
+class LargeTests(HandingCase):
+    """What goes to the spool."""
+
+    async def test_byte_for_byte(self) -> None:
+        """25 MB, of every byte that may be in a line, and lines that begin with dots."""
+        place = await self.place()
+        every = bytes(one for one in range(1, 256) if one not in b"\r\n")
+        line = b"." + every + b"\r\n"
+        content = MESSAGE + line * (25 * 1000 * 1000 // len(line))
+        self.assert_answer(await place.post(content, USER), 200, "OK")
+        kept = await place.content()
+        end = kept.index(MESSAGE)
+        self.assertEqual(sha256(kept[end:]).digest(), sha256(content).digest())
+        self.assert_answer(await place.post(content, USER), 200, "OK")
+        self.assertEqual(len(await place.kept()), 1)
+
+    async def test_nothing_is_left(self) -> None:
+        """Of what is not taken no file stays."""
+        place = await self.place(most_bytes=1_000_000)
+        content = MESSAGE + b"x\r\n" * 100_000
+        self.assert_answer(await place.post(content, NOBODY), 422)
+        self.assert_answer(await place.post(content + b"\0", USER), 422)
+        self.assert_answer(await place.post(content * 4, USER), 413)
+        self.assert_answer(await place.post(content, USER), 200)
+        self.assert_answer(await place.post(content, USER), 200)
+        await place.settled()
+        names = await place.server.server.stores.spool.names()
+        self.assertEqual(len(names), 1)

@@ -3,84 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import ssl
-from pathlib import Path
 from typing import Any
 
-import mailrelay
 from tests.handoff.endpoint import OK, Answer, HTTPEndpoint, Request, closes, status
-from tests.integration.installed import interpreter
-from tests.interop.postfix import Postfix
-from tests.interop.programs import InteropTestCase, until
+from tests.interop.mailpost import TOKEN, MailpostCase
+from tests.interop.programs import until
 
-TOKEN = "the-pre-shared-key"
 CONTENT = b"From: a@sender.test\r\nSubject: hello\r\n\r\n.a dot\r\n..two\r\ncaf\xc3\xa9\r\n"
 BODY = b"\n\n.a dot\n..two\ncaf\xc3\xa9\n"
 
-SERVICE = """\
-mailpost unix - n n - 10 pipe
-  {overrides}
-  flags=DRXhq user=nobody null_sender=
-  argv={program} --url {url} --ca {ca} --token-file {token} {options}
-  --sender=${{sender}} --recipient=${{recipient}} --queue-id=${{queue_id}}
-"""
-MAIN_CF = """\
-transport_maps = inline:{example.org=mailpost:}
-mailpost_destination_recipient_limit = 1
-"""
 
-
-class PostTests(InteropTestCase):
+class PostTests(MailpostCase):
     """The checklist of docs/handoff.md, with whatever may happen to the endpoint."""
-
-    def setUp(self) -> None:
-        """A certificate, a token, and the program where the user nobody may run it."""
-        self.home = self.folder()
-        self.ca, key = self.certificate(self.home)
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.tls.load_cert_chain(self.ca, key)
-        package = Path(mailrelay.__file__).parent
-        for name in ("__init__.py", "handoff"):
-            if (package / name).is_dir():
-                shutil.copytree(package / name, self.home / "lib/mailrelay" / name)
-            else:
-                (self.home / "lib/mailrelay").mkdir(parents=True)
-                shutil.copy(package / name, self.home / "lib/mailrelay")
-        self.program = self.home / "mailrelay-post"
-        self.program.write_text(
-            f"#!{interpreter()} -sS\nimport sys\nsys.path.insert(0, {str(self.home / 'lib')!r})\n"
-            "from mailrelay.handoff.post import main\nmain()\n"
-        )
-        self.program.chmod(0o755)
-        self.token = self.home / "token"
-        self.token.write_text(f"{TOKEN}\n")
-        shutil.chown(self.token, "root", "nogroup")
-        self.token.chmod(0o640)
 
     def endpoint(self, *answers: Answer, port: int = 0) -> HTTPEndpoint:
         """One that is there until the test ends."""
         endpoint = HTTPEndpoint(*answers, tls=self.tls, port=port)
         self.addCleanup(endpoint.close)
         return endpoint
-
-    async def postfix(
-        self, endpoint: HTTPEndpoint, options: str = "--require-receipt", overrides: str = ""
-    ) -> Postfix:
-        """One that hands mail for example.org to the endpoint."""
-        service = SERVICE.format(
-            overrides=overrides,
-            program=self.program,
-            url=endpoint.url(),
-            ca=self.ca,
-            token=self.token,
-            options=options,
-        )
-        return await Postfix.start(self, 9, MAIN_CF, services=service)
-
-    async def delivered(self, postfix: Postfix, count: int = 1) -> None:
-        """Wait until so many copies were."""
-        await until(lambda: postfix.log.count("status=sent (delivered via mailpost") >= count)
-        self.assertEqual(postfix.log.count("status=bounced"), 0)
 
     def assert_same(self, requests: list[Request]) -> None:
         """One message, tried again."""
@@ -91,7 +31,7 @@ class PostTests(InteropTestCase):
     async def test_up(self) -> None:
         """A message for two, and one of the null sender: each recipient's own request."""
         endpoint = self.endpoint(OK)
-        postfix = await self.postfix(endpoint)
+        postfix = await self.postfix(endpoint.url())
         await self.send(
             postfix.port, CONTENT, "b@example.org", '"c d"@example.org', sender="a@a.test"
         )
@@ -113,7 +53,7 @@ class PostTests(InteropTestCase):
         """Nobody listens: deferred, and delivered once somebody does."""
         endpoint = self.endpoint(OK)
         endpoint.close()
-        postfix = await self.postfix(endpoint)
+        postfix = await self.postfix(endpoint.url())
         await self.send(postfix.port, CONTENT, "b@example.org")
         await until(lambda: "dsn=4.4.1, status=deferred" in postfix.log)
         again = self.endpoint(OK, port=endpoint.port)
@@ -123,7 +63,7 @@ class PostTests(InteropTestCase):
     async def deferred_then_delivered(self, trouble: Answer, said: str, options: str) -> None:
         """The endpoint is in trouble twice, then well."""
         endpoint = self.endpoint(trouble)
-        postfix = await self.postfix(endpoint, options)
+        postfix = await self.postfix(endpoint.url(), options)
         await self.send(postfix.port, CONTENT, "b@example.org")
         await until(lambda: postfix.log.count(said) >= 2)
         endpoint.answer_with(OK)
@@ -152,7 +92,7 @@ class PostTests(InteropTestCase):
         """Whatever the program says before it has read a message that fills the pipe is heard."""
         self.token.unlink()
         endpoint = self.endpoint(OK)
-        postfix = await self.postfix(endpoint)
+        postfix = await self.postfix(endpoint.url())
         await self.send(postfix.port, CONTENT + b"a line\r\n" * 200_000, "b@example.org")
         await until(lambda: "status=" in postfix.log)
         said = f"dsn=4.3.5, status=deferred (mailrelay-post: {self.token} cannot be read"
@@ -165,7 +105,7 @@ class PostTests(InteropTestCase):
     async def test_native_422(self) -> None:
         """Only what the endpoint itself returns goes back to the sender."""
         endpoint = self.endpoint(status(422, b"5.1.1 no such alias"))
-        postfix = await self.postfix(endpoint)
+        postfix = await self.postfix(endpoint.url())
         await self.send(postfix.port, CONTENT, "b@example.org", sender="")
         await until(lambda: "status=bounced" in postfix.log)
         self.assertIn("dsn=5.1.1, status=bounced (no such alias", postfix.log)
@@ -175,7 +115,7 @@ class PostTests(InteropTestCase):
         """A program that does not even start ends with 1: with soft_bounce that returns nothing."""
         self.program.write_text("#!/bin/sh\nexit 1\n")
         endpoint = self.endpoint(OK)
-        postfix = await self.postfix(endpoint, overrides="-o soft_bounce=yes")
+        postfix = await self.postfix(endpoint.url(), overrides="-o soft_bounce=yes")
         await self.send(postfix.port, CONTENT, "b@example.org")
         await until(lambda: "status=" in postfix.log)
         self.assertIn("status=SOFTBOUNCE", postfix.log)
