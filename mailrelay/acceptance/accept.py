@@ -7,10 +7,11 @@ storage together; if it fails, nothing was kept and the peer may send the messag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -23,8 +24,18 @@ from mailrelay.acceptance.again import (
     reply_again,
 )
 from mailrelay.acceptance.content import IncomingContent
-from mailrelay.acceptance.copies import Copy, copies_of, entry_for, fated, plain_copies, told_as
+from mailrelay.acceptance.copies import (
+    Copy,
+    Writer,
+    copies_of,
+    entry_for,
+    fated,
+    plain_copies,
+    told_as,
+)
 from mailrelay.acceptance.envelope import Envelope, Fates, Source
+from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
+from mailrelay.acceptance.returned import ONLY_REPORTS, Returning, failure_in, told_to_author
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.model import Directory
 from mailrelay.message.header import (
@@ -141,6 +152,7 @@ class Acceptance:
     enqueue: Callable[[Sequence[Entry]], None]
     remember: Callable[[int, Content], None]
     max_received: int = 50
+    passing: PassingOn = field(kw_only=True)
 
     def accept(
         self, source: Source, envelope: Envelope, incoming: IncomingContent
@@ -217,6 +229,9 @@ class Acceptance:
     ) -> NewMessage:
         now = self.now()
         header = self._header(source, incoming.head)
+        author = self._author(envelope, now)
+        if author is not None:
+            return self._returned(author, source, envelope, header, incoming)
         ids = chain(envelope.ids, iter(self.store.new_id, None))
         id_ = next(ids)
         added, message_id = self._missing_fields(source, header, now)
@@ -247,7 +262,7 @@ class Acceptance:
             is_urgent=wishes.is_urgent,
             tags=wishes.tags,
         )
-        copies = self._copies(envelope, header)
+        copies = self._copies(source, envelope, header, incoming.head)
         paths = list(self._own_paths(source, envelope))
         due = self._due_at(envelope, now)
         times = (due if envelope.lives_from is None else envelope.lives_from, due)
@@ -263,17 +278,63 @@ class Acceptance:
         conditions = self._conditions(source, envelope, message, entries, kept)
         return NewMessage(message, content, entries, events, conditions, envelope.of_peer)
 
-    def _copies(self, envelope: Envelope, header: Header) -> Sequence[Copy]:
+    def _copies(
+        self, source: Source, envelope: Envelope, header: Header, head: bytes
+    ) -> Sequence[Copy]:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
         directory, recipients = self.directory(), envelope.recipients
-        if any(directory.alias(one.forward_path) for one in recipients):
-            authors = addresses_in(header.first("from") or "")
-            copies, refused = copies_of(directory, recipients, authors)
-            if refused == len(copies):
-                raise Refused(NOT_ALLOWED)
-        else:
-            copies = plain_copies(recipients)
+        copies: Sequence[Copy] = plain_copies(recipients)
+        if any(directory.passes_on(one.forward_path) for one in recipients):
+            copies = self._passed_on(source, envelope, header, head)
         return copies if envelope.fates == Fates() else fated(copies, recipients, envelope.fates)
+
+    def _passed_on(
+        self, source: Source, envelope: Envelope, header: Header, head: bytes
+    ) -> Sequence[Copy]:
+        """Those of aliases and forwarding accounts expanded.  Raises: Refused."""
+        directory, recipients = self.directory(), envelope.recipients
+        is_sure = source.needs_from or self.passing.settings.trust_from
+        writer = Writer(addresses_in(header.first("from") or ""), is_sure)
+        made = copies_of(directory, recipients, writer, partial(is_going_round, directory, header))
+        if made.refused + made.looping == len(made.copies):
+            raise Refused(NOT_ALLOWED if made.refused else GOES_ROUND)
+        original, now = Original(envelope.reverse_path, header, head), self.now()
+        return [self.passing.copy(directory, one, original, now) for one in made.copies]
+
+    @property
+    def returning(self) -> Returning:
+        """Reads the reverse-paths that it rewrote."""
+        return Returning(self.passing.srs, self.passing.settings.srs_domain)
+
+    def _author(self, envelope: Envelope, now: float) -> Address | None:
+        """Whose a report is that came back to a reverse-path of ours."""
+        if envelope.reverse_path is not None or len(envelope.recipients) != 1:
+            return None
+        recipient = envelope.recipients[0].forward_path
+        is_ours = self.returning.is_ours(self.directory(), recipient)
+        return self.passing.srs.original(recipient, now) if is_ours else None
+
+    def _returned(
+        self,
+        author: Address,
+        source: Source,
+        envelope: Envelope,
+        header: Header,
+        incoming: IncomingContent,
+    ) -> NewMessage:
+        """What ``author`` is told in place of what came.  Raises: Refused."""
+        directory, now = self.directory(), self.now()
+        recipient = envelope.recipients[0].forward_path
+        failure = failure_in(directory, header, incoming.head, recipient)
+        if failure is None:
+            raise Refused(ONLY_REPORTS)
+        incoming.abandon()
+        message, content, copies = told_to_author(
+            directory, self.store.new_id, self.hostname, author, failure, now, self.token()
+        )
+        entries = [self.admit(one) for one in copies]
+        events = [self._event(source, message, entries), *_held(message, entries)]
+        return NewMessage(message, content, entries, events)
 
     def _wishes(self, source: Source, envelope: Envelope, header: Header) -> Wishes:
         """What is asked for, in the envelope and in the header.  Raises: Refused."""

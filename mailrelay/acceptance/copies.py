@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from mailrelay.acceptance.envelope import Fates
-from mailrelay.directory.expansion import Member, expand, may_post, recipient_key
-from mailrelay.directory.model import Directory
+from mailrelay.directory.aliases import Alias, Rewrite
+from mailrelay.directory.expansion import (
+    Member,
+    are_members,
+    expand,
+    forwarded,
+    may_post,
+    recipient_key,
+)
+from mailrelay.directory.model import Account, Directory
+from mailrelay.directory.through import person_behind
+from mailrelay.message.edit import Edit
 from mailrelay.queue.entry import NULL_PATH, Entry, Message
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Rcpt
@@ -25,6 +35,9 @@ class Copy:
     recipient: Rcpt
     alias: Address | None = None
     own_path: Address | None = None  # of what is passed on to other servers
+    passed_to: Member | None = None  # who is there
+    answers: Address | None = None  # the alias as which a member answers
+    edit: Edit | None = None
 
 
 def fated(copies: Sequence[Copy], recipients: Sequence[Rcpt], fates: Fates) -> list[Copy]:
@@ -50,34 +63,114 @@ def plain_copies(recipients: Sequence[Rcpt]) -> list[Copy]:
     return [Copy(number, recipient) for number, recipient in enumerate(recipients)]
 
 
-def copies_of(
-    directory: Directory, recipients: Sequence[Rcpt], authors: Sequence[Address]
-) -> tuple[list[Copy], int]:
-    """The copies of a message From ``authors``, and how many recipients they must not write to.
+@frozen
+class Writer:
+    """Who a message is From.  With ``is_sure`` it is not forged."""
 
-    Who is named in the envelope, and who wrote it, gets no other copy.  An alias that is not
-    expanded stays as it is: routing says what that means.
+    authors: Sequence[Address]
+    is_sure: bool = False
+
+
+@frozen
+class Copies:
+    """The copies of a message, and why some recipients have none but their own, unexpanded one."""
+
+    copies: Sequence[Copy]
+    refused: int = 0  # recipients to whom the writer must not write
+    looping: int = 0  # ... that passed the message on before
+
+
+def copies_of(
+    directory: Directory,
+    recipients: Sequence[Rcpt],
+    writer: Writer,
+    is_going_round: Callable[[Address], bool] = lambda address: False,
+) -> Copies:
+    """The copies of a message.
+
+    Who is named in the envelope gets no other copy, nor who wrote it one by an alias.  An alias
+    that is not expanded stays as it is: routing says what that means.
     """
-    found = [directory.alias(recipient.forward_path) for recipient in recipients]
-    named = [r.forward_path for r, alias in zip(recipients, found, strict=True) if alias is None]
-    seen = {recipient_key(directory, address) for address in (*named, *authors)}
-    copies, refused = [], 0
-    for number, (recipient, alias) in enumerate(zip(recipients, found, strict=True)):
-        if alias is None:
-            copies.append(Copy(number, recipient))
-            continue
-        expansion = expand(directory, alias)
-        if alias.disabled:
-            copies.append(_dropped(number, recipient))
-        elif not may_post(directory, alias, expansion, authors):
-            refused += 1
-            copies.append(Copy(number, recipient))
+    making = _Making(directory, writer, is_going_round)
+    plain = [one for one in recipients if not directory.passes_on(one.forward_path)]
+    making.given.update(recipient_key(directory, one.forward_path) for one in plain)
+    for number, recipient in enumerate(recipients):
+        making.add(number, recipient)
+    return Copies(making.copies, making.refused, making.looping)
+
+
+@define
+class _Making:
+    """``given`` has the keys of those who have a copy."""
+
+    directory: Directory
+    writer: Writer
+    is_going_round: Callable[[Address], bool]
+    given: set[object] = field(factory=set)
+    copies: list[Copy] = field(factory=list)
+    refused: int = 0
+    looping: int = 0
+
+    def add(self, number: int, recipient: Rcpt) -> None:
+        """The copies of one recipient."""
+        address = recipient.forward_path
+        alias, account = self.directory.alias(address), self.directory.forwarding(address)
+        if alias is not None:
+            self.copies += self._of_alias(number, recipient, alias)
+        elif account is not None:
+            self.copies += self._of_account(number, recipient, account)
         else:
-            fresh = [member for member in expansion.members if member.key not in seen]
-            seen.update(member.key for member in fresh)
-            made = [_copy(number, recipient, member) for member in fresh]
-            copies += made or [_without_members(number, recipient, expansion.members)]
-    return copies, refused
+            self.copies.append(Copy(number, recipient))
+
+    def _of_alias(self, number: int, recipient: Rcpt, alias: Alias) -> Sequence[Copy]:
+        directory, authors = self.directory, self.writer.authors
+        if alias.disabled:
+            return [_dropped(number, recipient)]
+        expansion = expand(directory, alias)
+        person = person_behind(directory, recipient.forward_path)
+        is_answer = person is not None and alias.rewrite is Rewrite.ALIAS
+        if is_answer and are_members(directory, alias, expansion, authors):
+            if person is not None and self.writer.is_sure:
+                return [
+                    Copy(number, Rcpt(person), answers=directory.compared(recipient.forward_path))
+                ]
+            return self._not_expanded(number, recipient)
+        if not may_post(directory, alias, expansion, authors):
+            return self._not_expanded(number, recipient)
+        if self._loops(expansion.members, recipient):
+            return self._not_expanded(number, recipient, is_loop=True)
+        keys = {recipient_key(directory, author) for author in authors}
+        fresh = [m for m in expansion.members if m.key not in self.given | keys]
+        return self._to(number, recipient, fresh) or [
+            _without_members(number, recipient, expansion.members)
+        ]
+
+    def _of_account(self, number: int, recipient: Rcpt, account: Account) -> Sequence[Copy]:
+        """Its mail goes on, whoever wrote it; what went round stays."""
+        expansion = forwarded(self.directory, account, recipient.forward_path)
+        if self._loops(expansion.members, recipient):
+            return self._not_expanded(number, recipient, is_loop=True)
+        fresh = [m for m in expansion.members if m.key not in self.given]
+        made = self._to(number, recipient, [m for m in fresh if m.key != account.id])
+        if account.id in {member.key for member in fresh}:
+            self.given.add(account.id)
+            made = [Copy(number, recipient), *made]
+        return made or [_dropped(number, recipient)]
+
+    def _loops(self, members: Sequence[Member], recipient: Rcpt) -> bool:
+        goes_out = any(member.is_external for member in members)
+        return goes_out and self.is_going_round(recipient.forward_path)
+
+    def _to(self, number: int, recipient: Rcpt, members: Sequence[Member]) -> list[Copy]:
+        self.given.update(member.key for member in members)
+        return [_copy(number, recipient, member) for member in members]
+
+    def _not_expanded(
+        self, number: int, recipient: Rcpt, *, is_loop: bool = False
+    ) -> Sequence[Copy]:
+        self.looping += is_loop
+        self.refused += not is_loop
+        return [Copy(number, recipient)]
 
 
 def _dropped(number: int, recipient: Rcpt) -> Copy:
@@ -94,7 +187,7 @@ def _copy(number: int, recipient: Rcpt, member: Member) -> Copy:
     alias = recipient.forward_path
     if member.is_external:
         own = Rcpt(member.address)
-        return Copy(number, own, alias, own_path=member.owner or NULL_PATH)
+        return Copy(number, own, alias, own_path=member.owner or NULL_PATH, passed_to=member)
     return Copy(number, evolve(recipient, forward_path=member.address), alias)
 
 
@@ -121,6 +214,7 @@ def entry_for(
         from_id=from_id,
         own_reverse_path=own_path,
         alias=copy.alias,
+        edit=copy.edit,
     )
 
 
@@ -148,18 +242,26 @@ def entry_of_each(recipients: Sequence[Address], entries: Sequence[Entry]) -> Se
 
 
 def report_copies(directory: Directory, new_id: Callable[[], int], entry: Entry) -> Sequence[Entry]:
-    """A report's entry, or those of the members when an alias had sent what it is about."""
-    alias = directory.alias(entry.recipient)
-    members = expand(directory, alias).members if alias is not None else ()
-    if not members:
-        return [entry]
-    return [
-        evolve(
-            entry,
-            id=new_id(),
-            recipient=member.address,
-            alias=entry.recipient,
-            own_reverse_path=NULL_PATH if member.is_external else None,
-        )
-        for member in members
-    ]
+    """A report's entry, or those of whom mail for its recipient goes to."""
+    recipient = entry.recipient
+    alias, account = directory.alias(recipient), directory.forwarding(recipient)
+    if alias is not None:
+        members = expand(directory, alias).members
+    else:
+        members = forwarded(directory, account, recipient).members if account is not None else ()
+    return [_report_copy(directory, evolve(entry, id=new_id()), one) for one in members] or [entry]
+
+
+def _report_copy(directory: Directory, entry: Entry, member: Member) -> Entry:
+    if member.address == entry.recipient:
+        return entry
+    passed_on = evolve(entry, recipient=member.address, alias=entry.recipient)
+    if not member.is_external:
+        return passed_on
+    edit = Edit(delivered_to(directory.compared(entry.recipient)))
+    return evolve(passed_on, own_reverse_path=NULL_PATH, edit=edit)
+
+
+def delivered_to(address: Address) -> bytes:
+    """The field by which a message that comes round again is known."""
+    return f"Delivered-To: {address}\r\n".encode()

@@ -116,6 +116,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "limits",
         "queue",
         "login",
+        "forwarding",
         "http",
         "dns",
         "smtp_out",
@@ -247,6 +248,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     check_networks("trusted_networks", settings.trusted_networks, reader)
     webhooks = settings.webhooks
     check_networks("webhooks.allowed_networks", webhooks.allowed_networks, reader)
+    _check_forwarding(settings, reader)
     if not settings.listener:
         reader.problem("listener", "there is none: add [[listener]] with role and endpoint")
     for i, listener in enumerate(settings.listener):
@@ -265,6 +267,15 @@ def _check(settings: Settings, reader: Reader) -> None:
         hosts.append(("handoff_relay", settings.handoff_relay))
     check_logins(hosts, reader.problem)
     _check_log(settings, reader)
+
+
+def _check_forwarding(settings: Settings, reader: Reader) -> None:
+    domain = settings.forwarding.srs_domain
+    try:
+        if domain and normal_domain(domain) != domain:
+            reader.problem("forwarding.srs_domain", f"write it as {normal_domain(domain)}")
+    except MalformedAddress:
+        reader.problem("forwarding.srs_domain", f"{domain!r} is not a host name")
 
 
 def _check_queue(queue: QueueSection, reader: Reader) -> None:

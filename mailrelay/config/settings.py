@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailrelay.acceptance.passing import ForwardingSettings
 from mailrelay.config.transports import (
     RelayHostSection,
     RelayingSection,
@@ -194,6 +195,7 @@ class Settings:
     limits: Limits = field(factory=Limits, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
+    forwarding: ForwardingSettings = field(factory=ForwardingSettings, metadata=_doc(""))
     http: HTTPSettings = field(factory=HTTPSettings, metadata=_doc(""))
     webhooks: WebhookSettings = field(factory=WebhookSettings, metadata=_doc(""))
     dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))

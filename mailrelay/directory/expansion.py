@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from mailrelay.directory.aliases import Alias
+from mailrelay.directory.aliases import Alias, Rewrite
 from mailrelay.directory.model import Account, Directory, DomainDisabled, Foreign, NoSuchUser
 from mailrelay.smtp.address import Address
 
@@ -18,13 +18,14 @@ DEEPEST = 10
 class Member:
     """Somebody who gets a copy; ``key`` is the same for all addresses of one mailbox.
 
-    What goes to another server returns to ``owner``, to nobody when there is none.
+    What goes to another server returns to ``owner``; without one, ``rewrite`` says to whom.
     """
 
     address: Address
     key: object
     is_external: bool = False
     owner: Address | None = None
+    rewrite: Rewrite = Rewrite.NONE
 
 
 @frozen
@@ -41,39 +42,82 @@ def expand(directory: Directory, alias: Alias) -> Expansion:
 
     An alias is entered once, so that a loop ends; a disabled one in another has no members.
     """
-    members: dict[object, Member] = {}
-    trouble: list[NoSuchUser | DomainDisabled] = []
-    addresses = set()
-    for address, owner in _listed(directory, alias, alias.owner, {alias.id}, DEEPEST):
-        addresses.add(directory.compared(address))
-        found = directory.resolve(address)
+    walk = _Walk(directory)
+    walk.enter(alias, _Way(alias.owner, alias.rewrite), DEEPEST)
+    return walk.expansion()
+
+
+def forwarded(directory: Directory, account: Account, address: Address) -> Expansion:
+    """Whom mail for ``address``, which is of ``account``, goes to: that is never nobody."""
+    walk = _Walk(directory)
+    walk.forward(account, address, DEEPEST)
+    return walk.expansion()
+
+
+@frozen
+class _Way:
+    """What is said of those behind it: by the innermost alias that says it."""
+
+    owner: Address | None = None
+    rewrite: Rewrite = Rewrite.NONE
+
+
+@define
+class _Walk:
+    """From one address to the next.  Aliases and accounts are entered once, so that loops end."""
+
+    directory: Directory
+    entered: set[object] = field(factory=set)
+    members: dict[object, Member] = field(factory=dict)
+    trouble: list[NoSuchUser | DomainDisabled] = field(factory=list)
+    addresses: set[Address] = field(factory=set)
+
+    def expansion(self) -> Expansion:
+        """What was found."""
+        return Expansion(list(self.members.values()), self.trouble, frozenset(self.addresses))
+
+    def enter(self, alias: Alias, way: _Way, depth: int) -> bool:
+        """Go to the members; whether anybody gets the mail, here or by another way."""
+        self.entered.add(alias.address)
+        return any([self._go(address, way, depth) for address in alias.members])
+
+    def forward(self, account: Account, address: Address, depth: int) -> bool:
+        """Go where an account's mail goes.  Where that is nowhere, it stays."""
+        self.entered.add(account.id)
+        assert account.forward_to is not None
+        own = Member(address, account.id)
+        if account.forward_keeps_copy:
+            self._reach(own)
+        gone = self._go(account.forward_to, _Way(rewrite=Rewrite.SRS), depth - 1)
+        return gone or self._reach(own)
+
+    def _go(self, address: Address, way: _Way, depth: int) -> bool:
+        found = self.directory.resolve(address)
+        if isinstance(found, Alias):
+            if found.address in self.entered or found.disabled or depth <= 1:
+                return False
+            rewrite = way.rewrite if found.rewrite is Rewrite.NONE else found.rewrite
+            return self.enter(found, _Way(found.owner or way.owner, rewrite), depth - 1)
+        self.addresses.add(self.directory.compared(address))
         if isinstance(found, NoSuchUser | DomainDisabled):
-            trouble.append(found)
-        elif not isinstance(found, Alias):
-            member = _member(directory, address, found, owner)
-            members.setdefault(member.key, member)
-    return Expansion(list(members.values()), trouble, frozenset(addresses))
+            self.trouble.append(found)
+            return False
+        if isinstance(found, Account) and found.forward_to is not None and depth > 1:
+            return found.id not in self.entered and self.forward(found, address, depth)
+        return self._reach(_member(self.directory, address, found, way))
+
+    def _reach(self, member: Member) -> bool:
+        self.members.setdefault(member.key, member)
+        return True
 
 
-def _member(directory: Directory, address: Address, found: object, owner: Address | None) -> Member:
+def _member(directory: Directory, address: Address, found: object, way: _Way) -> Member:
     if isinstance(found, Account):
         return Member(address, found.id)
+    key = directory.compared(address)
     if isinstance(found, Foreign):
-        return Member(address, directory.compared(address), is_external=True, owner=owner)
-    return Member(address, directory.compared(address))
-
-
-def _listed(
-    directory: Directory, alias: Alias, owner: Address | None, entered: set[int], depth: int
-) -> Iterator[tuple[Address, Address | None]]:
-    """Members of ``alias`` and of the aliases in it, each with whose failures are."""
-    for address in alias.members:
-        inner = directory.resolve(address)
-        if not isinstance(inner, Alias):
-            yield address, owner
-        elif inner.id not in entered and not inner.disabled and depth > 1:
-            entered.add(inner.id)
-            yield from _listed(directory, inner, inner.owner or owner, entered, depth - 1)
+        return Member(address, key, is_external=True, owner=way.owner, rewrite=way.rewrite)
+    return Member(address, key)
 
 
 def recipient_key(directory: Directory, address: Address) -> object:
@@ -86,9 +130,16 @@ def may_post(
     directory: Directory, alias: Alias, expansion: Expansion, authors: Sequence[Address]
 ) -> bool:
     """Whether a message From ``authors`` is for ``alias``: whoever forges one is not found here."""
+    return alias.post_public or are_members(directory, alias, expansion, authors)
+
+
+def are_members(
+    directory: Directory, alias: Alias, expansion: Expansion, authors: Sequence[Address]
+) -> bool:
+    """Whether all ``authors`` are among those who may write to ``alias`` if not everybody may."""
     known = expansion.addresses | {directory.compared(address) for address in alias.posters}
     for author in authors:
         is_own = alias.allow_from and directory.alias(author) == alias
         if not is_own and directory.compared(author) not in known:
-            return alias.post_public
-    return bool(authors) or alias.post_public
+            return False
+    return bool(authors)

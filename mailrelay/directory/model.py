@@ -50,8 +50,9 @@ class Account:
     is_called_for_incoming: bool = False  # ... for messages put in its mailbox
     new_recipients_per_day: int | None = None  # to whom it never sent before
     is_told_of_received: bool = False  # ... by a signed endpoint
-    forward_to: str | None = None  # where its mail goes, which is confirmed
+    forward_to: Address | None = None  # where its mail goes, which is confirmed
     forward_keeps_copy: bool = False  # ... and stays here, too
+    forward_asked: Address | None = None  # where it would go, which is not confirmed
 
     @property
     def scopes(self) -> frozenset[Scope]:
@@ -101,6 +102,7 @@ class Directory:
     peers: Mapping[str, Peer] = field(factory=dict)  # by name
     relay_rules: Sequence[RelayRule] = ()
     keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
+    forwards: bool = field(init=False)  # some account's mail goes elsewhere
 
     @keys_of.default
     def _keys_by_account(self) -> Mapping[int, Sequence[APIKey]]:
@@ -108,6 +110,10 @@ class Directory:
         for key in self.keys.values():
             found.setdefault(key.account_id, []).append(key)
         return found
+
+    @forwards.default
+    def _forwards(self) -> bool:
+        return any(account.forward_to is not None for account in self.accounts.values())
 
     def resolve(self, recipient: Address) -> Resolution:
         """Whose mail for ``recipient`` is."""
@@ -151,6 +157,17 @@ class Directory:
             return None
         found = self.resolve(address)
         return found if isinstance(found, Alias) else None
+
+    def forwarding(self, address: Address) -> Account | None:
+        """The account whose mail ``address`` is for, when that goes elsewhere."""
+        if not self.forwards:
+            return None
+        found = self.resolve(address)
+        return found if isinstance(found, Account) and found.forward_to is not None else None
+
+    def passes_on(self, address: Address) -> bool:
+        """Whether mail for ``address`` is for others than its mailbox."""
+        return self.alias(address) is not None or self.forwarding(address) is not None
 
     def compared(self, address: Address) -> Address:
         """The same for every way to write one address: a suffix, and case where it is none."""

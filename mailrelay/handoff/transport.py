@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.message.trace import date_field, delivery_fields
 from mailrelay.net.http import CallFailed, HTTPAnswer, HTTPClient, StreamedBody
+from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import Content, Entry
 from mailrelay.queue.outcome import (
     Deferral,
@@ -111,7 +112,8 @@ class HandOffTransport:
             key = unstored.key if unstored else idempotency_key(self.hostname, entry)
             content = unstored.content if unstored else await self.content(job.message.id)
             headers = self._headers(settings, job, entry, key)
-            body = self._body(entry, content)
+            copy = await copy_of(content, entry.edit, self.read_spool)
+            body = self._body(entry, copy)
             answer = await endpoint.client.post(settings.url, headers, body, settings.timeout)
         except CallFailed as error:
             why = printable(str(error), 300)
@@ -140,7 +142,7 @@ class HandOffTransport:
         return StreamedBody(
             head,
             len(head) + content.body_size_bytes,
-            lambda offset, size: self.read_spool(name, offset, size),
+            lambda offset, size: self.read_spool(name, content.body_from + offset, size),
         )
 
     def _headers(

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from mailrelay.acceptance.accept import Acceptance, queued_reply, refused_reply
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.returned import ONE_REPORT
 from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.inbound.context import Context
 from mailrelay.inbound.replies import (
@@ -151,10 +152,16 @@ class MailTransaction:
             return TOO_MANY_RECIPIENTS
         if command.beyond_ascii and not envelope.mail.smtputf8:
             return ASCII_ADDRESS
-        directory = context.directory()
+        directory, others = context.directory(), envelope.recipients
+        returning = context.acceptance.returning
+        if returning.is_ours(directory, command.forward_path):
+            path, now = envelope.reverse_path, context.now()
+            return returning.refuse(command.forward_path, path, others, now)
+        if others and returning.is_ours(directory, others[0].forward_path):
+            return ONE_REPORT
         refusal = refuse_recipient(directory, submitter, command.forward_path)
-        if refusal is None and envelope.recipients:
-            paths = (envelope.recipients[0].forward_path, command.forward_path)
+        if refusal is None and others:
+            paths = (others[0].forward_path, command.forward_path)
             if any(directory.is_synchronous(path) for path in paths):
                 return ONE_AT_A_TIME
         if refusal is None and submitter.account is not None:

@@ -56,6 +56,8 @@ class MailboxTransport:
             return succeed(PermanentFailure(NO_SUCH_USER))
         message = job.message
         prefix = delivery_fields(entry.reverse_path, entry.told_as)
+        if entry.edit is not None:  # what is stored is shared: of the header nothing is replaced
+            prefix += entry.edit.front
         incoming = Incoming(
             self.store.new_id(),
             owner.id,

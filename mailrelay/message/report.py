@@ -49,6 +49,7 @@ class DeliveryReport:
     envid: str
     recipients: tuple[ReportedRecipient, ...]
     original_message_id: str
+    original_delivered_to: Address | None = None  # who got it last before it was sent there
 
 
 @frozen
@@ -100,6 +101,7 @@ def code_of(recipient: ReportedRecipient) -> tuple[int, str]:
 def _delivery_report(content: bytes, root: Part) -> DeliveryReport:
     blocks = _blocks(content, root.parts[1])
     message = blocks[0] if blocks else Header((), 0)
+    original = _original_header(content, root)
     return DeliveryReport(
         reporting_mta=_typed(message, "reporting-mta")[1],
         envid=message.first("original-envelope-id") or "",
@@ -108,7 +110,8 @@ def _delivery_report(content: bytes, root: Part) -> DeliveryReport:
             for block in blocks
             if any(map(block.count, ("final-recipient", "original-recipient", "action")))
         ),
-        original_message_id=read_fields(_original_header(content, root)).message_id,
+        original_message_id=read_fields(original).message_id,
+        original_delivered_to=_address("", (original.first("delivered-to") or "").strip()),
     )
 
 

@@ -17,6 +17,7 @@ from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.sessions import NoConnection, Session, Sessions
 from mailrelay.outbound.transactions import OutgoingMessage, Said
 from mailrelay.outbound.transcript import Transcript
+from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import Content, Entry, Message
 from mailrelay.queue.outcome import (
     Deferral,
@@ -94,7 +95,8 @@ class SMTPTransport:
 
         RFC 5321 section 5.1: addresses are tried in order "until a delivery attempt succeeds".
         """
-        content = await self.content(job.message.id)
+        whole = await self.content(job.message.id)
+        content = await copy_of(whole, job.entries[0].edit, self.read_spool)
         envelope = outgoing_envelope(job.message, job.entries, content.size_bytes)
         message = OutgoingMessage(envelope, lambda: self._outgoing(content))
         sessions = Sessions(self.pool, self.hosts, self.mx_tls, self.health, job, trail.transcript)
@@ -118,7 +120,7 @@ class SMTPTransport:
         return Outgoing(
             content.prefix,
             content.size_bytes,
-            lambda offset, size: self.read_spool(name, offset, size),
+            lambda offset, size: self.read_spool(name, content.body_from + offset, size),
         )
 
 

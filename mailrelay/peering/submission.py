@@ -24,6 +24,7 @@ from mailrelay.control.peer_requests import (
     Told,
 )
 from mailrelay.directory.peers import Peer
+from mailrelay.message.edit import Edit
 from mailrelay.net.http import BLOCK_BYTES, Body, BodyIncomplete, CallFailed, StreamedBody
 from mailrelay.net.threads import Executor
 from mailrelay.peering.answers import Verdict, outcome_of, verdict_of
@@ -31,6 +32,7 @@ from mailrelay.peering.client import PeerAnswer, PeerCall, PeerClient
 from mailrelay.peering.meta import MESSAGE_TYPE, meta_line
 from mailrelay.peering.standing import Found
 from mailrelay.peering.transport import Submitted
+from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import Content, Entry
 from mailrelay.queue.outcome import Deferral, Outcome, PermanentFailure
 from mailrelay.queue.store import StoreUnavailable
@@ -106,7 +108,7 @@ class MessageSubmitter:
         said, found = [], None
         for request in await self._requests(peer, job, known, hops, outcomes):
             try:
-                answer = await self._post(peer, request)
+                answer = await self._post(peer, request, job.entries[0].edit)
             except CallFailed as error:
                 found = Found(is_well=False)
                 verdict = Verdict.of_no_answer(error)
@@ -148,14 +150,15 @@ class MessageSubmitter:
         await self.requests.add(request)
         return request
 
-    async def _post(self, peer: Peer, request: PeerRequest) -> PeerAnswer:
-        body = await self._body(request)
+    async def _post(self, peer: Peer, request: PeerRequest, edit: Edit | None) -> PeerAnswer:
+        body = await self._body(request, edit)
         digest = None if isinstance(body, bytes) else await self.digests.of(request.key, body)
         call = PeerCall("POST", "/messages", "", body, MESSAGE_TYPE, request.key, digest)
         return await self.client.ask(peer, call)
 
-    async def _body(self, request: PeerRequest) -> Body:
-        content = await self.contents.content(request.message_id)
+    async def _body(self, request: PeerRequest, edit: Edit | None) -> Body:
+        whole = await self.contents.content(request.message_id)
+        content = await copy_of(whole, edit, self.contents.read_spool)
         head = request.meta + content.prefix
         if content.body is not None:
             return head + content.body
@@ -164,7 +167,7 @@ class MessageSubmitter:
         return StreamedBody(
             head,
             len(head) + content.body_size_bytes,
-            lambda offset, size: self.contents.read_spool(name, offset, size),
+            lambda offset, size: self.contents.read_spool(name, content.body_from + offset, size),
         )
 
     async def _answered(self, peer: Peer, request: PeerRequest, verdict: Verdict, job: Job) -> None:

@@ -7,6 +7,8 @@ from enum import IntEnum
 
 from attrs import field, frozen
 
+from mailrelay.message.edit import Edit
+from mailrelay.message.srs import is_srs
 from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
@@ -71,6 +73,7 @@ class Entry:
     from_id: str | None = None  # in ``own_reverse_path``: what comes back to it tells of this entry
     own_reverse_path: Address | None = None  # when it is not the message's
     alias: Address | None = None  # what was asked for, when it is not ``recipient``
+    edit: Edit | None = None  # what its copy differs in
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
     @property
@@ -86,6 +89,13 @@ class Entry:
         return self.alias is not None and self.own_reverse_path is not None and not self.from_id
 
     @property
+    def returns_to_author(self) -> bool:
+        """Whether failures of what is passed on are the sender's, who must not know to whom."""
+        return (
+            self.is_of_list and self.own_reverse_path is not None and is_srs(self.own_reverse_path)
+        )
+
+    @property
     def told_as(self) -> Address:
         """The recipient for whoever sent the message: of an alias, its members are not told."""
         return self.alias or self.recipient
@@ -98,7 +108,9 @@ class Entry:
     def goes_with(self, other: Entry) -> bool:
         """Whether one transaction can carry both: the same content from the same reverse-path."""
         return (
-            self.message.id == other.message.id and self.own_reverse_path == other.own_reverse_path
+            self.message.id == other.message.id
+            and self.own_reverse_path == other.own_reverse_path
+            and self.edit == other.edit
         )
 
     @property
@@ -123,6 +135,7 @@ class Content:
     body: bytes | None
     spool_name: str | None
     body_size_bytes: int
+    body_from: int = 0  # where in the spool it begins; not stored
 
     @property
     def size_bytes(self) -> int:

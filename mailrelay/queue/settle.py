@@ -23,6 +23,9 @@ from mailrelay.queue.schedule import RetryProfile, gives_up_at, is_delay_due, ne
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
+from mailrelay.smtp.reply import Reply
+
+NOT_PASSED_ON = "it was forwarded to another server, which did not take it"
 
 AWAITED_FOR = 14 * 86400.0
 """Seconds that an entry which a peer has is kept beyond others, for what the peer has to tell."""
@@ -68,11 +71,11 @@ def settle(
         if report is not None:
             reports.append((entry, report))
     due = [f.next_attempt_at for f in finished if f.retired_until is None]
-    own = [report for entry, report in reports if not entry.is_of_list]
+    own = [r for entry, r in reports if not entry.is_of_list or entry.returns_to_author]
     of_lists = [
         (entry.reverse_path, report)
         for entry, report in reports
-        if entry.is_of_list and entry.reverse_path is not None
+        if entry.is_of_list and entry.reverse_path is not None and not entry.returns_to_author
     ]
     return Settlement(finished, own, min(due) if due else None, of_lists)
 
@@ -130,6 +133,9 @@ def _settle_entry(
     action = _action(entry, outcome, tell_delay=tell_delay)
     if action is None:
         return finished, None
+    if entry.returns_to_author:
+        report = RecipientReport(entry.told_as, action, untold(outcome.reply))
+        return finished, report
     until = gives_up_at(rules.profile, entry.queued_at, due, attempts + 1) if due else None
     report = RecipientReport(
         _recipient(entry),
@@ -141,6 +147,11 @@ def _settle_entry(
         will_retry_until=until,
     )
     return finished, report
+
+
+def untold(answer: Reply) -> Reply:
+    """``answer`` without what another server said, which often names whom it refuses."""
+    return Reply(answer.code, NOT_PASSED_ON, answer.status)
 
 
 def _recipient(entry: Entry) -> Address:

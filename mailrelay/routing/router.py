@@ -104,13 +104,13 @@ class Router:
             on_purpose = self._failed_on_purpose(entry, settings)
             if on_purpose is not None:
                 return on_purpose
+        if entry.alias == recipient:
+            return _DROPPED
         local = self.directory().resolve(recipient)
         if isinstance(local, Account):
             return _TO_MAILBOX
         if isinstance(local, HandedOff):
             return Decision(_to_endpoint(local), Because.HANDED_OFF)
-        if entry.alias == recipient:
-            return _DROPPED
         if isinstance(local, Alias):
             return _NOT_EXPANDED
         if isinstance(local, NoSuchUser):

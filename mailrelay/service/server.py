@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from mailrelay.acceptance.accept import STORE_FULL, Acceptance
 from mailrelay.acceptance.copies import report_copies
+from mailrelay.acceptance.passing import PassingOn
 from mailrelay.config.convert import (
     listener_settings,
     queue_settings,
@@ -30,6 +31,7 @@ from mailrelay.handoff.settings import handed_off
 from mailrelay.inbound.auth import submission_portal
 from mailrelay.inbound.context import Context, Counters, LiveSession
 from mailrelay.inbound.factory import smtp_factory
+from mailrelay.message.srs import SRS
 from mailrelay.net.listening import CannotListen, Listener
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
@@ -78,7 +80,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff", "handoff_in"),
+    *("handoff", "handoff_in", "forwarding"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
@@ -230,6 +232,7 @@ class Server(MultiService):
             self.scheduler.enqueue,
             self._cache.remember,
             settings.limits.received_fields,
+            passing=PassingOn(SRS(stores.secret), settings.forwarding),
         )
         key_uses = KeyUses(stores.database, s.now)
         self._authenticator = Authenticator(

@@ -62,7 +62,8 @@ class Address:
 def _checked(localpart: str, domain: str) -> Address:
     if not localpart.isprintable():
         raise MalformedAddress("localpart has control or formatting characters")
-    if len(localpart.encode("utf-8", "surrogateescape")) > MAX_LOCALPART_BYTES:
+    size = len(localpart.encode("utf-8", "surrogateescape"))
+    if size > MAX_LOCALPART_BYTES and not _REWRITTEN.match(localpart):
         raise MalformedAddress("localpart longer than 64 bytes")
     address = Address(localpart, domain)
     if len(str(address).encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
@@ -176,6 +177,9 @@ _QUOTED = re.compile(
     r'"((?:[ !#-\[\]-~\u00a1-\ud7ff\uf900-\ufffd\U00010000-\U0010fffd]|\\[ -~])*)"'
 )
 _ESCAPED = re.compile(r"\\(.)")
+# What forwarders make of a reverse-path has another address in it: RFC 5321 section 4.5.3.1 would
+# have no limits where one can do without.
+_REWRITTEN = re.compile(r"SRS[01][=+-]", re.IGNORECASE)
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_\-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ROUTE = re.compile(rf"@{_LABEL}(?:\.{_LABEL})*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -11,12 +12,14 @@ from mailrelay.control.account import EndpointChange
 from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.alias_rows import load_aliases
 from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
 from mailrelay.storage.peer_rows import load_peers
 from mailrelay.storage.relay_rows import load_relay_rules
+from mailrelay.storage.rows import stored_address
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import STANDARD
 
@@ -55,8 +58,9 @@ def load(connection: Connection) -> Directory:
             (row.id, EndpointKind.INCOMING.value) in called,
             row.new_recipients_per_day,
             row.id in told,
-            row.forward_to if row.forward_confirmed_at is not None else None,
+            _forward(row, confirmed=True),
             row.forward_keeps_copy,
+            _forward(row, confirmed=False),
         )
         for row in connection.execute(select(_account))
     }
@@ -74,6 +78,13 @@ def load(connection: Connection) -> Directory:
         peers=load_peers(connection),
         relay_rules=load_relay_rules(connection),
     )
+
+
+def _forward(row: Any, *, confirmed: bool) -> Address | None:
+    """Where an account's mail goes, or would."""
+    if row.forward_to is None or (row.forward_confirmed_at is not None) is not confirmed:
+        return None
+    return stored_address(row.forward_to)
 
 
 def _account_setting(connection: Connection, name: str, accounts: dict[int, Account]) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement
 
+from mailrelay.message.edit import Edit, Stretch
 from mailrelay.observe.events import Event, EventKind, NewEvent
 from mailrelay.queue.entry import NULL_PATH, Content, Entry, EntryState, Message
 from mailrelay.smtp.address import Address
@@ -102,6 +103,15 @@ def _path_of(text: str) -> Address:
     return NULL_PATH if text == _NULL_PATH_TEXT else stored_address(text)
 
 
+def _edit_bytes(edit: Edit) -> bytes:
+    return msgspec.msgpack.encode((edit.front, edit.stretches))
+
+
+def _edit_of(data: bytes) -> Edit:
+    front, stretches = msgspec.msgpack.decode(data, type=tuple[bytes, tuple[Stretch, ...]])
+    return Edit(front, stretches)
+
+
 def content_row(message_id: int, content: Content) -> Row:
     """As ``tables.content`` has its columns."""
     return (message_id, content.body_size_bytes, content.spool_name, content.prefix, content.body)
@@ -136,6 +146,7 @@ def entry_row(entry: Entry, node_id: int) -> Row:
         entry.from_id,
         _path_text(entry.own_reverse_path) if entry.own_reverse_path else None,
         str(entry.alias) if entry.alias else None,
+        _edit_bytes(entry.edit) if entry.edit else None,
     )
 
 
@@ -157,6 +168,7 @@ ENTRY_COLUMNS: list[ColumnElement[Any]] = [
         "from_id",
         "reverse_path",
         "alias",
+        "edit",
     )
 ]
 
@@ -180,6 +192,7 @@ def entry_of(row: Row, message: Message) -> Entry:
         from_id=row[12],
         own_reverse_path=_path_of(row[13]) if row[13] else None,
         alias=stored_address(row[14]) if row[14] else None,
+        edit=_edit_of(bytes(row[15])) if row[15] else None,
     )
 
 

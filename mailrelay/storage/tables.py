@@ -233,6 +233,7 @@ entry = Table(
     Column("from_id", String(64)),
     Column("reverse_path", Text),  # when it is not the message's: with the FromID, a list owner's
     Column("alias", Text),  # by which it came
+    Column("edit", LargeBinary),  # of its copy's header
     Index(
         "entry_from_id",
         "from_id",

@@ -11,8 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.wishes import BAD_TAGS, Wishes
 from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.message.srs import SRS
 from mailrelay.observe.events import EventKind
 from mailrelay.policy.from_id import ONE_RECIPIENT
 from mailrelay.policy.relay import Submitter
@@ -76,6 +78,7 @@ class AcceptTests(SynchronousTestCase):
             self.admitted,
             lambda entries: None,
             lambda id_, content: None,
+            passing=PassingOn(SRS(b"secret")),
         )
 
     def admitted(self, entry: Entry) -> Entry:

@@ -7,6 +7,7 @@ from itertools import count
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.acceptance.copies import (
+    Writer,
     copies_of,
     entry_of_each,
     first_of_each,
@@ -27,8 +28,8 @@ LIST = Address("list", "example.org")
 def members(*recipients: str, of: Alias, author: str = "author@example.net") -> list[str]:
     """Who gets a copy, with what it came by."""
     rcpts = [Rcpt(Address.parse(one)) for one in recipients]
-    copies, _ = copies_of(directory(of), rcpts, [Address.parse(author)])
-    return [f"{one.recipient.forward_path} {one.alias or ''}".strip() for one in copies]
+    made = copies_of(directory(of), rcpts, Writer([Address.parse(author)]))
+    return [f"{one.recipient.forward_path} {one.alias or ''}".strip() for one in made.copies]
 
 
 class CopiesTests(SynchronousTestCase):
@@ -72,15 +73,15 @@ class CopiesTests(SynchronousTestCase):
         """What the author must not write to is counted, and not expanded."""
         one = alias(1, "list", "alice")
         rcpts = [Rcpt(LIST), Rcpt(ANN)]
-        copies, refused = copies_of(directory(one), rcpts, [Address("x", "example.net")])
-        self.assertEqual(refused, 1)
-        self.assertEqual([(c.recipient, c.alias) for c in copies], [(r, None) for r in rcpts])
+        made = copies_of(directory(one), rcpts, Writer([Address("x", "example.net")]))
+        self.assertEqual((made.refused, made.looping), (1, 0))
+        self.assertEqual([(c.recipient, c.alias) for c in made.copies], [(r, None) for r in rcpts])
 
     def test_envelopes(self) -> None:
         """Elsewhere it is a new envelope of the owner's; here it stays the sender's."""
         one = alias(1, "list", "alice", "ann@example.net", post_public=True, owner=OWNER)
         rcpt = Rcpt(LIST, frozenset({Notify.SUCCESS}), "rfc822;list@example.org")
-        copies, _ = copies_of(directory(one), [rcpt], [])
+        copies = copies_of(directory(one), [rcpt], Writer([])).copies
         self.assertEqual([c.recipient.orcpt for c in copies], [rcpt.orcpt, None])
         self.assertEqual([c.recipient.notify for c in copies], [rcpt.notify, frozenset()])
         self.assertEqual([c.own_path for c in copies], [None, OWNER])

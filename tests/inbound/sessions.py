@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from mailrelay.acceptance.accept import Acceptance
+from mailrelay.acceptance.passing import PassingOn
 from mailrelay.directory.credentials import ScramVerifier, check_password
 from mailrelay.directory.login import Authenticator, LoginSettings
 from mailrelay.directory.model import Account, Directory, Domain
@@ -24,6 +25,7 @@ from mailrelay.inbound.auth import submission_portal
 from mailrelay.inbound.context import Context, Counters, ListenerSettings, Role
 from mailrelay.inbound.factory import SMTPServerFactory
 from mailrelay.inbound.protocol import SMTPServerProtocol
+from mailrelay.message.srs import SRS
 from mailrelay.policy.limits import ConnectionCount, Limits
 from mailrelay.queue.entry import NewMessage
 from mailrelay.queue.store import NotStored, Together
@@ -211,6 +213,7 @@ class Door:
                 lambda entries: None,
                 lambda id_, content: None,
                 limits.received_fields,
+                passing=PassingOn(SRS(b"secret")),
             ),
             open_spool=self.spool.open,
             directory=lambda: self.directory,

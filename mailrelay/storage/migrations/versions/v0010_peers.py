@@ -34,6 +34,7 @@ def upgrade() -> None:
         "alias_member", sa.Column("failures", sa.Integer(), nullable=False, server_default="0")
     )
     op.add_column("alias_member", sa.Column("failed_at", sa.Double()))
+    op.add_column("entry", sa.Column("edit", sa.LargeBinary()))
     op.create_table(
         "relay_rule",
         sa.Column("kind", sa.String(20), nullable=False),

@@ -1,0 +1,124 @@
+"""What a copy that an alias or an account passes on to another server is changed in.  Pure.
+
+Invariant: a null reverse-path stays null where it is rewritten.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, field, frozen
+
+from mailrelay.acceptance.copies import Copy, delivered_to
+from mailrelay.directory.aliases import Rewrite
+from mailrelay.directory.model import Directory
+from mailrelay.directory.through import through
+from mailrelay.message.edit import Edit, Stretch
+from mailrelay.message.header import Header, addresses_in
+from mailrelay.message.mailboxes import NamedAddress, mailboxes_in
+from mailrelay.message.places import renamed
+from mailrelay.message.srs import SRS
+from mailrelay.queue.entry import NULL_PATH
+from mailrelay.smtp.address import Address
+from mailrelay.smtp.reply import reply
+
+GOES_ROUND = reply(554, "5.4.6", "this address passed the message on before: it loops")
+ORIGINAL_FROM = "X-Original-From"
+DELIVERED_TO = "delivered-to"
+
+_TELLS_OF_MEMBER = (
+    *("reply-to", "sender", "return-path", "received", DELIVERED_TO, "x-original-from"),
+    *("dkim-signature", "authentication-results", "disposition-notification-to"),
+    *("arc-seal", "arc-message-signature", "arc-authentication-results"),
+)
+"""Fields that a member's answer goes out without."""
+
+
+def _doc(text: str) -> dict[str, str]:
+    return {"doc": text}
+
+
+@frozen
+class ForwardingSettings:
+    """``[forwarding]`` of the configuration."""
+
+    srs_domain: str = field(
+        default="",
+        metadata=_doc("rewritten reverse-paths are in this domain of ours; empty: in the alias's"),
+    )
+    trust_from: bool = field(
+        default=False,
+        metadata=_doc(
+            "members answer through an alias without login, by From alone, which can be forged:"
+            " only where nobody but a filter of yours that checks it can reach the listener"
+        ),
+    )
+
+
+@frozen
+class Original:
+    """What came: its reverse-path, its header, and its first bytes."""
+
+    path: Address | None
+    header: Header
+    head: bytes
+
+
+@frozen
+class PassingOn:
+    """Changes copies."""
+
+    srs: SRS
+    settings: ForwardingSettings = ForwardingSettings()
+
+    def copy(self, directory: Directory, copy: Copy, original: Original, now: float) -> Copy:
+        """``copy`` as it goes out."""
+        if copy.answers is not None:
+            return evolve(copy, own_path=copy.answers, edit=_answer(copy.answers, original))
+        member = copy.passed_to
+        if member is None or copy.alias is None:
+            return copy
+        alias = directory.compared(copy.alias)
+        front = delivered_to(alias)
+        if member.rewrite is Rewrite.NONE:
+            return evolve(copy, edit=Edit(front))
+        path = self._path(alias, member.owner, original.path, now)
+        stretches: tuple[Stretch, ...] = ()
+        if member.rewrite is Rewrite.ALIAS:
+            stretches = _as_the_alias(directory, alias, original)
+        return evolve(copy, own_path=path, edit=Edit(front, stretches))
+
+    def _path(
+        self, alias: Address, owner: Address | None, path: Address | None, now: float
+    ) -> Address:
+        if path is None or owner is not None:
+            return NULL_PATH if path is None else owner or NULL_PATH
+        return self.srs.rewritten(path, self.settings.srs_domain or alias.domain, now) or NULL_PATH
+
+
+def is_going_round(directory: Directory, header: Header, address: Address) -> bool:
+    """Whether a message was passed on by ``address`` before (RFC 5321 section 6.3)."""
+    own = directory.compared(address)
+    seen = (one for text in header.all(DELIVERED_TO) for one in addresses_in(text))
+    return any(directory.compared(one) == own for one in seen)
+
+
+def _as_the_alias(
+    directory: Directory, address: Address, original: Original
+) -> tuple[Stretch, ...]:
+    """From is an address by which members answer the author; nothing else leads to him."""
+    authors = mailboxes_in(original.header.first("from") or "")
+    if not authors:
+        return ()
+    person = authors[0]
+    answered = through(directory, address, person.address)
+    # Where that has no room, the name tells who wrote it.
+    name = person.name if answered else f"{person.name} ({person.address})".strip()
+    author = NamedAddress(name, answered or address)
+    return renamed(original.header, original.head, author, ["reply-to"], told_as=ORIGINAL_FROM)
+
+
+def _answer(alias: Address, original: Original) -> Edit:
+    """A member's answer is from the alias, and does not tell the member's address."""
+    authors = mailboxes_in(original.header.first("from") or "")
+    name = authors[0].name if authors and "@" not in authors[0].name else ""
+    author = NamedAddress(name, alias)
+    return Edit(b"", renamed(original.header, original.head, author, _TELLS_OF_MEMBER))
