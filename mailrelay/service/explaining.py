@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from mailrelay.acceptance.accept import Acceptance, Refused, refused_by
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.passing import PassingOn
 from mailrelay.config.convert import outbound_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.explain import (
@@ -24,6 +25,7 @@ from mailrelay.control.explain import (
 )
 from mailrelay.control.routes import RouteControl
 from mailrelay.directory.model import Account, Directory
+from mailrelay.message.srs import SRS
 from mailrelay.message.trace import date_field, with_protocol
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import TLSLevel
@@ -155,6 +157,7 @@ class Judge:
             lambda entries: None,
             lambda message_id, content: None,
             self.settings.limits.received_fields,
+            passing=PassingOn(SRS(b"of nothing that is sent"), self.settings.forwarding),
         )
 
     def _admit(self, entry: Entry) -> Entry:
