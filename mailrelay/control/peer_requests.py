@@ -64,6 +64,7 @@ class Answered:
     at: float
     relay_id: str
     results: Mapping[int, Told]
+    awaited_for: float = OPEN_FOR  # seconds
 
 
 class PeerRequests(Protocol):

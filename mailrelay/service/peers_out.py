@@ -21,6 +21,8 @@ from mailrelay.peering.client import PeerClient
 from mailrelay.peering.standing import Standing
 from mailrelay.peering.submission import Contents, Digests, MessageSubmitter
 from mailrelay.peering.transport import PeerTransport
+from mailrelay.peering.zotonic_places import ZotonicPlaces
+from mailrelay.peering.zotonic_submission import ZotonicSubmitter
 from mailrelay.queue.content_cache import ContentCache
 from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.peer_requests import DatabasePeerRequests
@@ -84,6 +86,15 @@ class PeersOut:
             Digests(s.workers),
             s.now,
         )
+        zotonic = ZotonicSubmitter(
+            settings.hostname.lower(),
+            self.clients.of,
+            self.requests,
+            contents,
+            s.workers,
+            s.now,
+            ZotonicPlaces(stores.secret, settings.http.public_url).of,
+        )
 
         def kept_for(account_id: int | None) -> float:
             own = directory().retired_kept_for(account_id)
@@ -97,7 +108,7 @@ class PeersOut:
         )
         self.transport = PeerTransport(
             lambda: directory().peers,
-            {PeerProtocol.MAILRELAY: submitter},
+            {PeerProtocol.MAILRELAY: submitter, PeerProtocol.ZOTONIC: zotonic},
             self.standing,
             self.requests,
             s.now,

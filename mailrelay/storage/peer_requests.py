@@ -10,7 +10,7 @@ from attrs import frozen
 from sqlalchemy import Connection, insert, or_, select, update
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.peer_requests import OPEN_FOR, Answered, KnownOfMessage, PeerRequest, Told
+from mailrelay.control.peer_requests import Answered, KnownOfMessage, PeerRequest, Told
 from mailrelay.observe.events import EventKind
 from mailrelay.queue.entry import EntryState
 from mailrelay.storage import tables
@@ -152,7 +152,7 @@ def _answered(connection: Connection, answered: Answered) -> Sequence[str]:
             answered_at=answered.at,
             relay_id=answered.relay_id,
             results=_encoded(results),
-            open_until=answered.at + OPEN_FOR if taken else None,
+            open_until=answered.at + answered.awaited_for if taken else None,
         )
     )
     note_contact(connection, answered.peer_id, answered.at)
