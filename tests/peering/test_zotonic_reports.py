@@ -17,7 +17,7 @@ from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerKey, PeerProtocol
 from mailrelay.net.http import CallFailed, HTTPAnswer
 from mailrelay.observe.bell import Bell
-from mailrelay.observe.events import Event, EventKind
+from mailrelay.observe.events import Event, EventKind, NewEvent
 from mailrelay.peering.zotonic_callback import may_hear_at, place_of_reports
 from mailrelay.peering.zotonic_reports import (
     FIRST_WAIT,
@@ -27,6 +27,7 @@ from mailrelay.peering.zotonic_reports import (
     ZotonicReports,
     report_of,
 )
+from mailrelay.queue.entry import NewMessage
 from mailrelay.queue.store import StoreUnavailable
 from tests.peering import zotonic_peer as site
 
@@ -113,6 +114,10 @@ class FakeMail:
     at: int = 0
     fails: int = 0
     asked: list[int] = field(factory=list)
+
+    def add_failed(self, new: NewMessage, failed: NewEvent, keep_until: float) -> Deferred[None]:
+        """See RelayedMail."""
+        raise NotImplementedError
 
     def position(self, peer_id: int) -> Deferred[int]:
         """See RelayedMail."""
@@ -289,9 +294,7 @@ class TellingTests(SynchronousTestCase):
         lines: list[str] = []
         self.site.trouble = f"cannot ask {CALLBACK}?s={site.SECRET_IN_QUERY}"
 
-        def seen(logged: Any) -> None:
-            lines.append(formatEvent(logged) + str(logged))
-
+        seen: Any = lambda logged: lines.append(formatEvent(logged) + str(logged))  # noqa: E731
         globalLogPublisher.addObserver(seen)
         self.addCleanup(globalLogPublisher.removeObserver, seen)
         self.happens(event(1, 1, EventKind.DELIVERED))
