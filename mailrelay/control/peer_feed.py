@@ -16,7 +16,8 @@ from mailrelay.observe.events import EventKind, NewEvent
 class PeerNews:
     """What became of one recipient, as written, of the request of that key.
 
-    ``position`` is of the peer's events, 0 when it is not of its feed.
+    ``position`` is of the peer's events, 0 when it is not of its feed.  An empty ``recipient`` is
+    the only one of the request.
     """
 
     position: int

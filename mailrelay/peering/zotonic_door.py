@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from mailrelay.directory.model import Account, Directory
-from mailrelay.directory.peers import Peer, PeerKey, PeerProtocol
+from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.peering.zotonic import (
     MOST_BODY_BYTES,
     OK_BODY,
@@ -76,7 +76,7 @@ class ZotonicDoor:
         request: Request,
     ) -> Response:
         directory = self.directory()
-        peer = peer_of(request, directory, self.now(), is_ours=False)
+        peer = peer_of(request, directory, self.now())
         account = directory.accounts.get(peer.account_id or 0)
         if account is None:
             self._log.warn("peer {name} hands mail to us, and has no account", name=peer.name)
@@ -96,28 +96,25 @@ class ZotonicDoor:
         return _said(200, OK_BODY)
 
 
-def peer_of(request: Request, directory: Directory, now: float, *, is_ours: bool) -> Peer:
-    """Whose secret the query has: the peer's own, or with ``is_ours`` that which we send it.
-
-    Raises: Refused.
-    """
+def peer_of(request: Request, directory: Directory, now: float) -> Peer:
+    """Whose secret the query has.  Raises: Refused."""
     sites = [peer for peer in directory.peers.values() if peer.protocol is PeerProtocol.ZOTONIC]
     if not sites:
         raise Refused(_said(404, NOBODY))
-    given = request.query_fields().get("s", ())
-    found = [
-        peer
-        for peer in sites
-        for key in _keys(peer, now, is_ours=is_ours)
-        if is_secret(given, key.secret) and not peer.disabled
-    ]
+    found = [one for one in sites if is_of_peer(request, one, now) and not one.disabled]
     if not found:
         raise Refused(_said(403, NOT_THAT))
     return found[0]
 
 
-def _keys(peer: Peer, now: float, *, is_ours: bool) -> Iterator[PeerKey]:
-    return (key for key in peer.keys if key.is_ours is is_ours and key.works(now))
+def is_of_peer(request: Request, peer: Peer, now: float, *, is_ours: bool = False) -> bool:
+    """Whether the query has the peer's own secret, or with ``is_ours`` that which we send it.
+
+    Raises: Refused.
+    """
+    given = request.query_fields().get("s", ())
+    keys = [key for key in peer.keys if key.is_ours is is_ours and key.works(now)]
+    return any([is_secret(given, key.secret) for key in keys])
 
 
 async def decoded(intake: Intake, request: Request, read: Callable[[bytes], T]) -> T:

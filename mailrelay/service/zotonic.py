@@ -1,4 +1,4 @@
-"""Zotonic sites that hand mail to us, composed: their routes, and what tells them of it."""
+"""Zotonic sites that hand mail to us, or report of ours, composed: routes, and what tells them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from mailrelay.config.settings import Settings
 from mailrelay.directory.peers import Peer
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.peering.zotonic_door import ZotonicDoor
+from mailrelay.peering.zotonic_places import ZotonicPlaces
 from mailrelay.peering.zotonic_reports import Poster, ReportSurroundings, ZotonicReports
+from mailrelay.peering.zotonic_status import ZotonicStatusDoor
 from mailrelay.peering.zotonic_taking import ZotonicTaking
 from mailrelay.service.application import Doors, suppression_control
+from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.relayed import DatabaseRelayedMail
 from mailrelay.storage.stores import Stores
 from mailrelay.web.intake import Intake
@@ -50,7 +53,15 @@ class ZotonicSites(MultiService):
             kept_for=self._kept_for,
             most_bytes=settings.limits.message_bytes,
         )
-        self.routes = ZotonicDoor(taking, doors.directory, intake, s.now).routes()
+        door = ZotonicDoor(taking, doors.directory, intake, s.now)
+        status = ZotonicStatusDoor(
+            ZotonicPlaces(stores.secret, settings.http.public_url),
+            doors.directory,
+            DatabasePeerFeed(stores.database, doors.committed, stores.spool.remove),
+            s.now,
+            self._kept_for,
+        )
+        self.routes = [*door.routes(), *status.routes()]
         reports = ZotonicReports(
             ReportSurroundings(
                 clock=s.clock,

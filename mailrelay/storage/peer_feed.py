@@ -180,6 +180,8 @@ def _record(
     for one in new:
         entries = requests.get(one.key, {})
         entry_id = entries.get(one.recipient, entries.get(one.recipient.lower()))
+        if not one.recipient and len(set(entries.values())) == 1:
+            entry_id = next(iter(entries.values()))
         if entry_id is not None:
             recording.take(entry_id, one)
     events = after_outcomes(connection, recording.events)

@@ -6,14 +6,21 @@ import json
 from typing import Any
 
 from attrs import define, field
+from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import formatEvent, globalLogPublisher
 
+from mailrelay.config.transports import RouteSection, TransportSection
 from mailrelay.control.peers import PeerDetails
 from mailrelay.control.suppression import SuppressionFilter
 from mailrelay.directory.peers import FromPolicy, PeerProtocol
+from mailrelay.observe.events import EventKind
 from mailrelay.peering.zotonic import PATH, RECIPIENT_PATH
+from mailrelay.peering.zotonic_places import ZotonicPlaces
+from mailrelay.web.settings import HTTPSettings
 from tests.handoff.endpoint import HTTPEndpoint
 from tests.integration.webapi.api import API, Answered, APICase
+from tests.integration.world import soon, start_world
 from tests.peering import zotonic_peer as site
 
 JSON = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -232,3 +239,165 @@ class RelayingForSiteTests(APICase):
         callback = STATUS_PATH.encode()
         self.assertEqual(places, {"1@a": callback, "2@a": b"/other/status", "3@a": callback})
         self.assertEqual(thief.requests, [])
+
+
+class SendingThroughSiteTests(APICase):
+    """We send through a Zotonic relay, which reports."""
+
+    async def sending(self, *answers: bytes, **settings: Any) -> tuple[API, HTTPEndpoint]:
+        """A server whose mail to other servers goes through a site."""
+        relay = HTTPEndpoint(*(answers or (site.http(200, site.QUEUED),)))
+        self.addCleanup(relay.close)
+        transport = TransportSection("site", peer="site")
+        api = API(
+            await start_world(
+                self,
+                the_reactor,
+                transport=[transport],
+                route=[RouteSection(transport="site", to_domain=["remote.test"])],
+                http=HTTPSettings(public_url="https://us.test"),
+                **settings,
+            )
+        )
+        self.control_ = self.control(api)
+        options = {"allowed_networks": ("127.0.0.0/8",)}
+        await self.control_.peers.add(
+            "site",
+            PeerProtocol.ZOTONIC,
+            PeerDetails(url=relay.url(PATH), options=options),
+            our_key=site.SECRET.decode(),
+            their_key="their-own-secret",
+        )
+        await self.until(lambda: "site" in api.server.server.directory.peers)
+        return api, relay
+
+    async def send(self, api: API, recipient: str = "joe@remote.test") -> int:
+        """Submit a message; the entry's id."""
+        sent = await api.send(
+            To=[{"Address": recipient}], Subject="Gr\u00fc\u00dfe", Text="h\u00f6\n"
+        )
+        return int(sent["Submissions"][0]["QueueMsgID"])
+
+    async def events(self, entry: int, count: int) -> list[Any]:
+        """What became of an entry, once it is so much."""
+        for _ in range(3000):
+            history = await self.control_.queue.history(entry)
+            found = [event for event in history.events if event.entry_id == entry]
+            if len(found) >= count:
+                return found
+            await soon(the_reactor)
+        raise AssertionError(found)
+
+    async def report(self, api: API, place: str, body: bytes, secret: str) -> Answered:
+        """What a report is answered."""
+        path = place.removeprefix("https://us.test")
+        return await api.ask("POST", f"{path}?s={secret}", body, JSON)
+
+    async def test_reported(self) -> None:
+        """Handed over with a receipt; what the relay reports are the entry's events."""
+        api, relay = await self.sending()
+        entry = await self.send(api)
+        [event] = await self.events(entry, 1)
+        self.assertEqual(event.kind, EventKind.HANDED_OVER)
+        [request] = relay.requests
+        self.assertEqual(request.line, f"POST {PATH}?s={site.SECRET_IN_QUERY} HTTP/1.1".encode())
+        asked = json.loads(request.body)
+        nr = f"{entry}@mx.example.org"
+        self.assertEqual((asked["message_nr"], asked["recipient"]), (nr, "joe@remote.test"))
+        self.assertTrue(asked["email"].partition("\r\n\r\n")[2].isascii())
+        place, secret = asked["webhook_url"], site.SECRET_IN_QUERY
+        self.assertRegex(place, r"^https://us\.test/relay/zotonic/[0-9a-f]{32}$")
+        for type_, status_ in (
+            (b"temporary_failure", b"451 4.2.0 later"),
+            (b"relayed", None),
+            (b"relayed", None),
+            (b"permanent_failure", b"550 5.1.1 no such user"),
+            (b"permanent_failure", b"550 5.1.1 no such user"),
+        ):
+            body = site.report(type_, nr.encode(), status_)
+            answered = await self.report(api, place, body, secret)
+            self.assertEqual((answered.status, json.loads(answered.body)), (200, {"status": "ok"}))
+        events = await self.events(entry, 4)
+        kinds = [one.kind for one in events[1:]]
+        self.assertEqual(kinds, [EventKind.DELAYED, EventKind.DELIVERED, EventKind.FAILED])
+        failed = events[-1].data
+        self.assertEqual((failed["code"], failed["status"]), (550, "5.1.1"))
+        self.assertEqual(
+            (failed["reply"], failed["recipient"]), ("no such user", "joe@remote.test")
+        )
+        self.assertTrue(failed["suppressing"])
+
+    async def test_who_may_report(self) -> None:
+        """At its own place, with the secret that we send, about what it was handed."""
+        api, relay = await self.sending()
+        entry = await self.send(api)
+        await self.events(entry, 1)
+        nr = f"{entry}@mx.example.org".encode()
+        body = site.report(b"relayed", nr)
+        place = json.loads(relay.requests[0].body)["webhook_url"]
+        for where, secret, code in (
+            (place[:-1] + ("1" if place[-1] == "0" else "0"), site.SECRET_IN_QUERY, 404),
+            (place.rpartition("/")[0] + "/x", site.SECRET_IN_QUERY, 404),
+            (place, "wrong", 403),
+            (place, "", 403),
+            (place, "their-own-secret", 403),
+        ):
+            answered = await self.report(api, where, body, secret)
+            self.assertEqual(answered.status, code, where)
+        for bad in (b"", b"[]", b'{"type":"x"}'):
+            answered = await self.report(api, place, bad, site.SECRET_IN_QUERY)
+            self.assertEqual(answered.status, 400, bad)
+        # Of nobody, of a message long gone, of another's: heard, and let be.
+        for number in (b"1@mx.example.org", b"99999@elsewhere", b"a@b@c", b"<>", nr + b"x"):
+            told = site.report(b"permanent_failure", number, b"550 no")
+            answered = await self.report(api, place, told, site.SECRET_IN_QUERY)
+            self.assertEqual(answered.status, 200, number)
+        self.assertEqual(len(await self.events(entry, 1)), 1)
+
+    async def test_other_relay(self) -> None:
+        """A relay cannot report on what another was handed."""
+        api, _ = await self.sending()
+        entry = await self.send(api)
+        await self.events(entry, 1)
+        await self.control_.peers.add(
+            "two",
+            PeerProtocol.ZOTONIC,
+            PeerDetails(url="https://two.test/relay"),
+            our_key="second-secret",
+            their_key="third-secret",
+        )
+        peers = api.server.server.directory.peers
+        await self.until(lambda: "two" in api.server.server.directory.peers)
+        peers = api.server.server.directory.peers
+        place = ZotonicPlaces(api.server.server.stores.secret, "https://us.test").of(peers["two"])
+        body = site.report(b"permanent_failure", f"{entry}@mx.example.org".encode(), b"550 no")
+        answered = await self.report(api, place, body, "second-secret")
+        self.assertEqual(answered.status, 200)
+        self.assertEqual(len(await self.events(entry, 1)), 1)
+
+    async def test_faults(self) -> None:
+        """Without a receipt nothing is handed over, and the secret is in no history and no log."""
+        lines: list[str] = []
+        seen: Any = lambda logged: lines.append(formatEvent(logged) + str(logged))  # noqa: E731
+        globalLogPublisher.addObserver(seen)
+        self.addCleanup(globalLogPublisher.removeObserver, seen)
+        echo = b"no: " + site.SECRET + b" and ?s=" + site.SECRET_IN_QUERY.encode()
+        for answer, code in (
+            (site.http(200, site.NO_RECEIPT), 451),
+            (site.http(200, site.LOGIN_PAGE), 451),
+            (site.http(403, site.EACCES), 451),
+            (site.http(404, b'{"status":"error","error":"' + echo + b'"}'), 451),
+            (site.http(400, site.PAYLOAD), 554),
+        ):
+            api, _ = await self.sending(answer)
+            entry = await self.send(api)
+            [event] = await self.events(entry, 1)
+            kind = EventKind.FAILED if code == 554 else EventKind.DELAYED
+            self.assertEqual((event.kind, event.data["code"]), (kind, code), answer)
+            self.assertNotIn("sesame", str(event))
+            spool = api.server.settings.data_dir
+            audit = b"".join(path.read_bytes() for path in spool.glob("*.log"))
+            self.assertNotIn(b"sesame", audit)
+        self.flushLoggedErrors()
+        self.assertTrue([line for line in lines if "refuses us" in line])
+        self.assertEqual([line for line in lines if "sesame" in line], [])
