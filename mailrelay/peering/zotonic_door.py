@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from mailrelay.directory.model import Account, Directory
 from mailrelay.directory.peers import Peer, PeerProtocol
+from mailrelay.peering.door import Failures
 from mailrelay.peering.zotonic import (
     MOST_BODY_BYTES,
     OK_BODY,
@@ -32,8 +33,10 @@ from mailrelay.peering.zotonic import (
     is_secret,
     read_block_request,
     read_relay_request,
+    status_text,
 )
 from mailrelay.queue.store import StoreUnavailable
+from mailrelay.smtp.reply import Reply
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Refused, Request, Response, Route
 
@@ -60,6 +63,8 @@ class ZotonicDoor:
     taking: Taking
     directory: Callable[[], Directory]
     intake: Intake
+    failures: Failures
+    store_trouble: Callable[[], Reply | None]
     now: Callable[[], float]
     _log = Logger()
 
@@ -76,11 +81,14 @@ class ZotonicDoor:
         request: Request,
     ) -> Response:
         directory = self.directory()
-        peer = peer_of(request, directory, self.now())
+        peer = peer_of(request, directory, self.now(), self.failures)
         account = directory.accounts.get(peer.account_id or 0)
         if account is None:
             self._log.warn("peer {name} hands mail to us, and has no account", name=peer.name)
             return _said(403, NOT_THAT)
+        trouble = self.store_trouble()
+        if trouble is not None:
+            return _said(503, error_body("full", status_text(trouble)))
         try:
             return await work(peer, account, await decoded(self.intake, request, read))
         except Malformed as error:
@@ -96,15 +104,23 @@ class ZotonicDoor:
         return _said(200, OK_BODY)
 
 
-def peer_of(request: Request, directory: Directory, now: float) -> Peer:
+def peer_of(request: Request, directory: Directory, now: float, failures: Failures) -> Peer:
     """Whose secret the query has.  Raises: Refused."""
     sites = [peer for peer in directory.peers.values() if peer.protocol is PeerProtocol.ZOTONIC]
     if not sites:
         raise Refused(_said(404, NOBODY))
+    check_tries(request, failures)
     found = [one for one in sites if is_of_peer(request, one, now) and not one.disabled]
     if not found:
+        failures.failed(request.peer_ip)
         raise Refused(_said(403, NOT_THAT))
     return found[0]
+
+
+def check_tries(request: Request, failures: Failures) -> None:
+    """Raises: Refused, for who has guessed too often."""
+    if not failures.allows(request.peer_ip):
+        raise Refused(_said(429, error_body("too many wrong secrets from this address")))
 
 
 def is_of_peer(request: Request, peer: Peer, now: float, *, is_ours: bool = False) -> bool:

@@ -20,6 +20,7 @@ from mailrelay.control.peer_feed import PeerFeedStore, PeerNews
 from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.observe.events import EventKind
+from mailrelay.peering.door import Failures
 from mailrelay.peering.zotonic import (
     OK_BODY,
     Malformed,
@@ -28,7 +29,7 @@ from mailrelay.peering.zotonic import (
     error_body,
     read_report,
 )
-from mailrelay.peering.zotonic_door import NOBODY, NOT_THAT, is_of_peer
+from mailrelay.peering.zotonic_door import NOBODY, NOT_THAT, check_tries, is_of_peer
 from mailrelay.peering.zotonic_places import PATH, ZotonicPlaces
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.smtp.reply import printable
@@ -56,6 +57,7 @@ class ZotonicStatusDoor:
     places: ZotonicPlaces
     directory: Callable[[], Directory]
     store: PeerFeedStore
+    failures: Failures
     now: Callable[[], float]
     kept_for: Callable[[int | None], float]
     _log = Logger()
@@ -70,7 +72,9 @@ class ZotonicStatusDoor:
         peer = self.places.peer_at(request.params["token"], relays)
         if peer is None or peer.disabled:
             return Response.json(404, NOBODY)
+        check_tries(request, self.failures)
         if not is_of_peer(request, peer, self.now(), is_ours=True):
+            self.failures.failed(request.peer_ip)
             return Response.json(403, NOT_THAT)
         try:
             report = read_report(await request.body.read(MOST_REPORT_BYTES))

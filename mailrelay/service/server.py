@@ -260,7 +260,7 @@ class Server(MultiService):
             Monitor(self.health, self._scrape),
             self._application_routes(),
             self._handing_in.routes,
-            self._peers_in.routes,
+            lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes],
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(
@@ -319,10 +319,13 @@ class Server(MultiService):
         )
         intake = make_intake(self._s, self._settings, self._token)
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
-        clients = self._ways.peers.clients
-        sites = ZotonicSites(self._s, self._settings, self.stores, doors, intake, clients.of)
-        sites.setServiceParent(self)
-        return [*webapi.routes(), *self._api(doors, intake), *sites.routes]
+        self._zotonic = ZotonicSites(
+            *(self._s, self._settings, self.stores, doors, intake),
+            self._store_trouble,
+            self._ways.peers.clients.of,
+        )
+        self._zotonic.setServiceParent(self)
+        return [*webapi.routes(), *self._api(doors, intake)]
 
     def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
         s, settings = self._s, self._settings

@@ -16,6 +16,7 @@ from mailrelay.peering.zotonic_reports import Poster, ReportSurroundings, Zotoni
 from mailrelay.peering.zotonic_status import ZotonicStatusDoor
 from mailrelay.peering.zotonic_taking import ZotonicTaking
 from mailrelay.service.application import Doors, suppression_control
+from mailrelay.smtp.reply import Reply
 from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.relayed import DatabaseRelayedMail
 from mailrelay.storage.stores import Stores
@@ -35,6 +36,7 @@ class ZotonicSites(MultiService):
         stores: Stores,
         doors: Doors,
         intake: Intake,
+        store_trouble: Callable[[], Reply | None],
         poster: Callable[[Peer], Awaitable[Poster]],
     ) -> None:
         super().__init__()
@@ -53,11 +55,14 @@ class ZotonicSites(MultiService):
             kept_for=self._kept_for,
             most_bytes=settings.limits.message_bytes,
         )
-        door = ZotonicDoor(taking, doors.directory, intake, s.now)
+        door = ZotonicDoor(
+            taking, doors.directory, intake, doors.authenticator, store_trouble, s.now
+        )
         status = ZotonicStatusDoor(
             ZotonicPlaces(stores.secret, settings.http.public_url),
             doors.directory,
             DatabasePeerFeed(stores.database, doors.committed, stores.spool.remove),
+            doors.authenticator,
             s.now,
             self._kept_for,
         )

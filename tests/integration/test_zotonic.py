@@ -10,9 +10,11 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import formatEvent, globalLogPublisher
 
+from mailrelay.config.settings import StorageSection
 from mailrelay.config.transports import RouteSection, TransportSection
 from mailrelay.control.peers import PeerDetails
 from mailrelay.control.suppression import SuppressionFilter
+from mailrelay.directory.login import LoginSettings
 from mailrelay.directory.peers import FromPolicy, PeerProtocol
 from mailrelay.observe.events import EventKind
 from mailrelay.peering.zotonic import PATH, RECIPIENT_PATH
@@ -78,7 +80,7 @@ class RelayingForSiteTests(APICase):
 
     async def site(self, name: str = "site", **options: Any) -> Site:
         """A server that knows a site."""
-        made = Site(self, await self.start())
+        made = Site(self, await self.start(login=LoginSettings(failures_per_minute=50)))
         self.addCleanup(made.endpoint.close)
         await made.known_as(name, **options)
         return made
@@ -133,6 +135,24 @@ class RelayingForSiteTests(APICase):
             self.assertEqual(json.loads(answered.body)["error"], "payload")
         answered = await one.post(site.RELAY, PATH + "/other")
         self.assertEqual(answered.status, 404)
+
+    async def test_guessing(self) -> None:
+        """Who guesses often is not heard for a while."""
+        one = Site(self, await self.start())
+        self.addCleanup(one.endpoint.close)
+        await one.known_as("site")
+        found = [(await one.post(site.RELAY, secret=f"guess{n}")).status for n in range(12)]
+        self.assertEqual(found, [403] * 10 + [429] * 2)
+
+    async def test_full(self) -> None:
+        """A disk without room refuses mail for now."""
+        storage = StorageSection("sqlite:///mailrelay.db", min_free_bytes=10**18)
+        one = Site(self, await self.start(storage=storage))
+        self.addCleanup(one.endpoint.close)
+        await one.known_as("site")
+        await self.until(lambda: one.api.server.server._space.is_short)
+        answered = await one.post(site.RELAY)
+        self.assertEqual((answered.status, json.loads(answered.body)["error"]), (503, "full"))
 
     async def test_no_site(self) -> None:
         """Where there is no such peer, there is nothing."""
