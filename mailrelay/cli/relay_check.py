@@ -1,4 +1,4 @@
-"""``mailrelay relay check`` and ``list``: what holds, and who says so."""
+"""``mailrelay relay check``, ``list`` and ``status``: what holds, who says so, and who is out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from attrs import evolve, frozen
 
 from mailrelay.cli.directory import json_option
-from mailrelay.cli.output import fail, print_json, print_properties, print_rows
+from mailrelay.cli.output import fail, moment, print_json, print_properties, print_rows
 from mailrelay.cli.relay import refusals, relay
 from mailrelay.cli.target import (
     EX_CONFIG,
@@ -21,9 +21,13 @@ from mailrelay.cli.target import (
     directory_option,
     find_settings,
     opened,
+    settled,
+    target_options,
 )
 from mailrelay.config.convert import relay_place
+from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
+from mailrelay.control.relay_alarms import RelayAlarm
 from mailrelay.control.relay_entries import RelayEntry, entries
 from mailrelay.control.relays import RelayFolder, RelayPlace, read_sources
 from mailrelay.directory.relays import RelayRule, RelayRuleKind
@@ -269,3 +273,28 @@ def _hop_text(hop: dict[str, Any]) -> str:
     verified = ", certificate verified" if hop["verify"] else ""
     weight = f", weight {hop['weight']}" if hop.get("weight") else ""
     return f"{hop['host']} port {hop['port']}{mx}, TLS {hop['tls']}{verified}{who}{weight}"
+
+
+@relay.command("status")
+@target_options
+@json_option
+def status(settings: Settings, as_json: bool) -> None:
+    """List relay hosts and chains that are out, as the servers on the store find."""
+    with opened(settings) as control:
+        alarms = settled(_loaded(control))
+    rows = [
+        {
+            "subject": alarm.subject,
+            "since": moment(alarm.since),
+            "reason": alarm.reason,
+            "node": alarm.node,
+        }
+        for alarm in alarms
+    ]
+    columns = ("subject", "since", "reason", "node")
+    print_rows(rows, columns, "No relay host is out.", as_json=as_json)
+
+
+async def _loaded(control: Any) -> Sequence[RelayAlarm]:
+    alarms: Sequence[RelayAlarm] = await control.relay_alarms.load()
+    return alarms

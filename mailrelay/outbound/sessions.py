@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
+from itertools import zip_longest
+from random import Random
 
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
@@ -11,7 +13,7 @@ from mailrelay.net.resolver import NoSuchDomain
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder, Target
-from mailrelay.outbound.opening import LoginFailed, SessionRefused, TLSFailed
+from mailrelay.outbound.opening import LoginFailed, SessionRefused, Stage, TLSFailed
 from mailrelay.outbound.pool import Access, ConnectionPool
 from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.transcript import Transcript
@@ -24,7 +26,7 @@ from mailrelay.queue.outcome import (
 )
 from mailrelay.queue.transport import Job
 from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost, SocksProxy
-from mailrelay.smtp.reply import reply
+from mailrelay.smtp.reply import Reply, reply
 
 NO_HOST = reply(451, "4.4.1", "no host to connect to")
 UNVALIDATED_MX = reply(
@@ -50,29 +52,31 @@ class NoConnection(Exception):
 
 
 @frozen
-class Session:
-    """A connection that is ready, and the host it leads to."""
-
-    connection: SMTPClientProtocol
-    target: Target
-    is_kept: bool
-
-
-@frozen
-class _Source:
+class Source:
     """Something that hosts are found by, and how these are talked to."""
 
     access: Access
     relay_host: RelayHost | None = None
     by_mx: ByMX | None = None
     tls_is_fixed: bool = False
+    weight: int = 0
+
+
+@frozen
+class Session:
+    """A connection that is ready, the host it leads to, and what that was found by."""
+
+    connection: SMTPClientProtocol
+    target: Target
+    is_kept: bool
+    source: Source
 
 
 @frozen
 class _Place:
     """An address to connect to, and what it was found by."""
 
-    source: _Source
+    source: Source
     target: Target
 
 
@@ -89,24 +93,26 @@ class Sessions:
     health: RelayHealth
     job: Job
     transcript: Transcript
-    _sources: Sequence[_Source] = field(init=False)
-    _unresolved: list[_Source] | None = None
+    _sources: Sequence[Source] = field(init=False)
+    _unresolved: list[Source] | None = None
     _left: list[_Place] = field(factory=list)
     _proxy: Target | None = None
     _asked: list[Target] = field(factory=list)
+    _begun: list[Source] = field(factory=list)  # no kept connection is taken for these
     _failures: list[tuple[Deferral | PermanentFailure, Target]] = field(factory=list)
     _log: Logger = field(factory=Logger, init=False)
 
     @_sources.default
-    def _found_by(self) -> Sequence[_Source]:
+    def _found_by(self) -> Sequence[Source]:
         """Where hosts are to be found, and how they are talked to, best first."""
         way = self.job.destination.way
         if isinstance(way, ByMX):
-            return [_Source(Access(way.least_tls or self.mx_tls, socks=way.socks), by_mx=way)]
+            return [Source(Access(way.least_tls or self.mx_tls, socks=way.socks), by_mx=way)]
         assert isinstance(way, ByRelayHost)
         return [
-            _Source(self._access_to(host), host, tls_is_fixed=way.tls_is_fixed)
-            for host in way.relay_hosts
+            Source(self._access_to(host), host, None, way.tls_is_fixed, weight)
+            for host, weight in zip_longest(way.relay_hosts, way.weights, fillvalue=0)
+            if isinstance(host, RelayHost)
         ]
 
     def _access_to(self, host: RelayHost) -> Access:
@@ -114,25 +120,26 @@ class Sessions:
         # RFC 8689 section 4.2.1, step 4, whatever level the relay host is set to
         return evolve(access, level=TLSLevel.VERIFY) if self.job.message.require_tls else access
 
-    @property
-    def _key(self) -> Hashable:
-        # REQUIRETLS: these connections are verified, the others may not be.
-        accesses = tuple(source.access for source in self._sources)
-        return self.job.destination.key, self.job.message.require_tls, accesses
+    def _key(self, source: Source) -> Hashable:
+        """Whose connections are shared: those to one host, as one user, with the same TLS.
+
+        By MX those of one destination.  REQUIRETLS: these connections are verified, the others
+        may not be.
+        """
+        host, require_tls = source.relay_host, self.job.message.require_tls
+        if host is None:
+            return self.job.destination.key, require_tls, source.access
+        level = host.tls if source.tls_is_fixed else None
+        return host.host, host.port, host.mx_lookup, level, require_tls, source.access
 
     async def next(self) -> Session:
         """A kept connection, or a new one to the first host left that lets us begin.
 
         Raises: NoConnection, and what keeps hosts from being found.
         """
-        kept = self.pool.take_idle(self._key) if not self._asked else None
-        if kept is not None:
-            connection, target = kept
-            self.transcript.note("connection reused")
-            connection.transcript = self.transcript
-            return Session(connection, target, is_kept=True)
-        while await self._find():
+        while (kept := self._kept()) is None and await self._find():
             place = self._left.pop(0)
+            self._begun.append(place.source)
             target = place.target
             if target in self._asked:
                 continue
@@ -143,11 +150,29 @@ class Sessions:
                 outcome = self._opening_outcome(error, place)
                 self.transcript.note(str(outcome.reply))
                 self._failures.append((outcome, target))
-                self._note(self.health.failed, place.source)
+                self._failed(place.source, outcome.reply)
             else:
-                self._note(self.health.answered, place.source)
-                return Session(connection, target, is_kept=False)
-        raise self._no_connection()
+                return Session(connection, target, False, place.source)
+        if kept is None:
+            raise self._no_connection()
+        return kept
+
+    def _kept(self) -> Session | None:
+        """A connection that was kept for the source whose turn it is."""
+        if self._unresolved is None:
+            self._unresolved = self._by_health()
+        source = self._left[0].source if self._left else next(iter(self._unresolved), None)
+        if source is None or source in self._begun:
+            return None
+        kept = self.pool.take_idle(self._key(source))
+        if kept is None:
+            return None
+        connection, target = kept
+        if self._has_others:
+            self.transcript.note(f"{target.host} [{target.ip}]:{target.port}")
+        self.transcript.note("connection reused")
+        connection.transcript = self.transcript
+        return Session(connection, target, True, source)
 
     def _no_connection(self) -> NoConnection:
         if not self._failures:
@@ -167,13 +192,33 @@ class Sessions:
 
     def give_back(self, session: Session) -> None:
         """The attempt is over: keep the connection for the next message."""
-        self.pool.give_back(self._key, session.connection, session.target)
+        self.pool.give_back(self._key(session.source), session.connection, session.target)
 
     def pass_over(self, session: Session) -> None:
         """Leave a host that has answered, but for now: another one will be asked."""
         self._asked.append(session.target)
-        session.connection.close()
+        self._begun.append(session.source)
+        if self._has_others:
+            self.give_back(session)
+        else:
+            session.connection.close()
         self.transcript.note("trying the next host")
+
+    def judge(self, session: Session, replies: Sequence[Reply]) -> None:
+        """Note whether the host is well that has answered, or has broken off."""
+        host = session.source.relay_host
+        if not self._has_others or host is None:
+            return
+        is_gone = session.connection.stage is Stage.CLOSED
+        if is_gone and all(answer.is_transient for answer in replies):
+            self._failed(session.source, replies[0])
+        else:
+            self.health.answered(host)
+
+    @property
+    def most(self) -> int:
+        """How many hosts one attempt asks."""
+        return max(self.hosts.settings.most_sessions, len(self._sources))
 
     async def _find(self) -> bool:
         """Whether there is a place left to try.
@@ -190,7 +235,7 @@ class Sessions:
                 if not self._unresolved and not self._failures and not self._asked:
                     raise
                 self.transcript.note(str(error))
-                self._note(self.health.failed, source)
+                self._failed(source, outcome_of_error(error).reply)
                 continue
             self._left = [_Place(source, target) for target in found]
         return bool(self._left)
@@ -200,17 +245,22 @@ class Sessions:
         """Whether one relay host may rest, since another one takes its place."""
         return len(self._sources) > 1
 
-    def _note(self, told: Callable[[RelayHost], None], source: _Source) -> None:
+    def _failed(self, source: Source, answer: Reply) -> None:
         if self._has_others and source.relay_host is not None:
-            told(source.relay_host)
+            self.health.failed(source.relay_host, self._chain, str(answer))
 
-    def _by_health(self) -> list[_Source]:
+    @property
+    def _chain(self) -> Sequence[RelayHost]:
+        return [one.relay_host for one in self._sources if one.relay_host is not None]
+
+    def _by_health(self) -> list[Source]:
         if not self._has_others:
             return list(self._sources)
-        by_host = {one.relay_host: one for one in self._sources if one.relay_host is not None}
+        drawn = by_weight(self._sources, self.hosts.random)
+        by_host = {one.relay_host: one for one in drawn if one.relay_host is not None}
         return [by_host[host] for host in self.health.in_order(list(by_host))]
 
-    async def _targets(self, source: _Source) -> Sequence[Target]:
+    async def _targets(self, source: Source) -> Sequence[Target]:
         require_tls, way = self.job.message.require_tls, source.by_mx
         if way is not None:
             if require_tls:  # RFC 8689 section 4.2.1, step 2
@@ -282,6 +332,17 @@ class Sessions:
             return Deferral(reply(454, "4.7.5", f"TLS failed: {error}"))
         where = f"port {target.port} of {target.host}"
         return Deferral(reply(454, "4.7.5", f"no TLS from the first byte on {where}: {error}"))
+
+
+def by_weight(sources: Sequence[Source], random: Random) -> Sequence[Source]:
+    """Those that have a weight, drawn by it; then the others in their order."""
+    drawn: list[Source] = []
+    left = [source for source in sources if source.weight]
+    while left:
+        [chosen] = random.choices(left, [source.weight for source in left])
+        left.remove(chosen)
+        drawn.append(chosen)
+    return [*drawn, *(source for source in sources if not source.weight)]
 
 
 def access_to(host: RelayHost) -> Access:

@@ -17,6 +17,7 @@ from mailrelay.smtp.dialogue import (
     refusal_without_asking,
 )
 from mailrelay.smtp.reply import EnhancedStatus, Reply
+from mailrelay.smtp.reply_pattern import ReplyPattern
 
 MOST_FOLLOWING = 10
 """Transactions after the first for recipients that were too many for it.
@@ -47,6 +48,27 @@ class Said:
         return not self.content_sent and all(answer.is_transient for answer in self.replies)
 
 
+def to_ask_next(said: Said, patterns: Sequence[ReplyPattern], *, is_gone: bool) -> Sequence[int]:
+    """The recipients for whom another host may be asked, by their places.
+
+    ``is_gone`` when the connection broke off: after content, only a 421 says that the host does
+    not have the message all the same.
+    """
+    replies = said.replies
+    if not patterns:
+        return range(len(replies)) if said.may_ask_next else ()
+    if (said.is_ours or is_gone) and said.may_ask_next:
+        return range(len(replies))
+    fitting = [place for place, answer in enumerate(replies) if _fits(answer, patterns)]
+    if said.content_sent and is_gone:
+        return [place for place in fitting if replies[place].code == 421]
+    return fitting
+
+
+def _fits(answer: Reply, patterns: Sequence[ReplyPattern]) -> bool:
+    return any(pattern.fits(answer) for pattern in patterns)
+
+
 @frozen
 class OutgoingMessage:
     """What is sent: the envelope, and its content as often as it is needed."""
@@ -54,6 +76,11 @@ class OutgoingMessage:
     envelope: OutgoingEnvelope
     outgoing: Callable[[], Outgoing]
     _log: Logger = field(factory=Logger, init=False)
+
+    def for_some(self, places: Sequence[int]) -> OutgoingMessage:
+        """The same for those of its recipients."""
+        some = [self.envelope.recipients[place] for place in places]
+        return evolve(self, envelope=evolve(self.envelope, recipients=some))
 
     async def send(self, connection: SMTPClientProtocol) -> Said:
         """Send it over ``connection``, which is ready."""

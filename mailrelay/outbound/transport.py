@@ -12,10 +12,11 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.content import Outgoing
 from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder, Target
+from mailrelay.outbound.opening import Stage
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.sessions import NoConnection, Session, Sessions
-from mailrelay.outbound.transactions import OutgoingMessage, Said
+from mailrelay.outbound.transactions import OutgoingMessage, Said, to_ask_next
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import Content, Entry, Message
@@ -27,6 +28,7 @@ from mailrelay.queue.outcome import (
     outcome_of_reply,
 )
 from mailrelay.queue.transport import Attempt, Job, Result
+from mailrelay.routing.ways import ByRelayHost
 from mailrelay.smtp.dialogue import OutgoingEnvelope, OutgoingRecipient
 from mailrelay.smtp.reply import Reply
 
@@ -73,7 +75,7 @@ class SMTPTransport:
         trail = _Trail(self.now())
         count = len(job.entries)
         try:
-            said = await self._deliver(job, trail)
+            outcomes = await self._deliver(job, trail)
         except NoConnection as error:
             trail.target = error.target
             failed = isinstance(error.outcome, Deferral)
@@ -83,15 +85,15 @@ class SMTPTransport:
             if str(outcome.reply.status) == "4.3.0":
                 self._log.failure("an attempt failed for a reason of our own")
             return self._result([outcome] * count, trail)
-        return self._result([_outcome(answer, said) for answer in said.replies], trail)
+        return self._result(outcomes, trail)
 
     def _result(
         self, outcomes: Sequence[Outcome], trail: _Trail, *, host_failed: bool = False
     ) -> Result:
         return Result(outcomes, trail.attempt(self.now()), host_failed=host_failed)
 
-    async def _deliver(self, job: Job, trail: _Trail) -> Said:
-        """What the last host that was asked said.  Raises: what kept us from asking any.
+    async def _deliver(self, job: Job, trail: _Trail) -> Sequence[Outcome]:
+        """What became of each recipient.  Raises: what kept us from asking any host.
 
         RFC 5321 section 5.1: addresses are tried in order "until a delivery attempt succeeds".
         """
@@ -100,17 +102,25 @@ class SMTPTransport:
         envelope = outgoing_envelope(job.message, job.entries, content.size_bytes)
         message = OutgoingMessage(envelope, lambda: self._outgoing(content))
         sessions = Sessions(self.pool, self.hosts, self.mx_tls, self.health, job, trail.transcript)
+        patterns = way.move_on if isinstance(way := job.destination.way, ByRelayHost) else ()
         session, said = await _ask(sessions, message, trail)
-        for _ in range(self.hosts.settings.most_sessions - 1):
-            if not said.may_ask_next or not await sessions.has_another(session):
+        outcomes = [_outcome(answer, said) for answer in said.replies]
+        left = list(range(len(outcomes)))  # whom the last host was asked for
+        for _ in range(sessions.most - 1):
+            moving = to_ask_next(said, patterns, is_gone=session.connection.stage is Stage.CLOSED)
+            if not moving or not await sessions.has_another(session):
                 break
             sessions.pass_over(session)
+            left = [left[place] for place in moving]
             try:
-                session, said = await _ask(sessions, message, trail)
-            except NoConnection:
-                break  # what the last host said stands
+                session, said = await _ask(sessions, message.for_some(left), trail)
+            except NoConnection as error:
+                _put_off(outcomes, left, error)
+                break
+            for place, answer in zip(left, said.replies, strict=True):
+                outcomes[place] = _outcome(answer, said)
         sessions.give_back(session)
-        return said
+        return outcomes
 
     def _outgoing(self, content: Content) -> Outgoing:
         if content.body is not None:
@@ -130,6 +140,13 @@ def _outcome(answer: Reply, said: Said) -> Outcome:
     return PermanentFailure(answer) if answer.is_permanent else Deferral(answer)
 
 
+def _put_off(outcomes: list[Outcome], left: Sequence[int], error: NoConnection) -> None:
+    """What the last host said stands, but for refusals that the next one was to be asked about."""
+    for place in left:
+        if isinstance(outcomes[place], PermanentFailure) and isinstance(error.outcome, Deferral):
+            outcomes[place] = error.outcome
+
+
 async def _ask(sessions: Sessions, message: OutgoingMessage, trail: _Trail) -> tuple[Session, Said]:
     """What the next host says of ``message``.  Raises: see Sessions.next."""
     while True:
@@ -138,6 +155,7 @@ async def _ask(sessions: Sessions, message: OutgoingMessage, trail: _Trail) -> t
         # A kept connection may have been closed meanwhile: nothing was said on it yet.
         if not (session.is_kept and said.is_lost):
             trail.target, trail.connection = session.target, session.connection
+            sessions.judge(session, said.replies)
             return session, said
 
 

@@ -23,6 +23,7 @@ from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.peers import PeerControl
 from mailrelay.control.queue import QueueControl
+from mailrelay.control.relay_alarms import RelayAlarmRecords
 from mailrelay.control.relays import read_sources
 from mailrelay.control.replay import ReplayControl
 from mailrelay.control.routes import RouteControl
@@ -56,6 +57,7 @@ from mailrelay.storage.nodes import register
 from mailrelay.storage.peer_records import DatabasePeers
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.relay_records import DatabaseRelayRules
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
@@ -73,6 +75,7 @@ class Control:
     directory: DirectoryControl
     aliases: AliasControl
     relays: StoredRelayControl
+    relay_alarms: RelayAlarmRecords
     queue: QueueControl
     messages: MailboxControl
     suppression: SuppressionControl
@@ -134,6 +137,7 @@ def open_control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
         AliasControl(DatabaseAliases(database, now), actor),
         StoredRelayControl(DatabaseRelayRules(database, now), actor),
+        DatabaseRelayAlarms(database, node.id, now),
         QueueControl(
             records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
         ),

@@ -38,6 +38,7 @@ from mailrelay.routing.ways import (
 )
 from mailrelay.service.calls import make_reading
 from mailrelay.service.peers_out import PeersOut
+from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.stores import Stores
 
 
@@ -66,7 +67,9 @@ class WaysOut:
             frozenset({settings.hostname.lower()}),
             frozenset(_own_addresses(listeners, outbound.mx_port)),
         )
-        self.health = RelayHealth(s.clock.seconds)
+        alarms = DatabaseRelayAlarms(stores.database, stores.node.id, s.now)
+        alarms.clear_all()
+        self.health = RelayHealth(s.clock.seconds, alarms)
         smtp = SMTPTransport(
             self.pool,
             hosts,

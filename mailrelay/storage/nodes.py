@@ -67,7 +67,8 @@ def heartbeats(connection: Connection) -> dict[int, int]:
 
 def bury(connection: Connection, dead: int) -> int:
     """Give a dead node's claims back, and fence it; how many entries and calls came free."""
-    node, setting = tables.node, tables.setting
+    node, setting, alarm = tables.node, tables.setting, tables.relay_alarm
+    connection.execute(delete(alarm).where(alarm.c.node_id == dead))
     connection.execute(delete(setting).where(setting.c.name == step_setting(dead)))
     connection.execute(update(node).where(node.c.id == dead).values(epoch=node.c.epoch + 1))
     return _give_back(connection, dead)

@@ -555,6 +555,16 @@ relay_rule = Table(
     Column("value", Text, nullable=False),
 )
 
+# What is out of a node's relay hosts and chains.
+relay_alarm = Table(
+    "relay_alarm",
+    metadata,
+    Column("node_id", ID, primary_key=True, autoincrement=False),
+    Column("subject", String(1000), primary_key=True),
+    Column("since", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
 peer = Table(
     "peer",
     metadata,

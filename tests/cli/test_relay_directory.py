@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from mailrelay.testing.ports import free_port
 from mailrelay.testing.scripted_server import ScriptedServer, polite
 from tests.cli.operated import CONFIG, Operated, soon
 
@@ -116,3 +117,21 @@ class DirectoryTests(TestCase):
         while not end.contents:
             await soon(reactor)
         self.assertIn(b"Subject: hello", end.contents[0])
+
+    async def test_status(self) -> None:
+        """Hosts that a running server finds to be out, until it begins anew."""
+        operated = await Operated.start(self, reactor)
+        self.assertIn("No relay host is out", operated.run("relay", "status").stdout)
+        hops = [f"[127.0.0.1]:{free_port()}" for _ in range(2)]
+        operated.run("relay", "add-chain", "client.test", *hops)
+        while not operated.server.server.directory.relay_rules:
+            await soon(reactor)
+        for number in range(2):
+            await operated.accept(f"bob{number}@remote.test")
+            await operated.waiting(f"bob{number}@remote.test")
+        rows = await operated.until(lambda: operated.json("relay", "status"))
+        host = hops[0].replace("[", "").replace("]", "")
+        self.assertEqual(rows[0]["subject"], f"relay host {host}")
+        self.assertIn("no answer from host", rows[0]["reason"])
+        self.assertEqual(len(rows), 3)
+        self.flushLoggedErrors()

@@ -43,6 +43,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "key"),
     )
     op.create_table(
+        "relay_alarm",
+        sa.Column("node_id", ID, autoincrement=False, nullable=False),
+        sa.Column("subject", sa.String(1000), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("node_id", "subject"),
+    )
+    op.create_table(
         "peer",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
