@@ -68,7 +68,6 @@ class WaysOut:
             frozenset(_own_addresses(listeners, outbound.mx_port)),
         )
         alarms = DatabaseRelayAlarms(stores.database, stores.node.id, s.now)
-        alarms.clear_all()
         self.health = RelayHealth(s.clock.seconds, alarms)
         smtp = SMTPTransport(
             self.pool,

@@ -17,7 +17,10 @@ class Node:
 
 
 def register(connection: Connection, name: str) -> Node:
-    """Start a life of the node called ``name``: its epoch rises, its old claims are given up."""
+    """Start a life of the node called ``name``: its epoch rises, its old claims are given up.
+
+    What was out to it is not known to be.
+    """
     node = tables.node
     raised = connection.execute(
         update(node)
@@ -29,7 +32,13 @@ def register(connection: Connection, name: str) -> Node:
         connection.execute(insert(node).values(name=name, epoch=1, heartbeat=0))
     row = connection.execute(select(node.c.id, node.c.epoch).where(node.c.name == name)).one()
     _give_back(connection, row.id)
+    _forget_alarms(connection, row.id)
     return Node(row.id, row.epoch)
+
+
+def _forget_alarms(connection: Connection, node_id: int) -> None:
+    alarm = tables.relay_alarm
+    connection.execute(delete(alarm).where(alarm.c.node_id == node_id))
 
 
 def _give_back(connection: Connection, node_id: int) -> int:
@@ -67,8 +76,8 @@ def heartbeats(connection: Connection) -> dict[int, int]:
 
 def bury(connection: Connection, dead: int) -> int:
     """Give a dead node's claims back, and fence it; how many entries and calls came free."""
-    node, setting, alarm = tables.node, tables.setting, tables.relay_alarm
-    connection.execute(delete(alarm).where(alarm.c.node_id == dead))
+    node, setting = tables.node, tables.setting
+    _forget_alarms(connection, dead)
     connection.execute(delete(setting).where(setting.c.name == step_setting(dead)))
     connection.execute(update(node).where(node.c.id == dead).values(epoch=node.c.epoch + 1))
     return _give_back(connection, dead)

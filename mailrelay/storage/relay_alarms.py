@@ -8,8 +8,10 @@ from attrs import frozen
 from sqlalchemy import Connection, delete, insert, select
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailrelay.control.relay_alarms import RelayAlarm
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 
@@ -52,17 +54,16 @@ class DatabaseRelayAlarms:
         """See Alarms."""
         self._write(lambda connection: self._remove(connection, subject))
 
-    def clear_all(self) -> None:
-        """A new life of the node begins: nothing is known to be out."""
-        mine = _alarm.c.node_id == self.node_id
-        self._write(lambda connection: connection.execute(delete(_alarm).where(mine)))
-
     def _remove(self, connection: Connection, subject: str) -> None:
         named = _alarm.c.subject == _storable(subject)
         connection.execute(delete(_alarm).where(_alarm.c.node_id == self.node_id, named))
 
     def _write(self, work: Callable[[Connection], object]) -> None:
-        written = self.database.write(work)
+        def failed(failure: Failure) -> None:
+            failure.trap(StoreUnavailable)
+            self._log.warn("an alarm cannot be written: {reason}", reason=str(failure.value))
+
+        written = self.database.write(work).addErrback(failed)
         written.addErrback(lambda f: self._log.failure("an alarm cannot be written", f))
 
 
