@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.peers import KEY_KEPT_FOR, ListedPeer, NewPeerKey, PeerDetails
 from mailrelay.directory.peers import FromPolicy, PeerKey, PeerProtocol
+from mailrelay.peering.ping import PingFailed, ping
 
 _LISTS = {"from_domains": "no_from_domains", "allowed_networks": "no_allowed_networks"}
 _key_file = click.Path(path_type=Path)
@@ -178,11 +180,45 @@ def list_peers(settings: Settings, as_json: bool) -> None:
     """List the peers, without their secrets."""
     with opened(settings) as control:
         found: Sequence[ListedPeer] = settled(control.peers.peers())
-    columns = ("name", "protocol", "url", "callback_url", "account", "disabled", "key_ids")
+    columns = ("name", "protocol", "url", "callback_url", "account", "disabled", "alarm", "key_ids")
     rows = [_row(one) for one in found]
     if not as_json:
         rows = [{**row, "key_ids": [key["id"] for key in row["keys"]]} for row in rows]
     print_rows(rows, columns, "No peers.", as_json=as_json)
+
+
+@peer.command("ping")
+@target_options
+@click.argument("name")
+@json_option
+def ping_peer(settings: Settings, name: str, as_json: bool) -> None:
+    """Ask a peer whether it knows our key, what it takes, and what time it has."""
+    with opened(settings) as control:
+        found = settled(control.peers.peer(name))
+    try:
+        pong = ping(found, time.time)
+    except PingFailed as error:
+        raise click.ClickException(f"{name}: {error}") from None
+    said = {
+        "name": name,
+        "server_id": pong.server_id,
+        "takes_mail": pong.takes_mail,
+        "seconds": round(pong.seconds, 3),
+        "clock_difference": pong.clock_difference and round(pong.clock_difference, 1),
+        "limits": dict(pong.limits),
+        "features": list(pong.features),
+    }
+    if as_json:
+        print_json(said)
+        return
+    click.echo(f"{name} knows our key, and answers in {pong.seconds:.2f} seconds.")
+    if not pong.takes_mail:
+        click.echo("It takes no mail of ours: there, mailrelay peer set NAME --account.")
+    difference = pong.clock_difference
+    if difference is not None and abs(difference) > 5:
+        click.echo(f"Its clock is {abs(difference):.0f} seconds off ours.")
+    for limit, value in pong.limits.items():
+        click.echo(f"{limit.replace('_', ' ')}: {value}")
 
 
 def _show(made: Sequence[NewPeerKey]) -> None:
@@ -214,6 +250,9 @@ def _row(one: ListedPeer) -> dict[str, Any]:
         "callback_url": found.callback_url or None,
         "account": one.account,
         "disabled": found.disabled,
+        "alarm": one.state.alarm or None,
+        "alarm_since": moment(one.state.alarm_since),
+        "last_contact": moment(one.state.last_contact_at),
         "created": moment(found.created_at),
         "options": msgspec.to_builtins(found.options),
         "keys": [_key_row(key) for key in found.keys],

@@ -54,11 +54,21 @@ class NewPeerKey:
 
 
 @frozen
+class PeerState:
+    """How it stands with a peer.  Times are seconds since the epoch."""
+
+    alarm: str = ""  # why it refuses what we are
+    alarm_since: float | None = None
+    last_contact_at: float | None = None
+
+
+@frozen
 class ListedPeer:
-    """A peer and the name of the account that its mail is of."""
+    """A peer, the name of the account that its mail is of, and how it stands with it."""
 
     peer: Peer
     account: str | None
+    state: PeerState = PeerState()
 
 
 class PeerRecords(Protocol):
@@ -69,6 +79,9 @@ class PeerRecords(Protocol):
 
     def load(self) -> Deferred[Directory]:
         """Everything now."""
+
+    def states(self) -> Deferred[Mapping[int, PeerState]]:
+        """How it stands with those of which something is known, by their ids."""
 
     def add(self, actor: str, peer: Peer) -> Deferred[None]:
         """Keep a peer and its keys; its id is given here.
@@ -152,11 +165,18 @@ class PeerControl:
         """Know a peer no longer.  Raises: Refusal."""
         await self.records.remove(self.actor, name)
 
+    async def peer(self, name: str) -> Peer:
+        """The peer of that name, its keys included.  Raises: Refusal."""
+        return _found(await self.records.load(), name)
+
     async def peers(self) -> Sequence[ListedPeer]:
         """All of them, by name."""
         directory = await self.records.load()
-        found = sorted(directory.peers.values(), key=lambda peer: peer.name)
-        return [ListedPeer(peer, _account_name(directory, peer)) for peer in found]
+        states = await self.records.states()
+        return [
+            ListedPeer(peer, _account_name(directory, peer), states.get(peer.id, PeerState()))
+            for peer in sorted(directory.peers.values(), key=lambda peer: peer.name)
+        ]
 
     def _key(self, protocol: PeerProtocol, text: str | None, *, is_ours: bool) -> PeerKey:
         """The key that ``text`` is, or a new one.  Raises: Refusal."""

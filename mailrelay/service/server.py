@@ -421,6 +421,8 @@ class Server(MultiService):
         gauge("mailrelay_mail_log_lost", "Lines not written", lambda: self._mail_log.left_out)
         gauge("mailrelay_relay_hosts_resting", "Passed over", lambda: self._ways.health.resting)
         gauge("mailrelay_relay_chains_out", "All at rest", lambda: self._ways.health.chains_out)
+        standing = self._ways.peers.standing
+        gauge("mailrelay_peers_alarmed", "They refuse us", lambda: len(standing.alarms))
         gauge("mailrelay_relay_files_stale", "1 when they cannot be used", self._is_stale)
         gauge("mailrelay_smtp_commands", "Commands read", lambda: self._counters.commands)
         gauge("mailrelay_smtp_refusals", "Replies 4yz and 5yz", lambda: self._counters.refused)

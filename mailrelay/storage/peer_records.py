@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch, Refusal
 from mailrelay.control.peer_checks import PEER_FALLBACK
+from mailrelay.control.peers import PeerState
 from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerKey
 from mailrelay.storage import tables
@@ -30,6 +31,17 @@ class DatabasePeers:
     def load(self) -> Deferred[Directory]:
         """See PeerRecords."""
         return self.database.read(load)
+
+    def states(self) -> Deferred[Mapping[int, PeerState]]:
+        """See PeerRecords."""
+        wanted = select(
+            *(_state.c.peer_id, _state.c.alarm, _state.c.alarm_since, _state.c.last_contact_at)
+        )
+
+        def read(connection: Connection) -> Mapping[int, PeerState]:
+            return {row[0]: PeerState(*row[1:]) for row in connection.execute(wanted)}
+
+        return self.database.read(read)
 
     def add(self, actor: str, peer: Peer) -> Deferred[None]:
         """See PeerRecords."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import Connection, Select, false, or_, select
+from sqlalchemy import Connection, Select, case, exists, false, or_, select
 from twisted.internet.defer import Deferred
 
 from mailrelay.storage import tables
@@ -14,6 +14,12 @@ from mailrelay.storage.database import Database
 from mailrelay.webhooks.sent import SentEntry
 
 _entry, _message = tables.entry, tables.message
+
+_at_a_peer = exists().where(tables.peer_request.c.message_id == _entry.c.message_id)
+_COLUMNS = (
+    *(_entry.c.id, _entry.c.message_id, _entry.c.recipient),
+    case((_at_a_peer, _entry.c.outcome)).label("ended_as"),
+)
 
 
 @frozen
@@ -24,7 +30,7 @@ class DatabaseSentEntries:
 
     def by_from_id(self, account_id: int, from_id: str) -> Deferred[SentEntry | None]:
         """See SentEntries."""
-        wanted = select(_entry.c.id, _entry.c.message_id, _entry.c.recipient).where(
+        wanted = select(*_COLUMNS).where(
             _entry.c.from_id == from_id, _entry.c.account_id == account_id
         )
         return self.database.read(lambda c: _newest(c, wanted))
@@ -39,7 +45,7 @@ class DatabaseSentEntries:
             if value and "\0" not in value  # which a report in base64 may have, and no column
         ]
         wanted = (
-            select(_entry.c.id, _entry.c.message_id, _entry.c.recipient)
+            select(*_COLUMNS)
             .join(_message, _message.c.id == _entry.c.message_id)
             .where(_message.c.account_id == account_id, or_(false(), *named))
         )
@@ -66,4 +72,4 @@ def _newest(connection: Connection, wanted: Select[Any]) -> SentEntry | None:
 
 
 def _sent_entry(row: Any) -> SentEntry:
-    return SentEntry(row.id, row.message_id, row.recipient)
+    return SentEntry(row.id, row.message_id, row.recipient, row.ended_as or "")

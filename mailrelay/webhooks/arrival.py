@@ -122,7 +122,10 @@ class Arrivals:
         """What the message itself says; ``sent`` is what it came back to."""
         content = await self._bytes(await self.content(entry.message.id))
         report = await self.executor.run(read_report, content) if may_tell else None
-        event = await self._event(report, sent, entry, owner, placed.at)
+        try:
+            event = await self._event(report, sent, entry, owner, placed.at)
+        except _Known:
+            return Arrival()
         is_told = owner.is_called_for_incoming or owner.is_told_of_received
         if not is_told or (event is not None and event.account_id == owner.id):
             return Arrival(event)
@@ -138,11 +141,11 @@ class Arrivals:
             about = about or await self.complaints.about(report, owner)
             return complaint_event(report, about, entry, at) if about is not None else None
         if sent is not None:
-            return event_of(report, sent, owner, at, matched_by="from_id")
+            return unless_known(event_of(report, sent, owner, at, matched_by="from_id"), sent)
         if isinstance(report, DeliveryReport) and entry.reverse_path is None:
             sent = await self._reported(owner, report)
             if sent is not None:
-                return event_of(report, sent, owner, at, matched_by="message")
+                return unless_known(event_of(report, sent, owner, at, matched_by="message"), sent)
         return None
 
     def _told(self, content: bytes, entry: Entry, owner: Account, placed: Placed) -> Arrival:
@@ -167,6 +170,20 @@ class Arrivals:
             return (content.prefix + content.body)[:READ_BYTES]
         assert content.spool_name is not None
         return content.prefix + await self.read_spool(content.spool_name, 0, READ_BYTES)
+
+
+class _Known(Exception):
+    """A peer has told of it before."""
+
+
+def unless_known(event: NewEvent, sent: SentEntry) -> NewEvent:
+    """``event``, but of a failure that the peer which had the message told: that is one event.
+
+    Raises: _Known.
+    """
+    if event.kind is EventKind.FAILED and sent.ended_as == EventKind.FAILED.value:
+        raise _Known
+    return event
 
 
 def event_of(

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 @frozen
 class SentEntry:
-    """An entry that may be answered to."""
+    """An entry that may be answered to.  ``ended_as`` is its outcome, if a peer has it told."""
 
     entry_id: int
     message_id: int
     recipient: str
+    ended_as: str = ""
 
 
 class SentEntries(Protocol):

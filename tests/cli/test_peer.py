@@ -73,6 +73,7 @@ class PeerTests(TestCase):
             (("add", "b", "--url", "http://relay.example.net"), "https"),
             (("add", "b", "--our-key-file", "-"), "key-id:hex"),
             (("remove", "b"), "no peer 'b'"),
+            (("ping", "b"), "no peer 'b'"),
         ):
             told = operated.run("peer", *given, code=1, given="planted-secret").stderr
             self.assertIn(said, told)

@@ -151,6 +151,8 @@ class TwoServerTests(TestCase):
         """Nothing is lost, each end is one event and one call, and hardly anything comes twice."""
         self.relay.start()
         self.sender.start()
+        pong = json.loads(self.operate("sender", "peer", "ping", "relay", "--json"))
+        self.assertTrue(pong["takes_mail"])
         load = Submitters(clients=3)
         self.addCleanup(load.end)
         load.start(self.sender.port)

@@ -16,6 +16,7 @@ from mailrelay.queue.settle import AWAITED_FOR
 from mailrelay.storage import tables
 from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.peer_requests import DatabasePeerRequests
+from mailrelay.storage.sent import DatabaseSentEntries
 from tests.storage.calling import Calling
 from tests.storage.databases import OnPostgres, OnSQLite
 
@@ -130,6 +131,16 @@ class PeerFeedContract(Calling):
             outcome = "delivered" if kind is DELIVERED else "handed_over"
             self.assertEqual((row.state, row.outcome), (2, outcome))
         self.assertEqual(self.rows("content"), [])
+
+    async def test_dsn_afterwards(self) -> None:
+        """Who sent it is known by how it ended, once the peer has told."""
+        sent = DatabaseSentEntries(self.database)
+        entry = await self.entry()
+        await self.handed_over(entry)
+        await self.record(news(1, FAILED))
+        found = await sent.by_from_id(1, "abc")
+        assert found is not None
+        self.assertEqual((found.entry_id, found.ended_as), (entry.id, "failed"))
 
     async def test_known_end(self) -> None:
         """A DSN that came before makes the peer's word no second event, and the other way round."""

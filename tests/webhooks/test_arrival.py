@@ -74,11 +74,13 @@ class KeptEntries:
     """A SentEntries that knows one entry, by its FromID or its message."""
 
     asked: list[object] = field(factory=list)
+    ended_as: str = ""
 
     def by_from_id(self, account_id: int, from_id: str) -> Deferred[SentEntry | None]:
         """See SentEntries."""
         self.asked.append((account_id, from_id))
-        return succeed(SENT if (account_id, from_id) == (1, "known") else None)
+        known = evolve(SENT, ended_as=self.ended_as)
+        return succeed(known if (account_id, from_id) == (1, "known") else None)
 
     def by_message(
         self, account_id: int, envid: str, message_id: str, recipients: Sequence[str]
@@ -91,6 +93,18 @@ class KeptEntries:
 
 class ArrivalTests(SynchronousTestCase):
     """Arrivals."""
+
+    def test_end_that_a_peer_told(self) -> None:
+        """The failure was told: its DSN is no second event, and no mail to tell of either."""
+        self.sent.ended_as = "failed"
+        to = "alice+known@example.org"
+        self.assertEqual(self.arrive(dsn(), to, reverse_path=None), Arrival())
+        delayed = self.arrive(dsn("delayed", "4.0.0"), to, reverse_path=None)
+        assert delayed.event is not None
+        self.sent.ended_as = "delivered"
+        failed = self.arrive(dsn(), to, reverse_path=None)
+        assert failed.event is not None
+        self.assertEqual(failed.event.kind, EventKind.FAILED)
 
     def setUp(self) -> None:
         """Nothing asked yet."""
