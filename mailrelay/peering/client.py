@@ -77,15 +77,19 @@ class PeerClient:
     caller: Callable[[Peer], Awaitable[Caller]]
     now: Callable[[], float]
 
-    async def ask(self, peer: Peer, call: PeerCall, timeout: float | None = None) -> PeerAnswer:
+    async def ask(
+        self, peer: Peer, call: PeerCall, timeout: float | None = None, url: str = ""
+    ) -> PeerAnswer:
         """The answer within ``timeout`` seconds, the peer's own unless given.
+
+        ``url`` is whole, in place of the peer's.
 
         Raises: CallFailed, NoKey, UnusableURL, UnusableCertificate.
         """
         key = peer.our_key(self.now())
         if key is None:
             raise NoKey(f"no key of ours works for {peer.name}: mailrelay peer rotate --ours")
-        there = parse_url(peer.url + BASE + call.path)
+        there = parse_url(url or peer.url + BASE + call.path)
         signed = self._signed(there.path, call, key)
         signature = signed.signature(key.secret)
         url = f"{there.scheme}://{there.authority}{there.path}"

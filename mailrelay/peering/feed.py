@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from mailrelay.control.peer_mail import PeerFeed, PeerMail
 from mailrelay.observe.bell import Bell
@@ -29,37 +29,12 @@ MOST_POLLS = 10
 _NUMBER = re.compile(r"[0-9]{1,16}")
 
 
-@define(eq=False)
-class Feed:
-    """Reads a peer's events, and waits for them.  ``now`` is the door's."""
+@frozen
+class Reader:
+    """Reads events, and waits for them."""
 
-    door: Door
     mail: PeerMail
     bell: Bell
-    _polls: Counter[int] = field(factory=Counter)
-
-    async def get(self, claim: Claim) -> Response:
-        """A page.  Raises: Refusal."""
-        verified, _ = await self.door.small(claim)
-        peer = verified.peer
-        after = _asked(claim.request, "after", 0, 2**53 - 1)
-        limit = _asked(claim.request, "limit", MOST_EVENTS, MOST_EVENTS)
-        wait = _asked(claim.request, "wait", 0, 3600)
-        if peer.account_id is None:
-            return answer(200, feed_out(PeerFeed((), after, has_more=False)))
-        if self._polls[peer.id] >= MOST_POLLS:
-            raise Refusal(429, f"{MOST_POLLS} requests for events are open", retry_after=1)
-        if after:
-            await self.mail.acknowledge(peer.id, after, self.door.now())
-        self._polls[peer.id] += 1
-        try:
-            seconds = min(float(wait), LONGEST_WAIT)
-            feed = await self.read(peer.id, peer.account_id, after, max(1, limit), seconds)
-        finally:
-            self._polls[peer.id] -= 1
-        if after < feed.oldest:
-            return answer(410, {"oldest": feed.oldest})
-        return answer(200, feed_out(feed))
 
     async def read(
         self, peer_id: int, account_id: int, after: int, limit: int, wait: float
@@ -84,6 +59,38 @@ class Feed:
                 return feed
             if left <= LOOK_EVERY or self.bell.is_closed:
                 return evolve(feed, has_more=False)
+
+
+@define(eq=False)
+class Feed:
+    """Answers a peer that asks for its events."""
+
+    door: Door
+    reader: Reader
+    _polls: Counter[int] = field(factory=Counter)
+
+    async def get(self, claim: Claim) -> Response:
+        """A page.  Raises: Refusal."""
+        verified, _ = await self.door.small(claim)
+        peer = verified.peer
+        after = _asked(claim.request, "after", 0, 2**53 - 1)
+        limit = _asked(claim.request, "limit", MOST_EVENTS, MOST_EVENTS)
+        wait = _asked(claim.request, "wait", 0, 3600)
+        if peer.account_id is None:
+            return answer(200, feed_out(PeerFeed((), after, has_more=False)))
+        if self._polls[peer.id] >= MOST_POLLS:
+            raise Refusal(429, f"{MOST_POLLS} requests for events are open", retry_after=1)
+        if after:
+            await self.reader.mail.acknowledge(peer.id, after, self.door.now())
+        self._polls[peer.id] += 1
+        try:
+            seconds = min(float(wait), LONGEST_WAIT)
+            feed = await self.reader.read(peer.id, peer.account_id, after, max(1, limit), seconds)
+        finally:
+            self._polls[peer.id] -= 1
+        if after < feed.oldest:
+            return answer(410, {"oldest": feed.oldest})
+        return answer(200, feed_out(feed))
 
 
 def _asked(request: Request, name: str, default: int, most: int) -> int:

@@ -13,10 +13,13 @@ from mailrelay.control.queue import EntryFilter, QueueControl
 from mailrelay.directory.login import Authenticator
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.observe.bell import Bell
+from mailrelay.observe.metrics import Metrics
 from mailrelay.peering.api import PeerAPI
 from mailrelay.peering.blocking import Blocking
+from mailrelay.peering.client import PeerClient
 from mailrelay.peering.door import Door
-from mailrelay.peering.feed import Feed
+from mailrelay.peering.feed import Feed, Reader
+from mailrelay.peering.pushing import Pusher, PushSurroundings
 from mailrelay.peering.taking import Policy, Taking
 from mailrelay.queue.report import Reporter
 from mailrelay.service.snapshots import Snapshots
@@ -64,9 +67,21 @@ class PeersIn:
             self._drop,
             now,
         )
-        feed = Feed(door, mail, doors.bell)
+        feed = Feed(door, Reader(mail, doors.bell))
         blocking = Blocking(door, mail, lambda: doors.known.changed({"suppression"}))
         return PeerAPI(door, taking, feed, blocking).routes()
+
+    def pusher(self, client: PeerClient, metrics: Metrics) -> Pusher:
+        """What tells those who want to be told."""
+        mail, known, s = DatabasePeerMail(self.stores.database), self.doors.known, self.s
+        reader = Reader(mail, self.doors.bell)
+        peers = PushSurroundings(
+            s.clock, s.now, lambda: known.directory.peers, mail, reader, client
+        )
+        pusher = Pusher(peers)
+        name, about = "mailrelay_peers_not_told", "Peers that do not take their events"
+        metrics.gauge(name, about, lambda: pusher.failing)
+        return pusher
 
     def _policy(self) -> Policy:
         known, limits = self.doors.known, self.settings.limits

@@ -80,7 +80,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff", "handoff_in", "forwarding"),
+    *("handoff", "handoff_in", "handoff_relay", "forwarding"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
@@ -280,6 +280,7 @@ class Server(MultiService):
             self._space,
             self._relaying,
             self._ways.peers.feeds,
+            self._peers_in.pusher(self._ways.peers.client, self.metrics),
             self.scheduler,
             self.calls,
             self._handing_in.rounds,
