@@ -22,6 +22,7 @@ _TYPES = {
     EventKind.FAILED: "bounced",
     EventKind.SUPPRESSED: "suppressed",
     EventKind.CANCELED: "cancelled",
+    EventKind.NO_BOUNCE: "no_bounce",
 }
 _BY_DSN = {
     EventKind.DELIVERED: "delivered",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from attrs import frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.config.convert import queue_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.queue import EntryFilter, QueueControl
 from mailrelay.directory.login import Authenticator
+from mailrelay.directory.peers import PeerProtocol
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.observe.bell import Bell
+from mailrelay.observe.events import NewEvent
 from mailrelay.observe.metrics import Metrics
 from mailrelay.peering.api import PeerAPI
 from mailrelay.peering.blocking import Blocking
@@ -22,13 +28,31 @@ from mailrelay.peering.feed import Feed, Reader
 from mailrelay.peering.pushing import Pusher, PushSurroundings
 from mailrelay.peering.taking import Policy, Taking
 from mailrelay.queue.report import Reporter
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.keeping import DatabaseAnswers
 from mailrelay.storage.peer_mail import DatabasePeerMail
+from mailrelay.storage.peer_upkeep import PeerUpkeep
 from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.stores import Stores
+from mailrelay.storage.upkeep import repeated
 from mailrelay.web.request import Route
+
+SETTLE_EVERY, SWEEP_EVERY = 60.0, 86400.0
+Committed = Callable[[Sequence[NewEvent]], None]
+
+_log = Logger()
+
+
+def as_round(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Deferred[object]]:
+    """``work`` as it is repeated; a store that does not answer is asked the next time."""
+
+    def run() -> Deferred[object]:
+        done: Deferred[object] = Deferred.fromCoroutine(work())
+        return done.addErrback(lambda failure: failure.trap(StoreUnavailable))
+
+    return run
 
 
 @frozen
@@ -79,9 +103,35 @@ class PeersIn:
             s.clock, s.now, lambda: known.directory.peers, mail, reader, client
         )
         pusher = Pusher(peers)
-        name, about = "mailrelay_peers_not_told", "Peers that do not take their events"
-        metrics.gauge(name, about, lambda: pusher.failing)
+        metrics.gauge(
+            "mailrelay_peers_not_told",
+            "Peers that do not take their events",
+            lambda: pusher.failing,
+        )
         return pusher
+
+    def upkeep(self, committed: Committed, metrics: Metrics) -> MultiService:
+        """What is done to peers' rows now and then."""
+        upkeep = PeerUpkeep(self.stores.database, self.s.now, committed)
+        removed = [0]
+
+        async def settle() -> None:
+            for peer in self.doors.known.directory.peers.values():
+                if peer.account_id is not None and peer.protocol is PeerProtocol.MAILRELAY:
+                    while await upkeep.settle(peer):
+                        pass
+
+        async def sweep() -> None:
+            while count := await upkeep.sweep():
+                removed[0] += count
+
+        metrics.gauge(
+            "mailrelay_peer_rows_removed", "Rows of peers that were swept", lambda: removed[0]
+        )
+        rounds = MultiService()
+        for every, work in ((SETTLE_EVERY, settle), (SWEEP_EVERY, sweep)):
+            repeated(self.s.clock, every, as_round(work), _log).setServiceParent(rounds)
+        return rounds
 
     def _policy(self) -> Policy:
         known, limits = self.doors.known, self.settings.limits

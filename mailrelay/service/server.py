@@ -281,6 +281,7 @@ class Server(MultiService):
             self._relaying,
             self._ways.peers.feeds,
             self._peers_in.pusher(self._ways.peers.client, self.metrics),
+            self._peers_in.upkeep(self._committed, self.metrics),
             self.scheduler,
             self.calls,
             self._handing_in.rounds,

@@ -604,6 +604,7 @@ peer_state = Table(
     Column("their_position", ID, nullable=False, server_default="0"),  # of its events: taken in
     Column("our_position", ID, nullable=False, server_default="0"),  # of ours: it has them
     Column("removed_position", ID, nullable=False, server_default="0"),  # of ours: gone up to here
+    Column("settled_position", ID, nullable=False, server_default="0"),  # looked at for no bounce
 )
 
 # What a peer handed to us.

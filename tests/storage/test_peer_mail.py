@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.control.peer_mail import SuppressionChange
 from mailrelay.control.peers import PeerControl, PeerDetails
-from mailrelay.directory.peers import PeerProtocol
+from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import OfPeer
 from mailrelay.storage import tables
@@ -18,6 +18,7 @@ from mailrelay.storage.directory import write_setting
 from mailrelay.storage.nodes import register
 from mailrelay.storage.peer_mail import DatabasePeerMail
 from mailrelay.storage.peer_records import DatabasePeers
+from mailrelay.storage.peer_upkeep import LIFTED_KEPT_FOR, NO_BOUNCE_AFTER, PeerUpkeep
 from mailrelay.storage.queue import DatabaseQueueStore, insert_events
 from mailrelay.storage.spool import RowSpool
 from mailrelay.storage.statistics import POSITION
@@ -61,9 +62,15 @@ class PeerMailContract(Base):
         await stored
         return new.message.id
 
-    async def happened(self, message_id: int, kind: EventKind = EventKind.DELIVERED) -> None:
+    async def happened(
+        self,
+        message_id: int,
+        kind: EventKind = EventKind.DELIVERED,
+        entry_id: int | None = None,
+        at: float = 5.0,
+    ) -> None:
         """An event of it."""
-        event = NewEvent(kind, 5.0, message_id, None, ACCOUNT, {"recipient": "b@remote.test"})
+        event = NewEvent(kind, at, message_id, entry_id, ACCOUNT, {"recipient": "b@remote.test"})
         await self.database.write(lambda c: insert_events(c, [event]))
 
     async def test_events(self) -> None:
@@ -125,6 +132,43 @@ class PeerMailContract(Base):
         self.assertEqual(left, ["kept"])
         self.assertEqual((await self.mail.events(PEER, ACCOUNT, 0, 100)).oldest, last)
         self.assertEqual((await self.mail.events(OTHER, ACCOUNT, 0, 100)).oldest, 0)
+
+    async def test_no_bounce(self) -> None:
+        """Of what was delivered and did not come back it is told once, when time has passed."""
+        told: list[NewEvent] = []
+        now = NO_BOUNCE_AFTER + 6.0
+        upkeep = PeerUpkeep(self.database, lambda: now, told.extend)
+        peer = Peer(PEER, "one", account_id=ACCOUNT)
+        good, bad, others, own = [await self.handed_over(of) for of in (PEER, PEER, OTHER, None)]
+        for id_ in (good, bad, others, own):
+            await self.happened(id_, entry_id=id_)
+        await self.happened(bad, EventKind.FAILED, entry_id=bad)
+        while await upkeep.settle(peer):
+            pass
+        found = [(event.kind, event.message_id, event.entry_id) for event in told]
+        self.assertEqual(found, [(EventKind.NO_BOUNCE, good, good)])
+        feed = await self.mail.events(PEER, ACCOUNT, 0, 100)
+        self.assertEqual(feed.events[-1].event.kind, EventKind.NO_BOUNCE)
+        self.assertEqual(await upkeep.settle(peer), 0)
+        await self.happened(good, at=now - NO_BOUNCE_AFTER + 1.0)  # too new, as is what we told
+        self.assertEqual(await upkeep.settle(peer), 0)
+        self.assertEqual(len(told), 1)
+
+    async def test_swept(self) -> None:
+        """What is kept of peers that are gone goes, and of addresses suppressed no longer."""
+        upkeep = PeerUpkeep(self.database, lambda: LIFTED_KEPT_FOR + 100.0)
+        for peer_id, address, is_suppressed, at in (
+            (PEER, "a@x.test", False, 99.0),
+            (PEER, "b@x.test", True, 99.0),
+            (PEER, "c@x.test", False, 101.0),
+            (99, "d@x.test", True, 101.0),
+        ):
+            change = SuppressionChange(address, address, is_suppressed, "", at)
+            await self.mail.suppress(peer_id, ACCOUNT, change, at)
+        self.assertEqual([await upkeep.sweep(), await upkeep.sweep()], [2, 0])
+        with self.database.engine.connect() as connection:
+            left = connection.execute(select(tables.peer_suppression.c.address)).scalars().all()
+        self.assertEqual(sorted(left), ["b@x.test", "c@x.test"])
 
     async def test_suppression(self) -> None:
         """The newest change of an address wins, whatever the order."""

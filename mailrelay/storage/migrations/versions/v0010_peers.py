@@ -86,6 +86,7 @@ def upgrade() -> None:
         sa.Column("their_position", ID, nullable=False, server_default="0"),
         sa.Column("our_position", ID, nullable=False, server_default="0"),
         sa.Column("removed_position", ID, nullable=False, server_default="0"),
+        sa.Column("settled_position", ID, nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("peer_id"),
     )
     op.create_table(
