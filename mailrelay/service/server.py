@@ -80,7 +80,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff", "handoff_in", "handoff_relay", "forwarding"),
+    *("handoff", "handoff_in", "forwarding"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
