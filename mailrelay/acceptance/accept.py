@@ -34,9 +34,11 @@ from mailrelay.acceptance.copies import (
     told_as,
 )
 from mailrelay.acceptance.envelope import Envelope, Fates, Source
+from mailrelay.acceptance.list_fields import ListFields
 from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
 from mailrelay.acceptance.returned import ONLY_REPORTS, Returning, failure_in, told_to_author
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
+from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Directory
 from mailrelay.message.header import (
     Header,
@@ -153,6 +155,8 @@ class Acceptance:
     remember: Callable[[int, Content], None]
     max_received: int = 50
     passing: PassingOn = field(kw_only=True)
+    # What takes a member off a list, of a message that comes then; None for no link.
+    list_link: Callable[[Alias, Address, float], str | None] = lambda alias, member, at: None
 
     def accept(
         self, source: Source, envelope: Envelope, incoming: IncomingContent
@@ -299,7 +303,9 @@ class Acceptance:
         if made.refused + made.looping == len(made.copies):
             raise Refused(NOT_ALLOWED if made.refused else GOES_ROUND)
         original, now = Original(envelope.reverse_path, header, head), self.now()
-        return [self.passing.copy(directory, one, original, now) for one in made.copies]
+        fields = ListFields(header, lambda alias, member: self.list_link(alias, member, now))
+        copies = [self.passing.copy(directory, one, original, now) for one in made.copies]
+        return [fields.above(one) for one in copies]
 
     @property
     def returning(self) -> Returning:

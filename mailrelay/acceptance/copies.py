@@ -38,6 +38,13 @@ class Copy:
     passed_to: Member | None = None  # who is there
     answers: Address | None = None  # the alias as which a member answers
     edit: Edit | None = None
+    member: Member | None = None  # of an alias, here or there
+
+    @property
+    def member_of(self) -> int | None:
+        """The alias that takes it off after failures, which only another server can tell of."""
+        place = None if self.passed_to is None else self.passed_to.place
+        return place.id if place is not None and place.removes_after is not None else None
 
 
 def fated(copies: Sequence[Copy], recipients: Sequence[Rcpt], fates: Fates) -> list[Copy]:
@@ -187,8 +194,9 @@ def _copy(number: int, recipient: Rcpt, member: Member) -> Copy:
     alias = recipient.forward_path
     if member.is_external:
         own = Rcpt(member.address)
-        return Copy(number, own, alias, own_path=member.owner or NULL_PATH, passed_to=member)
-    return Copy(number, evolve(recipient, forward_path=member.address), alias)
+        path = member.owner or NULL_PATH
+        return Copy(number, own, alias, own_path=path, passed_to=member, member=member)
+    return Copy(number, evolve(recipient, forward_path=member.address), alias, member=member)
 
 
 def entry_for(
@@ -215,6 +223,7 @@ def entry_for(
         own_reverse_path=own_path,
         alias=copy.alias,
         edit=copy.edit,
+        member_of=copy.member_of,
     )
 
 

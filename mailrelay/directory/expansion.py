@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from mailrelay.directory.aliases import Alias, Rewrite
 from mailrelay.directory.model import Account, Directory, DomainDisabled, Foreign, NoSuchUser
@@ -19,6 +19,7 @@ class Member:
     """Somebody who gets a copy; ``key`` is the same for all addresses of one mailbox.
 
     What goes to another server returns to ``owner``; without one, ``rewrite`` says to whom.
+    ``place`` is the alias that lists it, ``of_list`` the innermost one around it that is a list.
     """
 
     address: Address
@@ -26,6 +27,8 @@ class Member:
     is_external: bool = False
     owner: Address | None = None
     rewrite: Rewrite = Rewrite.NONE
+    place: Alias | None = None
+    of_list: Alias | None = None
 
 
 @frozen
@@ -43,14 +46,14 @@ def expand(directory: Directory, alias: Alias) -> Expansion:
     An alias is entered once, so that a loop ends; a disabled one in another has no members.
     """
     walk = _Walk(directory)
-    walk.enter(alias, _Way(alias.owner, alias.rewrite), DEEPEST)
+    walk.enter(alias, _Way().within(alias), DEEPEST)
     return walk.expansion()
 
 
 def forwarded(directory: Directory, account: Account, address: Address) -> Expansion:
     """Whom mail for ``address``, which is of ``account``, goes to: that is never nobody."""
     walk = _Walk(directory)
-    walk.forward(account, address, DEEPEST)
+    walk.forward(account, Member(address, account.id), DEEPEST)
     return walk.expansion()
 
 
@@ -60,6 +63,14 @@ class _Way:
 
     owner: Address | None = None
     rewrite: Rewrite = Rewrite.NONE
+    place: Alias | None = None  # the innermost of all
+    of_list: Alias | None = None
+
+    def within(self, alias: Alias) -> _Way:
+        """Behind ``alias``."""
+        rewrite = self.rewrite if alias.rewrite is Rewrite.NONE else alias.rewrite
+        of_list = alias if alias.is_list else self.of_list
+        return _Way(alias.owner or self.owner, rewrite, alias, of_list)
 
 
 @define
@@ -81,14 +92,14 @@ class _Walk:
         self.entered.add(alias.address)
         return any([self._go(address, way, depth) for address in alias.members])
 
-    def forward(self, account: Account, address: Address, depth: int) -> bool:
+    def forward(self, account: Account, own: Member, depth: int) -> bool:
         """Go where an account's mail goes.  Where that is nowhere, it stays."""
         self.entered.add(account.id)
         assert account.forward_to is not None
-        own = Member(address, account.id)
         if account.forward_keeps_copy:
             self._reach(own)
-        gone = self._go(account.forward_to, _Way(rewrite=Rewrite.SRS), depth - 1)
+        way = _Way(rewrite=Rewrite.SRS, of_list=own.of_list)
+        gone = self._go(account.forward_to, way, depth - 1)
         return gone or self._reach(own)
 
     def _go(self, address: Address, way: _Way, depth: int) -> bool:
@@ -96,15 +107,15 @@ class _Walk:
         if isinstance(found, Alias):
             if found.address in self.entered or found.disabled or depth <= 1:
                 return False
-            rewrite = way.rewrite if found.rewrite is Rewrite.NONE else found.rewrite
-            return self.enter(found, _Way(found.owner or way.owner, rewrite), depth - 1)
+            return self.enter(found, way.within(found), depth - 1)
         self.addresses.add(self.directory.compared(address))
         if isinstance(found, NoSuchUser | DomainDisabled):
             self.trouble.append(found)
             return False
+        member = _member(self.directory, address, found, way)
         if isinstance(found, Account) and found.forward_to is not None and depth > 1:
-            return found.id not in self.entered and self.forward(found, address, depth)
-        return self._reach(_member(self.directory, address, found, way))
+            return found.id not in self.entered and self.forward(found, member, depth)
+        return self._reach(member)
 
     def _reach(self, member: Member) -> bool:
         self.members.setdefault(member.key, member)
@@ -112,12 +123,11 @@ class _Walk:
 
 
 def _member(directory: Directory, address: Address, found: object, way: _Way) -> Member:
-    if isinstance(found, Account):
-        return Member(address, found.id)
-    key = directory.compared(address)
+    key = found.id if isinstance(found, Account) else directory.compared(address)
+    member = Member(address, key, place=way.place, of_list=way.of_list)
     if isinstance(found, Foreign):
-        return Member(address, key, is_external=True, owner=way.owner, rewrite=way.rewrite)
-    return Member(address, key)
+        return evolve(member, is_external=True, owner=way.owner, rewrite=way.rewrite)
+    return member
 
 
 def recipient_key(directory: Directory, address: Address) -> object:

@@ -30,6 +30,10 @@ class EventKind(Enum):
     UNSUBSCRIBED = "unsubscribed"  # the recipient wants no more of it (RFC 8058)
 
 
+FAILING = "failing_member_of"
+"""In the data of a failure: the alias whose member has failed as often as it allows."""
+
+
 @frozen
 class NewEvent:
     """An event before it has its position.  ``data`` holds JSON values only; times are seconds."""

@@ -74,6 +74,7 @@ class Entry:
     own_reverse_path: Address | None = None  # when it is not the message's
     alias: Address | None = None  # what was asked for, when it is not ``recipient``
     edit: Edit | None = None  # what its copy differs in
+    member_of: int | None = None  # the alias that takes ``recipient`` off after failures
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
     @property
@@ -220,3 +221,4 @@ class Finished:
     delay_reported: bool = False
     content_is_large: bool = False  # it may be in the spool
     unbegun: bool = False  # begin_attempts did not count it: it is counted now, if still ready
+    member: tuple[int, str] | None = None  # of the alias that counts what fails

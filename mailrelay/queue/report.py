@@ -10,9 +10,11 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.message.dsn import SUBJECTS, Report, compose_dsn
 from mailrelay.message.dsn import RecipientReport as Told
+from mailrelay.message.trace import date_field
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Content, Entry, Message, NewMessage
 from mailrelay.queue.settle import Settlement
+from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 
 HEADER_READ_BYTES = 256 * 1024
@@ -164,3 +166,47 @@ def _by_action(told: Sequence[Told]) -> Iterator[Sequence[Told]]:
 def admitted(report: NewMessage, admit: Callable[[Entry], Entry]) -> NewMessage:
     """``report`` with its entries as ``admit`` places them."""
     return evolve(report, entries=[admit(entry) for entry in report.entries])
+
+
+@frozen
+class Notices:
+    """Mail of the server's own to somebody whom it serves, about something that it did."""
+
+    hostname: str
+    new_id: Callable[[], int]
+    now: Callable[[], float]
+
+    def message(
+        self, to: Address, subject: str, text: str, admit: Callable[[Entry], Entry]
+    ) -> NewMessage:
+        """A mail that nobody answers; ``subject`` and ``text`` are of ASCII."""
+        now, id_ = self.now(), self.new_id()
+        message_id = f"<{id_}.notice.{int(now)}@{self.hostname}>"
+        lines = [
+            f"From: Mail Delivery System <postmaster@{self.hostname}>",
+            f"To: <{to}>",
+            f"Subject: {subject}",
+            f"Date: {date_field(now)}",
+            f"Message-ID: {message_id}",
+            "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
+            "Content-Type: text/plain; charset=us-ascii",
+            "",
+            text,
+            "",
+        ]
+        body = "\r\n".join(lines).encode("ascii", "replace")
+        message = Message(
+            id_,
+            None,
+            None,
+            now,
+            len(body),
+            door="notice",
+            message_id=message_id,
+            subject=subject,
+            is_automatic=True,
+        )
+        entry = Entry(self.new_id(), message, to, now, now, notify=frozenset({Notify.NEVER}))
+        accepted = NewEvent(EventKind.ACCEPTED, now, id_, None, None, {"door": "notice"})
+        return NewMessage(message, Content(b"", body, None, len(body)), [admit(entry)], [accepted])

@@ -129,6 +129,7 @@ def _settle_entry(
         delay_reported=entry.delay_reported or tell_delay,
         unbegun=trial.unbegun,
         content_is_large=entry.message.size_bytes > LARGE_BYTES,
+        member=None if entry.member_of is None else (entry.member_of, str(entry.recipient)),
     )
     action = _action(entry, outcome, tell_delay=tell_delay)
     if action is None:

@@ -52,6 +52,7 @@ from mailrelay.service.application import Doors, api_routes, make_intake, make_w
 from mailrelay.service.calls import make_calls
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.handing_in import make_handing_in
+from mailrelay.service.lists import Lists
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.sites import Sites
@@ -222,6 +223,9 @@ class Server(MultiService):
             ),
             queue_settings(settings.queue),
         )
+        self._lists = Lists(
+            s, settings, stores, lambda: self.directory, self.scheduler, self._committed
+        )
         self._acceptance = Acceptance(
             settings.hostname,
             stores.queue,
@@ -233,6 +237,7 @@ class Server(MultiService):
             self._cache.remember,
             settings.limits.received_fields,
             passing=PassingOn(SRS(stores.secret), settings.forwarding),
+            list_link=self._lists.link,
         )
         key_uses = KeyUses(stores.database, s.now)
         self._authenticator = Authenticator(
@@ -327,7 +332,7 @@ class Server(MultiService):
             self._ways.peers.clients.of,
         )
         self._zotonic.setServiceParent(self)
-        return [*webapi.routes(), *self._api(doors, intake)]
+        return [*webapi.routes(), *self._lists.routes(intake), *self._api(doors, intake)]
 
     def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
         s, settings = self._s, self._settings
@@ -388,6 +393,7 @@ class Server(MultiService):
         self._bell.ring(event.account_id for event in events)
         self._known.committed(events)
         self._handing_in.rounds.committed(events)
+        self._lists.committed(events)
         for event in events:
             account = self.directory.accounts.get(event.account_id or 0)
             if account is not None and account.is_called_for_outgoing:

@@ -33,6 +33,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.due import claim_due, earliest_due
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
+from mailrelay.storage.member_failures import after_members
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.peer_messages import insert_of_peers
 from mailrelay.storage.rows import (
@@ -242,7 +243,7 @@ class DatabaseQueueStore:
         flat = [f for item in items for f in self._recordable(connection, *item)]
         known = self._guarded_finish(connection, flat)
         ours = [f for f in flat if known[f.entry_id]]
-        events = after_outcomes(connection, [f.event for f in ours])
+        events = after_outcomes(connection, after_members(connection, ours))
         insert_events(connection, events)
         by_item = [[known.get(f.entry_id, True) for f in finished] for finished, _ in items]
         told = [

@@ -147,6 +147,7 @@ def entry_row(entry: Entry, node_id: int) -> Row:
         _path_text(entry.own_reverse_path) if entry.own_reverse_path else None,
         str(entry.alias) if entry.alias else None,
         _edit_bytes(entry.edit) if entry.edit else None,
+        entry.member_of,
     )
 
 
@@ -169,6 +170,7 @@ ENTRY_COLUMNS: list[ColumnElement[Any]] = [
         "reverse_path",
         "alias",
         "edit",
+        "member_of",
     )
 ]
 
@@ -193,6 +195,7 @@ def entry_of(row: Row, message: Message) -> Entry:
         own_reverse_path=_path_of(row[13]) if row[13] else None,
         alias=stored_address(row[14]) if row[14] else None,
         edit=_edit_of(bytes(row[15])) if row[15] else None,
+        member_of=row[16],
     )
 
 

@@ -234,6 +234,7 @@ entry = Table(
     Column("reverse_path", Text),  # when it is not the message's: with the FromID, a list owner's
     Column("alias", Text),  # by which it came
     Column("edit", LargeBinary),  # of its copy's header
+    Column("member_of", ID),  # the alias that takes the recipient off when it fails
     Index(
         "entry_from_id",
         "from_id",

@@ -46,44 +46,26 @@ class UnsubscribePages:
     async def _get(self, request: Request) -> Response:
         of = self._subscription(request)
         if of is None:
-            return _not_ours()
+            return not_ours()
         if request.method == "POST":
             return await self._end(request, of)
         if request.method not in ("GET", "HEAD"):
-            page = _page(405, "Not allowed", "<p>A link is followed by GET or POST.</p>")
-            return evolve(page, headers={"Allow": "GET, HEAD, POST"})
-        return self._ask(of)
-
-    def _ask(self, of: Subscription) -> Response:
-        name = escape(FIELD)
-        button = (
-            f'<form method="post"><input type="hidden" name="{name}" value="{VALUE}">'
-            '<button type="submit">Unsubscribe</button></form>'
-        )
-        return _page(200, "Unsubscribe", f"<p>{self._whom(of)} gets no more mail?</p>{button}")
+            return not_allowed()
+        return question(f"{self._whom(of)} gets no more mail?")
 
     async def _end(self, request: Request, of: Subscription) -> Response:
-        if not await self._is_one_click(request):
-            return _page(400, "Not understood", f"<p>The form must say {FIELD}={VALUE}.</p>")
+        if not await is_one_click(request, self.intake):
+            return not_understood()
         whom = self._whom(of)  # the account may be gone behind the commit
         try:
             await self.unsubscribing.end(of)
         except StoreUnavailable:
-            page = _page(503, "Not now", "<p>Please try again in a minute.</p>")
-            return evolve(page, headers={"Retry-After": "60"})
-        return _page(200, "Unsubscribed", f"<p>{whom} gets no more mail.</p>")
+            return not_now()
+        return page(200, "Unsubscribed", f"<p>{whom} gets no more mail.</p>")
 
     def _subscription(self, request: Request) -> Subscription | None:
         of = self.unsubscribing.read(request.params["*"])
         return of if of is not None and of.account_id in self.directory().accounts else None
-
-    async def _is_one_click(self, request: Request) -> bool:
-        """Whether the body is what RFC 8058 section 3.2 has, in either encoding of forms."""
-        try:
-            async with await read_form(request, self.intake, _LIMITS) as form:
-                return list(form.fields.get(FIELD, ())) == [VALUE]
-        except BodyRefused:
-            return False
 
     def _whom(self, of: Subscription) -> str:
         sender = self.directory().accounts[of.account_id].full_name
@@ -92,12 +74,48 @@ class UnsubscribePages:
         return f"{whom} of {escape(sender)}" if sender else whom
 
 
-def _not_ours() -> Response:
+async def is_one_click(request: Request, intake: Intake) -> bool:
+    """Whether the body is what RFC 8058 section 3.2 has, in either encoding of forms."""
+    try:
+        async with await read_form(request, intake, _LIMITS) as form:
+            return list(form.fields.get(FIELD, ())) == [VALUE]
+    except BodyRefused:
+        return False
+
+
+def not_allowed() -> Response:
+    """What is neither GET nor POST."""
+    answer = page(405, "Not allowed", "<p>A link is followed by GET or POST.</p>")
+    return evolve(answer, headers={"Allow": "GET, HEAD, POST"})
+
+
+def not_now() -> Response:
+    """While nothing can be stored."""
+    answer = page(503, "Not now", "<p>Please try again in a minute.</p>")
+    return evolve(answer, headers={"Retry-After": "60"})
+
+
+def not_understood() -> Response:
+    """A POST that is no one-click."""
+    return page(400, "Not understood", f"<p>The form must say {FIELD}={VALUE}.</p>")
+
+
+def question(text: str) -> Response:
+    """What a GET shows: the same POST behind a button; ``text`` is HTML."""
+    button = (
+        f'<form method="post"><input type="hidden" name="{escape(FIELD)}" value="{VALUE}">'
+        '<button type="submit">Unsubscribe</button></form>'
+    )
+    return page(200, "Unsubscribe", f"<p>{text}</p>{button}")
+
+
+def not_ours() -> Response:
+    """A link that is for nothing."""
     text = "<p>This link is none of ours, is not whole, or is too old.</p>"
-    return _page(404, "Not found", text)
+    return page(404, "Not found", text)
 
 
-def _page(status: int, title: str, body: str) -> Response:
+def page(status: int, title: str, body: str) -> Response:
     """``body`` is HTML."""
     return Response.html(
         status,

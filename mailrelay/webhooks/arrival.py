@@ -42,7 +42,7 @@ TOLD_TEXT_BYTES = 256 * 1024
 
 RECEIVED = "message.received"
 
-_OWN_DOORS = frozenset({"dsn", "import"})
+_OWN_DOORS = frozenset({"dsn", "notice", "import"})
 _ACTIONS = {
     "failed": EventKind.FAILED,
     "delayed": EventKind.DELAYED,

@@ -35,6 +35,7 @@ def upgrade() -> None:
     )
     op.add_column("alias_member", sa.Column("failed_at", sa.Double()))
     op.add_column("entry", sa.Column("edit", sa.LargeBinary()))
+    op.add_column("entry", sa.Column("member_of", ID))
     op.create_table(
         "relay_rule",
         sa.Column("kind", sa.String(20), nullable=False),
