@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.config.transports import RelayHostSection
 from mailrelay.control.mailbox import MessageFilter
+from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.net.tls import TLSLevel
 from mailrelay.smtp.address import Address
 from mailrelay.testing.loopback import USER
@@ -65,7 +66,7 @@ class ListTests(TestCase):
 
     async def told(self, place: Place, count: int) -> list[str]:
         """The texts of the mails that other@example.org got about its list."""
-        found = []
+        found: list[MailboxMessage] = []
         while len(found) < count:
             await soon(reactor, 0.02)
             listed = [one for _, one in await place.control.messages.find(MessageFilter())]
