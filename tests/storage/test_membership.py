@@ -59,7 +59,11 @@ class MembershipContract(Base):
 
     async def outcome(self, list_id: int, kind: EventKind, **data: Any) -> NewEvent:
         """What is recorded of a copy of ann's."""
-        by: dict[str, Any] = {"alias": Address(*KEY), "member_of": list_id, "own_fields": b"List-Id: <x>\r\n"}
+        by: dict[str, Any] = {
+            "alias": Address(*KEY),
+            "member_of": list_id,
+            "own_fields": b"List-Id: <x>\r\n",
+        }
         await self.queue.add(new_message(self.queue, recipient=ANN, **by))
         [entry] = await self.queue.claim_due(1e9, 10, [])
         self.assertEqual((entry.member_of, entry.own_fields), (list_id, by["own_fields"]))
