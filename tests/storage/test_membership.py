@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from mailrelay.control.aliases import AliasControl, AliasDetails
 from mailrelay.control.membership import Leaving, Left, Reason
 from mailrelay.directory.model import Domain
+from mailrelay.message.edit import Edit
 from mailrelay.observe.events import FAILING, EventKind, NewEvent
 from mailrelay.queue.entry import Finished
 from mailrelay.queue.report import Notices
@@ -62,11 +63,11 @@ class MembershipContract(Base):
         by: dict[str, Any] = {
             "alias": Address(*KEY),
             "member_of": list_id,
-            "own_fields": b"List-Id: <x>\r\n",
+            "edit": Edit(b"List-Id: <x>\r\n"),
         }
         await self.queue.add(new_message(self.queue, recipient=ANN, **by))
         [entry] = await self.queue.claim_due(1e9, 10, [])
-        self.assertEqual((entry.member_of, entry.own_fields), (list_id, by["own_fields"]))
+        self.assertEqual((entry.member_of, entry.edit), (list_id, by["edit"]))
         data = {"recipient": str(ANN), "code": 550, "answered": True, **data}
         event = NewEvent(kind, 200.0, entry.message.id, entry.id, None, data)
         member = (list_id, str(ANN))
