@@ -17,6 +17,7 @@ from attrs import define, field
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import config_option, directory_option, find_settings
 from mailrelay.config.convert import relay_place
+from mailrelay.config.handoffs import handoff_files
 from mailrelay.config.settings import Settings
 from mailrelay.config.transports import login_sections
 from mailrelay.control.backup import BackupControl, CannotBackUp
@@ -160,6 +161,7 @@ def files_beside(settings: Settings, config_file: Path | None) -> list[Path]:
     found += [base / host.password_file for _, host in hosts if host.password_file]
     relaying = settings.relaying
     found += [base / relaying.password_file] if relaying.password_file else []
+    found += [base / file for file in handoff_files(settings)]
     return found + [file for file in relay_place(relaying).files if file.exists()]
 
 

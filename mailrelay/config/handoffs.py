@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,15 @@ def _tokens(section: HandOffInSettings, reader: Reader, base: Path, place: str) 
         from_file("", file, reader, base, f"{place}.token").strip() for file in section.token_files
     ]
     return tuple(token for token in (*section.tokens, *of_files) if token)
+
+
+def handoff_files(settings: Settings) -> Iterator[str]:
+    """The files that hold their secrets, as they are named."""
+    relay = settings.handoff_relay
+    yield from (file for section in settings.handoff_in for file in section.token_files)
+    yield from (section.token_file for section in settings.handoff if section.token_file)
+    if relay is not None and relay.password_file:
+        yield relay.password_file
 
 
 def check_handoffs(settings: Settings, reader: Reader) -> None:

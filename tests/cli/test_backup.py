@@ -418,7 +418,21 @@ smtp = { host = "smtp.example.net", username = "me", password_file = "transport-
 [relaying]
 dir = "relays"
 password_file = "relaying-secret"
+[[handoff]]
+name = "out"
+url = "https://app.example.net/"
+domains = ["app.example.org"]
+token_file = "token"
+[[handoff_in]]
+name = "in"
+token_files = ["token-in"]
+[handoff_relay]
+host = "relay.example.net"
+username = "me"
+password_file = "handoff-secret"
 """
+
+    HANDOFFS = ("token", "token-in", "handoff-secret")
 
     def setUp(self) -> None:
         """The configuration, with its files beside it."""
@@ -426,7 +440,7 @@ password_file = "relaying-secret"
         self.folder.mkdir()
         self.config = self.folder / "mailrelay.toml"
         self.config.write_text(self.CONFIG)
-        for name in ("secret", "transport-secret", "relaying-secret"):
+        for name in ("secret", "transport-secret", "relaying-secret", *self.HANDOFFS):
             (self.folder / name).write_text("x\n")
         (self.folder / "relays").mkdir()
         (self.folder / "relays" / "postfix-relaymap.cf").write_text("@a.test [b.example]\n")
@@ -449,7 +463,8 @@ password_file = "relaying-secret"
         settings = parse_settings(self.CONFIG, {}, file="f", base=self.folder)
         names = (
             *("mailrelay.toml", "tls.pem", "tls-key.pem", "secret", "transport-secret"),
-            *("relaying-secret", "relays/postfix-relaymap.cf"),
+            *("relaying-secret", "token-in", "token", "handoff-secret"),
+            "relays/postfix-relaymap.cf",
         )
         wanted = [self.folder / name for name in names]
         self.assertEqual(files_beside(settings, self.config), wanted)

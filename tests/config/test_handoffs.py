@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.config.convert import handoff_relays
 from mailrelay.config.load import BadConfiguration, parse_settings
 from mailrelay.config.settings import Settings
-from mailrelay.handoff.endpoints import Compat, HandOffMode, Policy
+from mailrelay.handoff.endpoints import Compat, HandOffInSettings, HandOffMode, Policy
 from mailrelay.net.tls import TLSLevel
 from tests.config.test_load import GOOD, read
 
@@ -39,6 +39,7 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(endpoint.tokens, ("t", "of-a-file"))
         self.assertNotIn("of-a-file", repr(endpoint))
         self.assertTrue(endpoint.knows("t") and endpoint.knows("of-a-file"))
+        self.assertFalse(HandOffInSettings("a", tokens=("",)).knows(""))
         self.assertFalse(endpoint.knows("") or endpoint.knows("tt") or endpoint.knows("ü\udc80"))
 
     def problems(self, text: str) -> list[str]:
