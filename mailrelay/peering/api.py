@@ -1,4 +1,4 @@
-"""The routes of mailrelay/1, the receiving side."""
+"""The routes of mailrelay/1: what peers ask of us, and what they tell unasked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from attrs import frozen
 from mailrelay.peering.blocking import Blocking
 from mailrelay.peering.door import Claim, Door, answer
 from mailrelay.peering.feed import MOST_EVENTS, Feed
+from mailrelay.peering.pushed import Pushed
 from mailrelay.peering.taking import Taking
 from mailrelay.web.request import Response, Route
 
@@ -25,6 +26,7 @@ class PeerAPI:
     taking: Taking
     feed: Feed
     blocking: Blocking
+    pushed: Pushed
 
     def routes(self) -> Sequence[Route]:
         """All of them."""
@@ -33,6 +35,7 @@ class PeerAPI:
             self._route("GET", "/messages/{id}", self.taking.get),
             self._route("DELETE", "/messages/{id}", self.taking.delete),
             self._route("GET", "/events", self.feed.get),
+            self._route("POST", "/events", self.pushed.post),
             self._route("PUT", "/suppressions/{address}", self.blocking.put),
             self._route("DELETE", "/suppressions/{address}", self.blocking.delete),
             self._route("GET", "/ping", self.ping),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -15,7 +15,7 @@ from mailrelay.config.convert import queue_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.queue import EntryFilter, QueueControl
 from mailrelay.directory.login import Authenticator
-from mailrelay.directory.peers import PeerProtocol
+from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import NewEvent
@@ -25,8 +25,10 @@ from mailrelay.peering.blocking import Blocking
 from mailrelay.peering.client import PeerClient
 from mailrelay.peering.door import Door
 from mailrelay.peering.feed import Feed, Reader
+from mailrelay.peering.pushed import Pushed
 from mailrelay.peering.pushing import Pusher, PushSurroundings
 from mailrelay.peering.taking import Policy, Taking
+from mailrelay.peering.told import Page
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.service.snapshots import Snapshots
@@ -65,6 +67,7 @@ class PeerDoors:
     bell: Bell
     store_trouble: Callable[[], Reply | None]
     reporter: Reporter
+    told: Callable[[Peer, Page], Awaitable[int]]  # records what a peer tells of our mail
 
 
 @frozen
@@ -93,7 +96,8 @@ class PeersIn:
         )
         feed = Feed(door, Reader(mail, doors.bell))
         blocking = Blocking(door, mail, lambda: doors.known.changed({"suppression"}))
-        return PeerAPI(door, taking, feed, blocking).routes()
+        pushed = Pushed(door, doors.told)
+        return PeerAPI(door, taking, feed, blocking, pushed).routes()
 
     def pusher(self, client: PeerClient, metrics: Metrics) -> Pusher:
         """What tells those who want to be told."""

@@ -305,6 +305,7 @@ class Server(MultiService):
             self._bell,
             self._store_trouble,
             self._reporter,
+            self._ways.peers.feeds.record,
         )
 
     def _application_routes(self) -> Sequence[Route]:

@@ -123,3 +123,17 @@ class PushTests(PeerCase):
         for _ in range(20):
             await self.soon()
         self.assertEqual(receiver.pages, [])
+
+    async def test_told(self) -> None:
+        """What a peer pushes to us is taken, and up to where is answered."""
+        signer = await self.signer()
+        event = {"seq": 41, "type": "relayed", "msg_id": "nobody's", "rcpt": "b@remote.test"}
+        page = json.dumps({"events": [event], "next": 43, "more": False}).encode()
+        told = await signer.ask("POST", "/relay/v1/events", page, "p1", "application/json")
+        self.assertEqual((told.status, told.is_signed, told.json), (200, True, {"cursor": 43}))
+        for body in (b"", b"{}", b"[]", b'{"events":[{"seq":-1,"type":"x"}],"next":1}'):
+            refused = await signer.ask("POST", "/relay/v1/events", body, "p2", "application/json")
+            self.assertEqual((refused.status, refused.is_signed), (400, True), body)
+        with self.control.database.engine.connect() as connection:
+            found = connection.exec_driver_sql("SELECT their_position FROM peer_state")
+            self.assertEqual(found.scalar_one(), 43)
