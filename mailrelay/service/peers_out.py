@@ -18,6 +18,7 @@ from mailrelay.net.tls import ClientTLS, client_certificate, client_tls, trust_r
 from mailrelay.observe.events import NewEvent
 from mailrelay.peering.asking import FeedSurroundings, PeerFeeds
 from mailrelay.peering.client import PeerClient
+from mailrelay.peering.sharing import PeerSharing
 from mailrelay.peering.standing import Standing
 from mailrelay.peering.submission import Contents, Digests, MessageSubmitter
 from mailrelay.peering.transport import PeerTransport
@@ -26,6 +27,7 @@ from mailrelay.peering.zotonic_submission import ZotonicSubmitter
 from mailrelay.queue.content_cache import ContentCache
 from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.peer_requests import DatabasePeerRequests
+from mailrelay.storage.peer_sharing import DatabasePeerShares
 from mailrelay.storage.stores import Stores
 
 MOST_ANSWER_BYTES = 1024 * 1024
@@ -105,6 +107,9 @@ class PeersOut:
             FeedSurroundings(
                 s.clock, s.now, lambda: directory().peers, self.client, store, kept_for
             )
+        )
+        self.sharing = PeerSharing(
+            s.clock, lambda: directory().peers, self.client, DatabasePeerShares(stores.database)
         )
         self.transport = PeerTransport(
             lambda: directory().peers,

@@ -284,7 +284,7 @@ class Server(MultiService):
             self._mail_log,
             self._space,
             self._relaying,
-            self._ways.peers.feeds,
+            *(self._ways.peers.feeds, self._ways.peers.sharing),
             self._peers_in.pusher(self._ways.peers.client, self.metrics),
             self._peers_in.upkeep(self._committed, self.metrics),
             self.scheduler,

@@ -129,7 +129,7 @@ def _note(connection: Connection, peer_id: int, change: SuppressionChange) -> bo
 def _apply(connection: Connection, account_id: int, change: SuppressionChange, at: float) -> bool:
     """Whether the account's list is another now."""
     if not change.is_suppressed:
-        return lists.remove(connection, account_id, change.base_address)
+        return lists.remove(connection, account_id, change.base_address, at)
     new = Suppression(
         0,
         account_id,

@@ -25,6 +25,7 @@ from mailrelay.policy.suppression import (
 from mailrelay.smtp.reply import EnhancedStatus, Reply, printable
 from mailrelay.storage import tables
 from mailrelay.storage.directory import tell
+from mailrelay.storage.peer_sharing import share
 from mailrelay.storage.rows import stored_address
 from mailrelay.storage.statements import delete_listed
 
@@ -106,7 +107,7 @@ def _suppressing(
         evidence=printable(evidence, MAX_EVIDENCE_CHARACTERS),
         entry_id=event.entry_id,
     )
-    if not add(connection, new):
+    if not add(connection, new, came_from=str(event.data.get("peer", ""))):
         return event
     tell(connection, event.at, MORE, [new.account_id, new.base_address])
     return evolve(event, data={**event.data, "suppressing": True})
@@ -130,8 +131,13 @@ def _answer(event: NewEvent) -> Reply:
     return Reply(code, str(event.data.get("reply", "")), status)
 
 
-def add(connection: Connection, new: Suppression, *, replacing: bool = False) -> bool:
-    """Put an address on its list; False when it is there already, and stays as it is."""
+def add(
+    connection: Connection, new: Suppression, *, replacing: bool = False, came_from: str = ""
+) -> bool:
+    """Put an address on its list; False when it is there already, and stays as it is.
+
+    Peers hear of it, but for the one that it ``came_from``.
+    """
     before = listed(connection, new.account_id, new.base_address)
     if before is not None:
         if not replacing and not before.gives_way_to(new):
@@ -140,15 +146,25 @@ def add(connection: Connection, new: Suppression, *, replacing: bool = False) ->
     values = asdict(new)
     del values["id"]
     connection.execute(insert(_suppression).values(**values))
+    if new.expires_at is None:
+        share(
+            *(connection, new.account_id, new.base_address, new.added_at),
+            is_suppressed=True,
+            reason=new.reason,
+            but=came_from,
+        )
     return True
 
 
-def remove(connection: Connection, account_id: int, base: str) -> bool:
+def remove(connection: Connection, account_id: int, base: str, at: float) -> bool:
     """Take a base address off the account's list; False when it is not there."""
     gone = delete(_suppression).where(
         _suppression.c.account_id == account_id, _suppression.c.base_address == base
     )
-    return connection.execute(gone).rowcount > 0
+    was_there = connection.execute(gone).rowcount > 0
+    if was_there:
+        share(connection, account_id, base, at, is_suppressed=False)
+    return was_there
 
 
 def listed(connection: Connection, account_id: int, base: str) -> Suppression | None:

@@ -63,7 +63,7 @@ class DatabaseSuppressionRecords:
         """See SuppressionRecords."""
 
         def work(connection: Connection) -> bool:
-            removed = rows.remove(connection, _list_id(connection, account), base)
+            removed = rows.remove(connection, _list_id(connection, account), base, self.now())
             gone = [base] if removed else []
             self._changed(connection, actor, "suppression remove", account, gone)
             return removed

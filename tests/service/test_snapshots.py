@@ -70,7 +70,7 @@ class OtherProcessContract(Base):
     async def test_taken_off_meanwhile(self) -> None:
         """What is off the list again is not put on it, and what was told before is not again."""
         await self.unsubscribe()
-        await self.database.write(lambda c: remove(c, 1, str(JOE)))
+        await self.database.write(lambda c: remove(c, 1, str(JOE), 1.0))
         self.other.changed({MORE})
         self.assertFalse(self.other.suppressed(1, JOE))
         await self.unsubscribe(Address.parse("ann@example.net"))

@@ -209,9 +209,9 @@ class CallContract(Calling):
             self.assertIsNotNone(suppression.listed(connection, 1, base))
             self.assertIsNone(suppression.listed(connection, 2, base))
             self.assertEqual(suppression.everybody(connection), {1: {base: inf}})
-            self.assertFalse(suppression.remove(connection, 2, base))
-            self.assertTrue(suppression.remove(connection, 1, base))
-            self.assertFalse(suppression.remove(connection, 1, base))
+            self.assertFalse(suppression.remove(connection, 2, base, 1.0))
+            self.assertTrue(suppression.remove(connection, 1, base, 1.0))
+            self.assertFalse(suppression.remove(connection, 1, base, 1.0))
 
     def listed(self, account_id: int) -> list[Suppression]:
         """An account's list."""

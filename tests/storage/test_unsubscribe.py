@@ -87,7 +87,7 @@ class UnsubscribeContract(Calling):
         """Who takes the address off the list may send, until the link is used again."""
         of = await self.subscription()
         await self.unsubscribing.end(of)
-        await self.database.write(lambda c: suppression.remove(c, 1, BASE))
+        await self.database.write(lambda c: suppression.remove(c, 1, BASE, 1.0))
         self.assertTrue(await self.unsubscribing.end(of))
         self.assertIsNotNone(self.listed())
 
@@ -95,7 +95,7 @@ class UnsubscribeContract(Calling):
         """What was on the list in its place for a time, and has ended, is no unsubscription."""
         of = await self.subscription()
         await self.unsubscribing.end(of)
-        await self.database.write(lambda c: suppression.remove(c, 1, BASE))
+        await self.database.write(lambda c: suppression.remove(c, 1, BASE, 1.0))
         over = Suppression(0, 1, BASE, BASE, 1.0, True, cause="manual", expires_at=99.0)
         await self.database.write(partial(suppression.add, new=over))
         self.assertTrue(await self.unsubscribing.end(of))
@@ -114,7 +114,7 @@ class UnsubscribeContract(Calling):
             found = self.listed()
             assert found is not None
             self.assertEqual(found.cause, kept)
-            await self.database.write(lambda c: suppression.remove(c, 1, BASE))
+            await self.database.write(lambda c: suppression.remove(c, 1, BASE, 1.0))
 
     async def test_no_account(self) -> None:
         """Nothing is recorded for an account that is gone."""
