@@ -16,6 +16,7 @@ from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.account import AccountView, EndpointChange, Unset
 from mailrelay.control.directory import AccountDetails
+from mailrelay.directory.model import Account
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 
 
@@ -135,6 +136,9 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @scram_option
 @click.option("--login-disabled/--login-enabled", default=None, help="Whether it may log in.")
 @settings_options
+@click.option("--forward", metavar="ADDRESS", help="Where its mail goes, once confirmed there.")
+@click.option("--keep-copy", is_flag=True, help="... and it stays here, too.")
+@click.option("--no-forward", is_flag=True, help="Its mail goes nowhere else.")
 def set_account(
     settings: Settings,
     name: str,
@@ -150,6 +154,9 @@ def set_account(
     no_from_id_logins: bool,
     retired_kept_for: float | Unset | None,
     calls_kept_for: float | Unset | None,
+    forward: str | None,
+    keep_copy: bool,
+    no_forward: bool,
     **webhooks: Any,
 ) -> None:
     """Change an account.
@@ -159,6 +166,8 @@ def set_account(
     """
     if from_id_logins and no_from_id_logins:
         fail("choose one of --from-id-login and --no-from-id-logins")
+    if (forward is not None and no_forward) or (keep_copy and forward is None):
+        fail("choose one of --forward ADDRESS, with --keep-copy or not, and --no-forward")
     password = None
     if change_password or password_file is not None:
         password = read_password(password_file, f"New password for {name}")
@@ -172,12 +181,19 @@ def set_account(
         from_id_logins if from_id_logins or no_from_id_logins else None,
         retired_kept_for,
         calls_kept_for,
-        [change for kind in EndpointKind for change in _changes(kind, **webhooks)],
+        tuple(change for kind in EndpointKind for change in _changes(kind, **webhooks)),
         new_recipients_per_day,
     )
     with opened(settings) as control:
-        settled(control.directory.set_account(name, details))
+        if details != AccountDetails() or not (forward or no_forward):
+            settled(control.directory.set_account(name, details))
+        if forward is not None:
+            settled(control.forwarding.ask(name, forward, keeps_copy=keep_copy))
+        if no_forward:
+            settled(control.forwarding.end(name))
     click.echo(f"Account {name} is changed.")
+    if forward is not None:
+        click.echo(f"{forward} is asked to confirm: mail goes there once the link is followed.")
 
 
 def _changes(kind: EndpointKind, **given: Any) -> Sequence[EndpointChange]:
@@ -227,9 +243,34 @@ def account_object(view: AccountView) -> dict[str, object]:
         "from_id_logins": sorted(account.from_id_logins),
         "retired_kept_for": account.retired_kept_for,
         "calls_kept_for": account.calls_kept_for,
+        "forward": forward_object(account),
         "outgoing_webhook": _endpoint_object(view.endpoint(EndpointKind.OUTGOING)),
         "incoming_webhook": _endpoint_object(view.endpoint(EndpointKind.INCOMING)),
     }
+
+
+def forward_object(account: Account) -> dict[str, object] | None:
+    """Where an account's mail goes, or would."""
+    address = account.forward_to or account.forward_asked
+    if address is None:
+        return None
+    return {
+        "address": str(address),
+        "confirmed": account.forward_to is not None,
+        "keeps_copy": account.forward_keeps_copy,
+    }
+
+
+def _forwarded_to(account: Account) -> str | None:
+    forward = forward_object(account)
+    return _forward_text(forward) if forward else None
+
+
+def _forward_text(forward: object) -> str:
+    if not isinstance(forward, dict):
+        return "nowhere"
+    copy = ", and a copy stays" if forward["keeps_copy"] else ""
+    return f"{forward['address']}{copy}" + ("" if forward["confirmed"] else " (not confirmed)")
 
 
 def _endpoint_object(endpoint: Endpoint | None) -> dict[str, object] | None:
@@ -248,6 +289,7 @@ def _for_people(account: dict[str, object]) -> dict[str, object]:
     for name in ("retired_kept_for", "calls_kept_for"):
         kept = account[name]
         lines[name] = duration_text(kept) if isinstance(kept, float) else "as the server's"
+    lines["forward"] = _forward_text(account["forward"])
     for name in ("outgoing_webhook", "incoming_webhook"):
         webhook = lines.pop(name)
         if isinstance(webhook, dict):
@@ -287,8 +329,11 @@ def list_accounts(settings: Settings, as_json: bool) -> None:
             "scram": a.scram_verifier is not None,
             "quota": a.quota_bytes,
             "messages_per_day": a.messages_per_day,
+            "forward": forward_object(a) if as_json else _forwarded_to(a),
         }
         for a in sorted(directory.accounts.values(), key=lambda a: a.name)
     ]
-    columns = ("name", "addresses", "login", "scram", "quota", "messages_per_day")
+    columns: tuple[str, ...] = ("name", "addresses", "login", "scram", "quota", "messages_per_day")
+    if any(row["forward"] for row in rows):
+        columns += ("forward",)
     print_rows(rows, columns, "No accounts.", as_json=as_json)

@@ -57,6 +57,13 @@ def forwarded(directory: Directory, account: Account, address: Address) -> Expan
     return walk.expansion()
 
 
+def reached(directory: Directory, address: Address) -> Expansion:
+    """Whom mail for ``address`` goes to, whatever it is."""
+    walk = _Walk(directory)
+    walk.go(address, _Way(), DEEPEST)
+    return walk.expansion()
+
+
 @frozen
 class _Way:
     """What is said of those behind it: by the innermost alias that says it."""
@@ -90,7 +97,7 @@ class _Walk:
     def enter(self, alias: Alias, way: _Way, depth: int) -> bool:
         """Go to the members; whether anybody gets the mail, here or by another way."""
         self.entered.add(alias.address)
-        return any([self._go(address, way, depth) for address in alias.members])
+        return any([self.go(address, way, depth) for address in alias.members])
 
     def forward(self, account: Account, own: Member, depth: int) -> bool:
         """Go where an account's mail goes.  Where that is nowhere, it stays."""
@@ -99,10 +106,11 @@ class _Walk:
         if account.forward_keeps_copy:
             self._reach(own)
         way = _Way(rewrite=Rewrite.SRS, of_list=own.of_list)
-        gone = self._go(account.forward_to, way, depth - 1)
+        gone = self.go(account.forward_to, way, depth - 1)
         return gone or self._reach(own)
 
-    def _go(self, address: Address, way: _Way, depth: int) -> bool:
+    def go(self, address: Address, way: _Way, depth: int) -> bool:
+        """Go to ``address``; see ``enter``."""
         found = self.directory.resolve(address)
         if isinstance(found, Alias):
             if found.address in self.entered or found.disabled or depth <= 1:

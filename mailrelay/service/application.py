@@ -29,6 +29,7 @@ from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
 from mailrelay.service.explaining import explain_operations
+from mailrelay.service.forwarding import forward_routes
 from mailrelay.service.history import history_operations
 from mailrelay.service.received import received_mail
 from mailrelay.service.statistics import statistics_operations
@@ -140,7 +141,10 @@ def api_routes(
     door = Door(doors.authenticator, KeyLimits(s.clock.seconds))
     repeats = Repeats(DatabaseAnswers(stores.database, s.now), s.now)
     api = API(operations, door, intake, repeats, metrics.called)
-    links = unsubscribe_routes(s, settings, stores, doors.directory, doors.committed, intake)
+    links = [
+        *unsubscribe_routes(s, settings, stores, doors.directory, doors.committed, intake),
+        *forward_routes(s, settings, stores, doors.directory),
+    ]
     return [*received.routes, *links, *api.routes()]
 
 

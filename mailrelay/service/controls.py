@@ -18,6 +18,7 @@ from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import Refusal
 from mailrelay.control.explain import ExplainControl
+from mailrelay.control.forwarding import ForwardControl
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.keys import KeyControl
 from mailrelay.control.mailbox import MailboxControl
@@ -40,6 +41,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.router import Router
 from mailrelay.service.explaining import make_explain, snapshot_of
+from mailrelay.service.forwarding import forward_control
 from mailrelay.smtp.address import Address
 from mailrelay.storage.alias_records import DatabaseAliases
 from mailrelay.storage.call_records import DatabaseCallRecords
@@ -49,6 +51,7 @@ from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.findings import findings_on_server
+from mailrelay.storage.forwards import DatabaseForwards
 from mailrelay.storage.holds import DatabaseHoldRecords
 from mailrelay.storage.ids import IdBlocks, take_ids
 from mailrelay.storage.keys import DatabaseKeyRecords
@@ -62,7 +65,7 @@ from mailrelay.storage.relay_records import DatabaseRelayRules
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.statistics import DatabaseStatistics
-from mailrelay.storage.stores import Threads, make_spool, open_database
+from mailrelay.storage.stores import Threads, make_spool, open_database, server_secret
 from mailrelay.storage.suppression import everybody
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.storage.templates import DatabaseTemplateRecords
@@ -90,6 +93,7 @@ class Control:
     replays: ReplayControl
     statistics: StatisticsControl
     peers: PeerControl
+    forwarding: ForwardControl
     database: Database
 
     def close(self) -> None:
@@ -120,6 +124,7 @@ def open_control(
     with database.engine.begin() as connection:
         node = register(connection, "command")
         ids.use(take_ids(connection, 64))
+        secret = server_secret(connection, token)
     spool = make_spool(database, settings.data_dir, threads, node)
     store = DatabaseQueueStore(database, ids, node, spool)
     reporter = Reporter(settings.hostname, store, now, token)
@@ -154,6 +159,7 @@ def open_control(
         ReplayControl(DatabaseReplayRecords(database), now, actor),
         StatisticsControl(DatabaseStatistics(database), now),
         PeerControl(DatabasePeers(database, now), random_bytes, now, actor),
+        forward_control(settings, DatabaseForwards(database, ids, node, now), secret, now, actor),
         database,
     )
 

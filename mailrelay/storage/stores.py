@@ -96,7 +96,7 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
     with database.engine.begin() as connection:
         node = register(connection, node_name)
         directory = load(connection)
-        secret = bytes.fromhex(_made_once(connection, SECRET, threads.token))
+        secret = server_secret(connection, threads.token)
         server_id = _made_once(connection, SERVER_ID, threads.token)
         sent = sent_since(connection, now - 86400.0)
         suppressed, change = everybody(connection), newest_change(connection)
@@ -125,6 +125,11 @@ def open_stores(url: str, data_dir: Path, node_name: str, threads: Threads, now:
         hold_rules,
         endpoints,
     )
+
+
+def server_secret(connection: Connection, token: Callable[[], str]) -> bytes:
+    """A key of the installation, made once."""
+    return bytes.fromhex(_made_once(connection, SECRET, token))
 
 
 def _made_once(connection: Connection, name: str, token: Callable[[], str]) -> str:

@@ -59,6 +59,7 @@ class SettingsTests(TestCase):
                 "from_id_logins": ["user+api@example.org", "user@example.org"],
                 "retired_kept_for": 259200.0,
                 "calls_kept_for": 5400.0,
+                "forward": None,
                 "outgoing_webhook": {
                     "url": "https://app.example.org/out",
                     "authorization": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,8 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.service.controls import Control
 from mailrelay.testing.loopback import PASSWORD, USER, Loopback
 from mailrelay.testing.scripted_server import Answers, ScriptedServer, polite
+from mailrelay.web.settings import HTTPSettings
+from tests.integration.webapi.api import API
 from tests.integration.world import soon, start_world, until
 
 LIST, OTHER = "list@example.org", "other@example.org"
@@ -128,9 +131,11 @@ async def start(case: TestCase, forwarding: Any = None, **answers: Answers) -> P
         listener=[
             ListenerSection("mx", "tcp:0:interface=127.0.0.1"),
             ListenerSection("submission", "tcp:0:interface=127.0.0.1", auth_without_tls=True),
+            ListenerSection("http", "tcp:0:interface=127.0.0.1", webapi=True),
         ],
         relay_host=RelayHostSection("127.0.0.1", outside.port, tls=TLSLevel.NONE),
         forwarding=forwarding or ForwardingSettings(),
+        http=HTTPSettings(public_url="https://mail.example.org"),
     )
     control = server.control()
     case.addCleanup(control.close)
@@ -339,6 +344,92 @@ class RewrittenFromTests(TestCase):
         [sent] = place.outside.contents
         self.assertIn(b"\r\nFrom: =?utf-8?q?", sent)
         self.assertIn(b"<list@example.org>\r\nX-Original-From:", sent)
+
+
+class AccountTests(TestCase):
+    """Accounts whose mail goes elsewhere."""
+
+    timeout = 120
+
+    async def forwarded(self, place: Place, to: str, *, keeps_copy: bool = False) -> None:
+        """Ask for it, follow the link, and press the button."""
+        await place.control.forwarding.ask("user", to, keeps_copy=keeps_copy)
+        if to.endswith("@example.org"):
+            [(_, letter)] = await place.kept(1)
+        else:
+            await place.gone(1)
+            [letter] = place.outside.contents
+        path = re.findall(r"https://mail.example.org(/forward/\S+)", letter.decode())[0]
+        http = API(place.server)
+        for _ in range(2):
+            page = await http.ask("GET", path)
+            self.assertEqual(page.status, 200, page)
+            self.assertIn(b"Mail of account user is forwarded to <strong>", page.body)
+        self.assertFalse(place.server.server.directory.forwards)
+        self.assertEqual((await http.ask("POST", f"{path}x")).status, 404)
+        self.assertEqual((await http.ask("POST", path)).status, 200)
+        await until(reactor, lambda: place.server.server.directory.forwards)
+
+    async def test_elsewhere(self) -> None:
+        """Confirmed, it goes on, whatever the suffix; failures come back to the author."""
+        place = await start(self)
+        await self.forwarded(place, MEMBER)
+        replies = await place.post("User+tag@example.org")
+        self.assertEqual(replies[1][:3], b"250", replies)
+        path, recipient = (await place.gone(2))[1]
+        self.assertRegex(path, SRS0)
+        self.assertEqual(recipient, MEMBER)
+        sent = place.outside.contents[1]
+        self.assertTrue(sent.startswith(b"Delivered-To: user@example.org\r\n"), sent)
+        self.assertTrue(sent.endswith(CONTENT))
+        await place.post(path, report(path, delivered_to=USER), "")
+        self.assertEqual((await place.gone(3))[2], ("", AUTHOR))
+        told = place.outside.contents[2]
+        self.assertIn(b"Final-Recipient: rfc822; user@example.org\r\n", told)
+        self.assertNotIn(b"secret", told)
+        await place.post(USER, sender="")
+        self.assertEqual((await place.gone(4))[3], ("", MEMBER))
+        self.assertEqual((await place.post(USER, sent))[1][:9], b"554 5.4.6")
+        self.assertEqual(await place.kept(0), [])
+
+    async def test_copy(self) -> None:
+        """A copy may stay; the one here and the one elsewhere have fates of their own."""
+        place = await start(self)
+        await self.forwarded(place, MEMBER, keeps_copy=True)
+        await place.post(USER)
+        self.assertEqual([name for name, _ in await place.kept(1)], ["user"])
+        self.assertEqual([to for _, to in await place.gone(2)], [MEMBER] * 2)
+
+    async def test_here(self) -> None:
+        """To another account, as that of the address that was written to."""
+        place = await start(self)
+        await self.forwarded(place, OTHER)
+        await place.post(USER)
+        [*_, (account, content)] = await place.kept(2)
+        self.assertEqual(account, "other")
+        self.assertIn(b"Delivered-To: user@example.org\r\n", content)
+
+    async def test_member_of_an_alias(self) -> None:
+        """An alias leads through an account to where its mail goes."""
+        place = await start(self)
+        await self.forwarded(place, MEMBER)
+        await place.alias(LIST, USER, OTHER)
+        await place.post(LIST)
+        self.assertEqual([name for name, _ in await place.kept(1)], ["other"])
+        self.assertEqual((await place.gone(2))[1][1], MEMBER)
+
+    async def test_reports_follow(self) -> None:
+        """A report to an account goes where its mail goes."""
+        answers = [b"250 2.1.5 ok", b"550 5.1.1 no such user", b"250 2.1.5 ok"]
+        place = await start(self, RCPT=answers)
+        await self.forwarded(place, MEMBER)
+        content = b"From: user@example.org\r\n\r\nhi\r\n"
+        self.assertEqual((await place.submit("gone@example.net", content))[:3], b"250")
+        while await place.control.queue.find(EntryFilter()):
+            await soon(reactor, 0.02)
+        paths = [_path(line) for line in place.outside.lines if line.startswith(b"RCPT")]
+        self.assertEqual(paths, [MEMBER, "gone@example.net", MEMBER])
+        self.assertEqual(await place.kept(0), [])
 
 
 class RoundTests(TestCase):

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
+from mailrelay.message.edit import Edit
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.destination import URGENT_LANES
 from mailrelay.queue.entry import Begun, Content, Entry, EntryState, NewMessage
@@ -100,6 +101,7 @@ class QueueStoreContract(Base):
             orcpt="rfc822;x",
             recipient=Address("a b", "example.org"),
             lane=7,
+            edit=Edit(b"X: \xff\r\n", ((0, 3, b"y"), (5, 9, b""))),
         )
         await self.store.add(new)
         [entry] = await self.store.claim_due(100.0, 10, [])
