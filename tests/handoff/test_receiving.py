@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from mailrelay.config.settings import StorageSection
@@ -11,6 +12,7 @@ from mailrelay.directory.aliases import OnDisabled
 from mailrelay.handoff.endpoints import Compat, HandOffInSettings, Policy
 from mailrelay.testing.loopback import USER
 from tests.handoff.handing import MESSAGE, TOKEN, HandingCase
+from tests.integration.world import until
 
 OTHER = "other@example.org"
 NOBODY = "nobody@example.org"
@@ -131,6 +133,46 @@ class RefusedTests(HandingCase):
             self.assert_answer(answered, 503, "4.2.1 ")
             self.assertIn("retry-after", answered.headers)
         self.assertEqual(await place.kept(), [("user", "Inbox", "hello")])
+
+    async def test_refused_after_others_were_taken(self) -> None:
+        """No 422 then: the caller would return it for those, too, who have it."""
+        place = await self.place()
+        await place.alias("team@example.org", OTHER, disabled=True, on_disabled=OnDisabled.DEFER)
+        sender = {"X_Mailrelay_Mail_From": OTHER}
+        answered = await place.post(MESSAGE, USER, "team@example.org", **sender)
+        self.assert_answer(answered, 503)
+        await place.control.aliases.remove("team@example.org")
+        await until(reactor, lambda: not place.server.server.directory.aliases)
+        answered = await place.post(MESSAGE, USER, "team@example.org", **sender)
+        self.assert_answer(answered, 200)
+        kept = await place.kept()
+        self.assertEqual([account for account, _, _ in kept], ["other", "user"])
+
+    async def test_hostile_requests(self) -> None:
+        """What a request says is checked before it is believed; nothing of it leaves or stays."""
+        place = await self.place()
+        for fields in (
+            {"X_Mailrelay_Rcpt_To": "user@example.org%0D%0ARCPT TO:<x@far.test>"},
+            {"X_Mailrelay_Rcpt_To": "user@example.org%00"},
+            {"X_Mailrelay_Rcpt_To": "user%E2%80%A8@example.org"},
+            {"X_Mailrelay_Mail_From": "a%0A@sender.test"},
+            {"X_Mailrelay_Mail_From": "a" * 5000 + "@sender.test"},
+            {"Idempotency_Key": "k" * 256},
+        ):
+            self.assert_answer(await place.post(MESSAGE, **fields), 400, "5.5.4 ")
+        for path, status in (
+            ("/v1/email?rcpt=a%40b%40c", 400),
+            ("/v1/email?sender=%0D%0A", 400),
+            ("/v1/email?rcpt=%FF", 400),
+            ("/v1/email?" + "rcpt=user%40example.org&" * 101, 400),
+            ("/v1/email/", 404),
+        ):
+            answered = await place.post(MESSAGE, path=path)
+            self.assertEqual(answered.status, status, path)
+        packed = await place.post(MESSAGE, USER, Content_Encoding="gzip")
+        self.assertEqual(packed.status, 415)
+        self.assertEqual(await place.kept(), [])
+        self.assertEqual(place.outside.lines, [])
 
     async def test_disabled(self) -> None:
         """Aliases say what they want; the endpoint may overrule that."""
