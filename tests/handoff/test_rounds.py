@@ -101,7 +101,7 @@ class SyncRoundsTests(SynchronousTestCase):
         """Who waits is told; who watches looks again."""
         rounds, _ = self.start(StoreUnavailable("full"))
         self.failureResultOf(self.wait(rounds), StoreUnavailable)
-        rounds, store = self.start(WAITS, WAITS, StoreUnavailable("full"), WAITS, OVER)
+        rounds, _ = self.start(WAITS, WAITS, StoreUnavailable("full"), WAITS, OVER)
         waiting = self.wait(rounds, 1.0)
         self.clock.advance(1.0)
         self.assertEqual(self.successResultOf(waiting), NO_TIME)
