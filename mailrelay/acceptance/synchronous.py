@@ -93,7 +93,7 @@ class Synchronous:
         assert digest is not None
         paths = f"{entry.message.reverse_path or ''}\0{entry.recipient}\0"
         hashed = hashlib.sha256(paths.encode("utf-8", "surrogateescape") + digest)
-        return f"{self.acceptance.hostname}.{hashed.hexdigest()[:32]}"
+        return f"{self.acceptance.hostname[:80]}.{hashed.hexdigest()[:32]}"
 
     async def _handed_over(self, new: NewMessage, key: str) -> Accepted:
         """Raises: Refused, AcceptedBefore, NotStored, StoreUnavailable."""

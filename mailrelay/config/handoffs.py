@@ -69,6 +69,9 @@ def completed_handoffs(
             token=from_file(
                 section.token, section.token_file, reader, base, f"handoff[{number}].token"
             ),
+            sign_key=from_file(
+                section.sign_key, section.sign_key_file, reader, base, f"handoff[{number}].sign_key"
+            ),
             trusted_ca=str(base / section.trusted_ca) if section.trusted_ca else "",
         )
         for number, section in enumerate(sections, 1)

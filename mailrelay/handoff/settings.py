@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from attrs import field, frozen
 
 from mailrelay.directory.model import HandedOff
+from mailrelay.handoff.signing import signing_key
 from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
 
@@ -28,6 +29,12 @@ class HandOffSettings:
     addresses: Sequence[str] = field(factory=tuple, metadata=_doc("single ones"))
     token: str = field(default="", repr=False, metadata=_doc("sent as Authorization: Bearer"))
     token_file: str = field(default="", metadata=_doc("a file whose first line it is"))
+    sign_key: str = field(
+        default="",
+        repr=False,
+        metadata=_doc("NAME:SECRET, of 64 hexadecimal digits: requests are signed with it"),
+    )
+    sign_key_file: str = field(default="", metadata=_doc("a file whose first line it is"))
     timeout: float = field(default=60.0, metadata=_doc("for one post, the answer included"))
     trusted_ca: str = field(
         default="", metadata=_doc("PEM file to verify against, in place of the system's")
@@ -81,6 +88,11 @@ def problems_of(section: HandOffSettings) -> Iterator[tuple[str, str]]:
         yield "name", "must be 1 to 64 printable characters"
     if not (section.token.isascii() and section.token.isprintable()):
         yield "token", "must be printable ASCII"
+    if section.sign_key:
+        try:
+            signing_key(section.sign_key)
+        except ValueError as error:
+            yield "sign_key", str(error)
     if not 1 <= section.timeout <= 300:
         yield "timeout", "must be from 1 to 300 seconds"
     if section.concurrency < 1:

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mailrelay.handoff.settings import HandOffSettings
+from mailrelay.handoff.signing import digest_of, signature_fields, signing_key
 from mailrelay.message.trace import date_field, delivery_fields
 from mailrelay.net.http import CallFailed, HTTPAnswer, HTTPClient, StreamedBody
 from mailrelay.queue.copy import copy_of
@@ -111,9 +112,9 @@ class HandOffTransport:
         try:
             key = unstored.key if unstored else idempotency_key(self.hostname, entry)
             content = unstored.content if unstored else await self.content(job.message.id)
-            headers = self._headers(settings, job, entry, key)
             copy = await copy_of(content, entry.edit, self.read_spool)
             body = self._body(entry, copy)
+            headers = await self._signed(settings, self._headers(settings, job, entry, key), body)
             answer = await endpoint.client.post(settings.url, headers, body, settings.timeout)
         except CallFailed as error:
             why = printable(str(error), 300)
@@ -164,6 +165,15 @@ class HandOffTransport:
             fields["Authorization"] = f"Bearer {settings.token}"
         return fields
 
+    async def _signed(
+        self, settings: HandOffSettings, fields: Mapping[str, str], body: bytes | StreamedBody
+    ) -> Mapping[str, str]:
+        """``fields``, with those that sign them and ``body`` where the endpoint has a key."""
+        if not settings.sign_key:
+            return fields
+        key, digest = signing_key(settings.sign_key), await digest_of(body)
+        return {**fields, **signature_fields(key, settings.url, fields, digest, self.now())}
+
 
 def _fields(entry: Entry) -> bytes:
     """What final delivery puts on top, and X-Original-To, which many pipelines look at."""
@@ -174,7 +184,7 @@ def _fields(entry: Entry) -> bytes:
 def idempotency_key(hostname: str, entry: Entry) -> str:
     """The same for every attempt of an entry, and for no other entry of any server."""
     recipient = hashlib.sha256(str(entry.recipient).encode()).hexdigest()[:16]
-    return f"{hostname}.{entry.id}.{recipient}"
+    return f"{hostname[:80]}.{entry.id}.{recipient}"
 
 
 def _percent(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,10 @@ class SettingsTests(SynchronousTestCase):
             ({"name": ""}, "name"),
             ({"token": "a\nb"}, "token"),
             ({"timeout": 0.0}, "timeout"),
+            ({"sign_key": "00" * 32}, "sign_key"),
+            ({"sign_key": "a b:" + "00" * 32}, "sign_key"),
+            ({"sign_key": "k1:" + "00" * 31}, "sign_key"),
+            ({"sign_key": "k1:" + "zz" * 32}, "sign_key"),
             ({"concurrency": 0}, "concurrency"),
         ):
             found = [setting for setting, _ in problems_of(evolve(SETTINGS, **given))]
@@ -91,6 +96,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_recipients(self) -> None:
         """Domains and addresses as they are looked up."""
+        self.assertEqual(list(problems_of(evolve(SETTINGS, sign_key="k1:" + "00" * 32))), [])
         section = evolve(SETTINGS, domains=["App.Test", "bücher.example"], addresses=["A@b.test"])
         self.assertEqual(
             set(handed_off([section])), {"@app.test", "@xn--bcher-kva.example", "a@b.test"}
@@ -231,6 +237,31 @@ class TransportTests(TestCase):
             hashlib.sha256(LARGE).digest(),
         )
         self.assertEqual((len(sizes), max(sizes)), (8, 256 * 1024))
+
+    async def test_signed(self) -> None:
+        """What is signed is what is posted, small or in the spool; the secret is in no history."""
+        secret = bytes(range(32))
+        for large in (False, True):
+            application = Application([OK])
+            port = application.listen(self)
+            url = f"http://127.0.0.1:{port}/in?a=b%20c"
+            transport = self.transport(port, url=url, sign_key=f"k1:{secret.hex()}")
+            if large:
+                self.spool, self.content = LARGE, Content(b"", None, "name", len(LARGE))
+            result = await self.attempt(transport)
+            self.assertIsInstance(result.outcomes[0], Delivered)
+            head, _, body = application.requests[0].partition(b"\r\n\r\n")
+            lines = (line.decode().split(": ", 1) for line in head.split(b"\r\n")[1:])
+            fields = {name.lower(): value for name, value in lines}
+            said = (
+                *("mailrelay-hmac-v1", "POST", "/in", "a=b%20c", "k1"),
+                *(fields["mailrelay-timestamp"], fields["idempotency-key"], "message/rfc822"),
+                hashlib.sha256(body).hexdigest(),
+            )
+            expected = hmac.new(secret, "\n".join(said).encode(), "sha256").hexdigest()
+            self.assertEqual(fields["mailrelay-signature"], f"v1={expected}")
+            self.assertEqual((fields["mailrelay-key"], said[5]), ("k1", "1000"))
+            self.assertNotIn(secret.hex(), repr(result))
 
     async def test_spool_file_that_is_too_short(self) -> None:
         """It is not passed for whole."""
