@@ -13,7 +13,7 @@ from attrs import evolve
 
 from mailrelay.config.read import Reader, check_networks, from_file
 from mailrelay.handoff.endpoints import HandOffInSettings, problems_of_endpoint, problems_together
-from mailrelay.handoff.settings import HandOffSettings, handed_off, problems_of
+from mailrelay.handoff.settings import JSON, HandOffSettings, handed_off, problems_of
 
 if TYPE_CHECKING:
     from mailrelay.config.settings import Settings
@@ -107,6 +107,10 @@ def handoff_files(settings: Settings) -> Iterator[str]:
 def check_handoffs(settings: Settings, reader: Reader) -> None:
     """What types cannot say, of both directions."""
     _check_out(settings.handoff, reader)
+    for number, out in enumerate(settings.handoff, 1):
+        if out.body == JSON and not settings.http.public_url:
+            said = "needs http.public_url, where the links to attachments begin"
+            reader.problem(f"handoff[{number}].body", said)
     for number, section in enumerate(settings.handoff_in, 1):
         for setting, text in problems_of_endpoint(section):
             reader.problem(f"handoff_in[{number}].{setting}", text)

@@ -29,6 +29,10 @@ class HandOffSettings:
     addresses: Sequence[str] = field(factory=tuple, metadata=_doc("single ones"))
     token: str = field(default="", repr=False, metadata=_doc("sent as Authorization: Bearer"))
     token_file: str = field(default="", metadata=_doc("a file whose first line it is"))
+    body: str = field(
+        default="raw",
+        metadata=_doc("raw: the message as it is; json: parsed, its attachments as links"),
+    )
     sign_key: str = field(
         default="",
         repr=False,
@@ -59,6 +63,8 @@ class HandOffSettings:
     )
 
 
+RAW, JSON = "raw", "json"
+
 PERMANENT = frozenset({400, 410, 413, 415, 422})
 """What may be set to be final: all else is said by what stands between, or for now."""
 
@@ -88,15 +94,23 @@ def problems_of(section: HandOffSettings) -> Iterator[tuple[str, str]]:
         yield "name", "must be 1 to 64 printable characters"
     if not (section.token.isascii() and section.token.isprintable()):
         yield "token", "must be printable ASCII"
+    yield from _request_problems(section)
+    if not 1 <= section.timeout <= 300:
+        yield "timeout", "must be from 1 to 300 seconds"
+    if section.concurrency < 1:
+        yield "concurrency", "must be at least 1"
+
+
+def _request_problems(section: HandOffSettings) -> Iterator[tuple[str, str]]:
+    if section.body not in (RAW, JSON):
+        yield "body", f"must be {RAW} or {JSON}, not {section.body!r}"
+    if section.body == JSON and section.synchronous:
+        yield "body", "must be raw with synchronous: links lead to what is queued"
     if section.sign_key:
         try:
             signing_key(section.sign_key)
         except ValueError as error:
             yield "sign_key", str(error)
-    if not 1 <= section.timeout <= 300:
-        yield "timeout", "must be from 1 to 300 seconds"
-    if section.concurrency < 1:
-        yield "concurrency", "must be at least 1"
 
 
 def _recipient_problems(section: HandOffSettings) -> Iterator[tuple[str, str]]:

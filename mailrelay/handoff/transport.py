@@ -18,9 +18,10 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mailrelay.handoff.settings import HandOffSettings
+from mailrelay.handoff.settings import JSON, HandOffSettings
 from mailrelay.handoff.signing import digest_of, signature_fields, signing_key
-from mailrelay.message.trace import date_field, delivery_fields
+from mailrelay.handoff.told import JSONBodies, front_of
+from mailrelay.message.trace import date_field
 from mailrelay.net.http import CallFailed, HTTPAnswer, HTTPClient, StreamedBody
 from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import Content, Entry
@@ -72,6 +73,7 @@ class HandOffTransport:
     content: Callable[[int], Deferred[Content]]
     read_spool: Callable[[str, int, int], Deferred[bytes]]
     seconds: Callable[[], float]
+    as_json: JSONBodies
     _rests: dict[str, float] = field(factory=dict, init=False)  # by name, until monotonic
     _log = Logger()
 
@@ -113,7 +115,8 @@ class HandOffTransport:
             key = unstored.key if unstored else idempotency_key(self.hostname, entry)
             content = unstored.content if unstored else await self.content(job.message.id)
             copy = await copy_of(content, entry.edit, self.read_spool)
-            body = self._body(entry, copy)
+            is_json = settings.body == JSON
+            body = await self.as_json.of(entry, copy) if is_json else self._body(entry, copy)
             headers = await self._signed(settings, self._headers(settings, job, entry, key), body)
             answer = await endpoint.client.post(settings.url, headers, body, settings.timeout)
         except CallFailed as error:
@@ -135,7 +138,7 @@ class HandOffTransport:
         return outcome, out_of_order or answer.status >= 500, line
 
     def _body(self, entry: Entry, content: Content) -> bytes | StreamedBody:
-        head = _fields(entry) + content.prefix
+        head = front_of(entry) + content.prefix
         if content.body is not None:
             return head + content.body
         name = content.spool_name
@@ -151,7 +154,7 @@ class HandOffTransport:
     ) -> Mapping[str, str]:
         message = job.message
         fields = {
-            "Content-Type": "message/rfc822",
+            "Content-Type": "application/json" if settings.body == JSON else "message/rfc822",
             "Idempotency-Key": key,
             "X-Mailrelay-Id": str(message.id),
             "X-Mailrelay-Attempt": str(entry.attempts + 1),
@@ -173,12 +176,6 @@ class HandOffTransport:
             return fields
         key, digest = signing_key(settings.sign_key), await digest_of(body)
         return {**fields, **signature_fields(key, settings.url, fields, digest, self.now())}
-
-
-def _fields(entry: Entry) -> bytes:
-    """What final delivery puts on top, and X-Original-To, which many pipelines look at."""
-    original = f"X-Original-To: {entry.recipient}\r\n".encode()
-    return delivery_fields(entry.reverse_path, entry.recipient) + original
 
 
 def idempotency_key(hostname: str, entry: Entry) -> str:

@@ -70,7 +70,17 @@ class ContentGone(Exception):
     """The message was removed while its bytes were read."""
 
 
-class AccountMessages(Protocol):
+class StoredMessages(Protocol):
+    """Messages and their bytes.  Methods may fail with StoreUnavailable."""
+
+    def get(self, account_id: int, id_: int) -> Deferred[StoredMessage | None]:
+        """A message; large content is read with ``read_spool``."""
+
+    def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
+        """See QueueStore."""
+
+
+class AccountMessages(StoredMessages, Protocol):
     """One account's messages.  Methods may fail with StoreUnavailable.
 
     What another account has is not there.
@@ -85,12 +95,6 @@ class AccountMessages(Protocol):
 
     def mailboxes(self, account_id: int) -> Deferred[Sequence[str]]:
         """The names of the account's mailboxes."""
-
-    def get(self, account_id: int, id_: int) -> Deferred[StoredMessage | None]:
-        """A message; large content is read with ``read_spool``."""
-
-    def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
-        """See QueueStore."""
 
     def delete(self, account_id: int, id_: int) -> Deferred[bool]:
         """Remove a message for good; False when there is none."""
@@ -108,7 +112,7 @@ class AccountMessages(Protocol):
 
 
 async def blocks(
-    store: AccountMessages, stored: StoredMessage, start: int = 0, end: int | None = None
+    store: StoredMessages, stored: StoredMessage, start: int = 0, end: int | None = None
 ) -> AsyncIterator[bytes]:
     """The bytes of ``stored`` from ``start`` to ``end``, in pieces of BLOCK_BYTES at most.
 
@@ -124,13 +128,15 @@ async def blocks(
         elif content.body is not None:
             block = content.body[behind : behind + size]
         else:
-            block = await store.read_spool(content.spool_name or "", behind, size)
+            block = await store.read_spool(
+                content.spool_name or "", content.body_from + behind, size
+            )
         if not block:
             raise ContentGone(f"message {stored.listed.id} was removed")
         yield block
         at += len(block)
 
 
-async def whole(store: AccountMessages, stored: StoredMessage) -> bytes:
+async def whole(store: StoredMessages, stored: StoredMessage) -> bytes:
     """All bytes of ``stored``.  Raises: ContentGone."""
     return b"".join([block async for block in blocks(store, stored)])

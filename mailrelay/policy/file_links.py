@@ -11,6 +11,9 @@ from mailrelay.policy.links import Links
 PURPOSE = "file"
 PATH = "/api/v1/files/"
 
+OF_THE_QUEUE = 0
+"""In place of an account: the message waits in the queue, and ``id`` is its entry's."""
+
 _RAW = "raw"
 
 

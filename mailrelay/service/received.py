@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from mailrelay.config.settings import Settings
+from mailrelay.handoff.told import front_of
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.policy.file_links import PURPOSE, FileLinks
 from mailrelay.policy.links import Links
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.stores import Stores
+from mailrelay.storage.waiting import DatabaseWaitingMessages
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Route
-from mailrelay.webapi.v1.downloads import Downloads, SignedFiles
+from mailrelay.webapi.v1.downloads import Downloads, Files, SignedFiles
 from mailrelay.webapi.v1.mailbox import MailboxOperations
 from mailrelay.webapi.v1.operations import Operation
 
@@ -37,7 +39,8 @@ def received_mail(s: Surroundings, settings: Settings, stores: Stores, intake: I
     """Both, over one store."""
     store = DatabaseAccountMessages(stores.database, stores.spool)
     downloads, links = Downloads(store, intake), file_links(settings, stores)
+    waiting = Files(DatabaseWaitingMessages(stores.database, stores.spool, front_of), intake)
     return Received(
         MailboxOperations(downloads, links, s.now).operations(),
-        SignedFiles(downloads, links, s.now).routes(),
+        SignedFiles(downloads, waiting, links, s.now).routes(),
     )

@@ -13,6 +13,7 @@ from mailrelay.config.settings import Settings
 from mailrelay.directory.model import Directory
 from mailrelay.handoff.answering import Answering
 from mailrelay.handoff.settings import HandOffSettings
+from mailrelay.handoff.told import JSONBodies
 from mailrelay.handoff.transport import HandOff, HandOffTransport
 from mailrelay.mailbox.delivery import MailboxTransport
 from mailrelay.net.http import ClientSettings, HTTPClient
@@ -38,6 +39,7 @@ from mailrelay.routing.ways import (
 )
 from mailrelay.service.calls import make_reading
 from mailrelay.service.peers_out import PeersOut
+from mailrelay.service.received import file_links
 from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.stores import Stores
 
@@ -87,6 +89,7 @@ class WaysOut:
             cache.content,
             stores.queue.read_spool,
             s.clock.seconds,
+            JSONBodies(s.workers, file_links(settings, stores), stores.queue.read_spool, s.now),
         )
         self.answering = Answering(handoff)
         self.peers = PeersOut(s, settings, stores, cache, directory, committed)

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailrelay.handoff.settings import HandOffSettings, handed_off, problems_of
+from mailrelay.handoff.told import JSONBodies
 from mailrelay.handoff.transport import (
     HandOff,
     HandOffTransport,
@@ -22,7 +23,10 @@ from mailrelay.handoff.transport import (
     outcome_of_answer,
 )
 from mailrelay.net.http import ClientSettings, HTTPAnswer, HTTPClient
+from mailrelay.net.threads import AtOnce
 from mailrelay.net.tls import client_tls, trust_root
+from mailrelay.policy.file_links import PURPOSE, FileLinks
+from mailrelay.policy.links import Links
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Content, Entry, Message
 from mailrelay.queue.outcome import Deferral, Delivered, PermanentFailure
@@ -35,6 +39,7 @@ from mailrelay.testing.fakes import FakeResolver
 SETTINGS = HandOffSettings("app", "http://127.0.0.1/in", domains=["app.test"], token="sesame")
 BODY = b"Subject: hello\r\n\r\n.a dot\r\n\xff\x00 and more\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+BASE = "https://mail.test"
 LARGE = bytes(range(256)) * 4 * 1024 * 2  # 2 MiB
 
 
@@ -85,6 +90,8 @@ class SettingsTests(SynchronousTestCase):
             ({"name": ""}, "name"),
             ({"token": "a\nb"}, "token"),
             ({"timeout": 0.0}, "timeout"),
+            ({"body": "xml"}, "body"),
+            ({"body": "json", "synchronous": True}, "body"),
             ({"sign_key": "00" * 32}, "sign_key"),
             ({"sign_key": "a b:" + "00" * 32}, "sign_key"),
             ({"sign_key": "k1:" + "00" * 31}, "sign_key"),
@@ -164,6 +171,7 @@ class TransportTests(TestCase):
             lambda _: succeed(self.content),
             self.read,
             lambda: self.seconds,
+            JSONBodies(AtOnce(), FileLinks(Links(b"s", PURPOSE), BASE, 60.0), self.read, lambda: 0),
         )
 
     def read(self, name: str, offset: int, size: int) -> Deferred[bytes]:

@@ -15,10 +15,17 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from mailrelay.mailbox.access import AccountMessages, ContentGone, StoredMessage, blocks, whole
+from mailrelay.mailbox.access import (
+    AccountMessages,
+    ContentGone,
+    StoredMessage,
+    StoredMessages,
+    blocks,
+    whole,
+)
 from mailrelay.message.encodings import QUOTED_PRINTABLE, Decoder
 from mailrelay.message.structure import OPAQUE, NoSuchPart, Part, part_at, read_structure
-from mailrelay.policy.file_links import PATH, FileLinks
+from mailrelay.policy.file_links import OF_THE_QUEUE, PATH, FileLinks
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.web.intake import SMALL_BYTES, Intake
 from mailrelay.web.request import Request, Response, Route
@@ -38,10 +45,10 @@ T = TypeVar("T")
 
 
 @frozen
-class Downloads:
+class Files:
     """Reads messages of ``store``: large ones in their turn, and off the reactor thread."""
 
-    store: AccountMessages
+    store: StoredMessages
     intake: Intake
 
     async def stored(self, account_id: int, id_: int) -> StoredMessage:
@@ -87,10 +94,22 @@ class Downloads:
 
 
 @frozen
-class SignedFiles:
-    """What links lead to, whoever has them.  A link that does not hold is as one that never was."""
+class Downloads(Files):
+    """Reads what is in mailboxes."""
 
-    downloads: Downloads
+    store: AccountMessages
+    intake: Intake
+
+
+@frozen
+class SignedFiles:
+    """What links lead to, whoever has them.  A link that does not hold is as one that never was.
+
+    ``waiting`` has what waits in the queue.
+    """
+
+    downloads: Files
+    waiting: Files
     links: FileLinks
     now: Callable[[], float]
 
@@ -106,7 +125,8 @@ class SignedFiles:
                 raise Problem(WRONG_METHOD, "a link is to be read", headers={"Allow": "GET, HEAD"})
             if file is None:
                 raise _no_such()
-            return await self.downloads.file(file.account_id, file.id, file.part)
+            files = self.waiting if file.account_id == OF_THE_QUEUE else self.downloads
+            return await files.file(file.account_id, file.id, file.part)
         except Problem as problem:
             return problem_response(problem)
         except StoreUnavailable:
