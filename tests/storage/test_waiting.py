@@ -5,6 +5,8 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import TestCase
 
+from mailrelay.mailbox.access import whole
+from mailrelay.message.edit import Edit
 from mailrelay.queue.entry import Content, Entry
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
@@ -48,6 +50,28 @@ class WaitingContract(Base):
         await store.finish_attempts([delivered(evolve(claimed, id=first))], [])
         self.assertIsNone(await waiting.get(0, first))
         self.assertIsNotNone(await waiting.get(0, second))
+
+    async def test_copy(self) -> None:
+        """What one recipient's copy differs in is in what is read of it, too."""
+        database = database_on(self, self.make_engine())
+        with database.engine.begin() as connection:
+            node = register(connection, "node")
+        spool = RowSpool(database, lambda: "0")
+        store = DatabaseQueueStore(database, ids_of(database), node, spool)
+        writer = spool.open()
+        body = BODY + b"x" * 70000
+        await writer.append(body)
+        await writer.finish()
+        edit = Edit(b"List-Id: a\r\n", ((9, 14, b"other"),))
+        large = Content(PREFIX, None, writer.name, len(body))
+        new = new_message(store, content=large, edit=edit)
+        await store.add(new)
+        waiting = DatabaseWaitingMessages(database, spool, front)
+        found = await waiting.get(0, new.entries[0].id)
+        assert found is not None
+        expected = front(new.entries[0]) + edit.front + PREFIX + body.replace(b"hello", b"other", 1)
+        self.assertEqual(await whole(waiting, found), expected)
+        self.assertEqual(found.size_bytes, len(expected))
 
 
 class SQLiteTests(OnSQLite, WaitingContract, TestCase):
