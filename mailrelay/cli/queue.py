@@ -14,7 +14,7 @@ from mailrelay.config.settings import Settings
 from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
 
 COLUMNS = ("id", "state", "sender", "recipient", "attempts", "next_attempt", "queued", "size")
-OUTCOMES = ("delivered", "failed", "suppressed", "canceled")
+OUTCOMES = ("delivered", "handed_over", "failed", "suppressed", "canceled")
 RETIRED_COLUMNS = ("id", "state", "sender", "recipient", "attempts", "queued", "kept_until")
 
 

@@ -25,6 +25,7 @@ from mailrelay.control.peer_mail import PeerMail, PeerMessage
 from mailrelay.control.queue import EntryView
 from mailrelay.directory.model import Account, Directory
 from mailrelay.directory.peers import PeerOptions
+from mailrelay.observe.events import EventKind
 from mailrelay.peering.arriving import Arriving
 from mailrelay.peering.door import Claim, Door, Refusal, Verified, answer
 from mailrelay.peering.offer import LONGEST_META, MOST_HOPS, Offer, read_offer
@@ -47,7 +48,7 @@ DAILY_WAIT = 3600
 
 OUTCOMES = {
     "delivered": "relayed",
-    "handed_over": "relayed",
+    "handed_over": "queued",
     "failed": "bounced",
     "suppressed": "suppressed",
     "canceled": "cancelled",
@@ -270,12 +271,13 @@ def _standing(found: PeerMessage) -> dict[str, object]:
 
 def _standing_of(view: EntryView) -> dict[str, object]:
     entry = view.entry
-    is_final = entry.state is EntryState.RETIRED
+    is_over = entry.state is EntryState.RETIRED
+    is_final = is_over and view.outcome != EventKind.HANDED_OVER.value
     state = "deferred" if entry.attempts else "queued"
     if entry.state is EntryState.HELD:
         state = "held"
-    if is_final:
+    if is_over:
         state = OUTCOMES.get(view.outcome or "", "cancelled")
     standing: dict[str, object] = {"rcpt": str(entry.told_as), "state": state, "final": is_final}
     standing["attempts"] = entry.attempts
-    return standing if is_final else {**standing, "next_attempt_at": entry.next_attempt_at}
+    return standing if is_over else {**standing, "next_attempt_at": entry.next_attempt_at}

@@ -16,7 +16,7 @@ _TYPES = {
     EventKind.HELD: "deferred",
     EventKind.DELAYED: "deferred",
     EventKind.DELIVERED: "relayed",
-    EventKind.HANDED_OVER: "relayed",
+    EventKind.HANDED_OVER: "queued",  # at another peer: no mail server was asked yet
     EventKind.RELAYED: "relayed",
     EventKind.EXPANDED: "relayed",
     EventKind.FAILED: "bounced",

@@ -20,9 +20,8 @@ from mailrelay.webapi.v1.times import Time, seconds_of, time_at
 
 LONGEST_WAIT = 60
 
-State = Literal[
-    "ready", "waiting", "active", "held", "delivered", "failed", "canceled", "suppressed"
-]
+Ended = Literal["delivered", "handed_over", "failed", "canceled", "suppressed"]
+State = Literal["ready", "waiting", "active", "held", Ended]
 
 
 class Extra(Strict, frozen=True):
@@ -65,7 +64,7 @@ class MessagesQuery(Strict, frozen=True):
     """All that is given must fit.  ``recipient``: an address or a domain; ``extra``: name=value."""
 
     recipient: Line | None = None
-    state: Literal["ready", "held", "delivered", "failed", "canceled", "suppressed"] | None = None
+    state: Literal["ready", "held", Ended] | None = None
     message_id: Line | None = None
     extra: Text | None = None
     tag: Tag | None = None
