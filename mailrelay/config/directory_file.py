@@ -19,7 +19,10 @@ HEAD = """\
 # The directory of a mailrelay server: `mailrelay export` wrote it, `mailrelay apply` reads it.
 # What a table leaves out is at its default; docs/export.md tells of everything.
 """
-KINDS = ("domain", "account", "key", "hold_rule", "webhook_endpoint", "template", "suppression")
+KINDS = (
+    *("domain", "account", "alias", "key", "hold_rule"),
+    *("webhook_endpoint", "template", "suppression"),
+)
 PUBLIC = """\
 # It has no secrets: passwords, webhooks' authorizations and keys stay as they are on the server.
 """

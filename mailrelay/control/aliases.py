@@ -101,7 +101,7 @@ class AliasControl:
         directory = await self.records.load()
         key = alias_key(text, directory.domains)
         values = {**_NEW, **_values(directory, key, details)}
-        checked = _checked_members(directory, Alias(0, *key), members)
+        checked = checked_members(directory, Alias(0, *key), members)
         await self.records.add(self.actor, key, values, checked)
 
     async def set(self, text: str, details: AliasDetails) -> None:
@@ -122,7 +122,7 @@ class AliasControl:
         """Have mail for an alias go to more members.  Raises: Refusal."""
         directory = await self.records.load()
         alias = _found(directory, text)
-        checked = _checked_members(directory, alias, members)
+        checked = checked_members(directory, alias, members)
         await self.records.add_members(self.actor, (alias.localpart, alias.domain), checked)
 
     async def remove_members(self, text: str, members: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ def _values(directory: Directory, key: tuple[str, str], details: AliasDetails) -
     values = {name: getattr(details, name) for name in names}
     values = {name: value for name, value in values.items() if value is not None}
     if details.owner is not None:
-        values["owner"] = _owner(directory, details.owner) if details.owner else None
+        values["owner"] = checked_owner(directory, details.owner) if details.owner else None
     if details.posters is not None:
         if len(details.posters) > MOST_POSTERS:
             raise Refusal(f"an alias has at most {MOST_POSTERS} posters: make them members")
@@ -175,7 +175,8 @@ def _values(directory: Directory, key: tuple[str, str], details: AliasDetails) -
     return values
 
 
-def _owner(directory: Directory, text: str) -> Address:
+def checked_owner(directory: Directory, text: str) -> Address:
+    """Who is told of failures.  Raises: Refusal."""
     owner = _address(text, "owner")
     if directory.alias(owner) is not None:
         raise Refusal(f"{owner} is an alias: failures go to one person, or to an application")
@@ -184,7 +185,7 @@ def _owner(directory: Directory, text: str) -> Address:
     return owner
 
 
-def _checked_members(directory: Directory, alias: Alias, members: Sequence[str]) -> list[Address]:
+def checked_members(directory: Directory, alias: Alias, members: Sequence[str]) -> list[Address]:
     """New members as they are listed.  Raises: Refusal."""
     if not members:
         raise Refusal("an alias has one member at least")

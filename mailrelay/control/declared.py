@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.directory.keys import Scope
 from mailrelay.policy.suppression import Cause
 
@@ -63,6 +64,25 @@ class DeclaredAccount:
     calls_kept_for: float | None = None
     outgoing_webhook: DeclaredOutgoing | None = None
     incoming_webhook: DeclaredIncoming | None = None
+
+
+@frozen
+class DeclaredAlias:
+    """An alias; ``@domain`` is a catch-all."""
+
+    address: str
+    members: Sequence[str] = ()
+    post_public: bool = False
+    list_members: bool = False
+    allow_from: bool = False
+    disabled: bool = False
+    on_disabled: OnDisabled = OnDisabled.REJECT
+    owner: str | None = None
+    posters: Sequence[str] = ()
+    rewrite: Rewrite = Rewrite.NONE
+    dmarc_fallback: bool = False
+    is_list: bool = False
+    removes_after: int | None = None
 
 
 @frozen
@@ -142,6 +162,7 @@ class Declared:
     webhook_endpoint: Sequence[DeclaredEndpoint] = ()
     template: Sequence[DeclaredTemplate] = ()
     suppression: Sequence[DeclaredSuppression] = ()
+    alias: Sequence[DeclaredAlias] = ()
 
 
 @frozen

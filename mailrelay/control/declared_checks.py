@@ -18,6 +18,7 @@ from mailrelay.control.declared import (
     DeclaredKey,
     DeclaredRule,
 )
+from mailrelay.control.declared_alias_checks import normal_alias
 from mailrelay.control.declared_list_checks import (
     base_of,
     check_zone,
@@ -75,6 +76,11 @@ class DeclarationChecks:
         ]
         self._unique("account", "name", [one.name for one in accounts])
         self._one_owner(accounts)
+        aliases = [
+            normal_alias(f"alias[{i}]", one, self._domains, self.problem)
+            for i, one in enumerate(declared.alias, 1)
+        ]
+        self._unique("alias", "address", [one.address for one in aliases])
         keys = [self._key(f"key[{i}]", one) for i, one in enumerate(declared.key, 1)]
         self._unique("key", "key_hash", [one.key_hash for one in keys])
         rules = [self._rule(f"hold_rule[{i}]", one) for i, one in enumerate(declared.hold_rule, 1)]
@@ -100,6 +106,7 @@ class DeclarationChecks:
             endpoints,
             declared.template,
             suppressed,
+            aliases,
         )
 
     def _checked(self, place: str, given: T, check: Callable[..., Any], *more: object) -> Any:

@@ -11,6 +11,7 @@ from mailrelay.control.account import dead_logins
 from mailrelay.control.declared import (
     Declared,
     DeclaredAccount,
+    DeclaredAlias,
     DeclaredDomain,
     DeclaredEndpoint,
     DeclaredIncoming,
@@ -22,6 +23,7 @@ from mailrelay.control.declared import (
 )
 from mailrelay.control.endpoints import ListedEndpoint
 from mailrelay.control.suppression import ListedSuppression
+from mailrelay.directory.aliases import Alias
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.model import CATCH_ALL, Account, Directory, Domain
 from mailrelay.policy.holds import HoldRule
@@ -76,6 +78,7 @@ def declared_of(stored: Stored) -> Declared:
         sorted_endpoints(map(declared_endpoint, stored.standard)),
         tuple(sorted(map(declared_template, stored.templates), key=lambda t: (t.account, t.name))),
         sorted_suppressions(map(declared_suppression, stored.suppressed)),
+        sorted_aliases(map(declared_alias, directory.aliases.values())),
     )
 
 
@@ -105,6 +108,38 @@ def without_secrets(declared: Declared) -> Declared:
 def address_text(localpart: str, domain: str) -> str:
     """A key of the directory's addresses, as people write it."""
     return f"@{domain}" if localpart == CATCH_ALL else str(Address(localpart, domain))
+
+
+def split(text: str) -> tuple[str, str]:
+    """A normal address, or catch-all, as the directory keys it."""
+    if text.startswith("@"):
+        return CATCH_ALL, text[1:]
+    address = Address.parse(text)
+    return address.localpart, address.domain
+
+
+def declared_alias(one: Alias) -> DeclaredAlias:
+    """An alias with its members."""
+    return DeclaredAlias(
+        str(one),
+        tuple(sorted(map(str, one.members))),
+        one.post_public,
+        one.list_members,
+        one.allow_from,
+        one.disabled,
+        one.on_disabled,
+        None if one.owner is None else str(one.owner),
+        tuple(sorted(map(str, one.posters))),
+        one.rewrite,
+        one.dmarc_fallback,
+        one.is_list,
+        one.removes_after,
+    )
+
+
+def sorted_aliases(aliases: Iterable[DeclaredAlias]) -> Sequence[DeclaredAlias]:
+    """By address."""
+    return tuple(sorted(aliases, key=lambda one: one.address))
 
 
 def declared_key(account: str, key: APIKey) -> DeclaredKey:

@@ -21,8 +21,9 @@ from mailrelay.control.declared import (
     DeclaredIncoming,
     DeclaredOutgoing,
 )
-from mailrelay.control.declaring import Stored, declared_of, declared_rule
+from mailrelay.control.declaring import Stored, declared_of, declared_rule, split
 from mailrelay.control.directory_checks import NEW_ACCOUNT
+from mailrelay.control.plan_aliases import aliases_plan
 from mailrelay.control.plan_keys import keys_plan
 from mailrelay.control.plan_lists import endpoints_plan, suppressions_plan, templates_plan
 from mailrelay.control.steps import (
@@ -39,8 +40,7 @@ from mailrelay.control.steps import (
     SetDuty,
     Step,
 )
-from mailrelay.directory.model import CATCH_ALL, Domain
-from mailrelay.smtp.address import Address
+from mailrelay.directory.model import Domain
 from mailrelay.webhooks.call import EndpointKind
 
 _DOMAIN = ("separator", "case_sensitive", "disabled")
@@ -85,6 +85,9 @@ class Planner:
         self._addresses()
         self._webhooks()
         self._duties()
+        aliases = aliases_plan(self._current, self.wanted)
+        self._changes += aliases.changes
+        self._removals += aliases.removals
         keys = keys_plan(self.stored, self.wanted)
         self._changes += keys.changes
         self._removals += keys.removals
@@ -223,14 +226,6 @@ class Planner:
 def owners(accounts: Sequence[DeclaredAccount]) -> dict[str, str]:
     """The account of each address."""
     return {text: one.name for one in accounts for text in one.addresses}
-
-
-def split(text: str) -> tuple[str, str]:
-    """A normal address, or catch-all, as the directory keys it."""
-    if text.startswith("@"):
-        return CATCH_ALL, text[1:]
-    address = Address.parse(text)
-    return address.localpart, address.domain
 
 
 def _columns(one: DeclaredAccount, names: Sequence[str]) -> Mapping[str, Any]:

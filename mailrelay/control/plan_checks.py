@@ -9,11 +9,12 @@ from attrs import define, evolve, field
 
 from mailrelay.control.account import checked_logins, dead_logins
 from mailrelay.control.declared import Declared
-from mailrelay.control.declaring import Stored, address_text
+from mailrelay.control.declaring import Stored, address_text, split
 from mailrelay.control.endpoints import MOST_ENDPOINTS
 from mailrelay.control.errors import Refusal
 from mailrelay.control.keys import MOST_KEYS
-from mailrelay.control.plan import owners, split
+from mailrelay.control.plan import owners
+from mailrelay.control.plan_aliases import AliasChecks, aliases_after
 from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.model import Account, Directory, Domain, matched_localpart
 from mailrelay.templates.model import MOST_TEMPLATES
@@ -58,7 +59,9 @@ def directory_after(stored: Stored, wanted: Declared, *, prune: bool) -> Directo
         )
     addresses = {} if prune else dict(before.addresses)
     addresses |= {split(text): ids[name] for text, name in owners(wanted.account).items()}
-    return Directory(domains, accounts, addresses)
+    aliases = {} if prune else dict(before.aliases)
+    aliases |= aliases_after(wanted.alias, before)
+    return Directory(domains, accounts, addresses, aliases=aliases)
 
 
 @define
@@ -79,6 +82,7 @@ class PlanChecks:
         """Tell every problem."""
         self._accounts()
         self._domains()
+        AliasChecks(self.stored.directory, self._after, self.problem).look(self.wanted)
         self._keys()
         self._counts()
         if self.prune:
@@ -107,7 +111,7 @@ class PlanChecks:
                 domain.case_sensitive,
             ):
                 continue
-            for localpart, name in before.addresses:
+            for localpart, name in (*before.addresses, *before.aliases):
                 if name == one.name and matched_localpart(localpart, domain) != localpart:
                     text = address_text(localpart, name)
                     self.problem(f"domain[{i}]", f"{text} would be found no more: remove it first")

@@ -12,6 +12,7 @@ from mailrelay.control.endpoints import EndpointFields
 from mailrelay.control.suppression import NewSuppression
 from mailrelay.directory.keys import APIKey
 from mailrelay.directory.model import Domain
+from mailrelay.smtp.address import Address
 from mailrelay.templates.model import Source
 
 
@@ -151,6 +152,50 @@ class RemoveKey:
         return str(self.id)
 
 
+@frozen
+class AddAlias:
+    """Make an alias."""
+
+    action: ClassVar[str] = "alias add"
+    key: tuple[str, str]
+    values: Mapping[str, object]
+    members: Sequence[Address]
+
+    @property
+    def subject(self) -> str:
+        """What is audited."""
+        return f"{self.key[0]}@{self.key[1]}"
+
+
+@frozen
+class SetAlias:
+    """Change columns of an alias, and who is in it; somebody stays."""
+
+    action: ClassVar[str] = "alias set"
+    key: tuple[str, str]
+    values: Mapping[str, object]
+    removed: Sequence[Address] = ()
+    added: Sequence[Address] = ()
+
+    @property
+    def subject(self) -> str:
+        """What is audited."""
+        return f"{self.key[0]}@{self.key[1]}"
+
+
+@frozen
+class RemoveAlias:
+    """Remove an alias with its list."""
+
+    action: ClassVar[str] = "alias remove"
+    key: tuple[str, str]
+
+    @property
+    def subject(self) -> str:
+        """What is audited."""
+        return f"{self.key[0]}@{self.key[1]}"
+
+
 DirectoryStep: TypeAlias = (
     AddDomain
     | SetDomain
@@ -161,6 +206,9 @@ DirectoryStep: TypeAlias = (
     | AddAddress
     | RemoveAddress
     | SetDuty
+    | AddAlias
+    | SetAlias
+    | RemoveAlias
     | AddKey
     | SetKey
     | RemoveKey

@@ -79,6 +79,24 @@ def set_alias(connection: Connection, key: Key, values: Mapping[str, object]) ->
     connection.execute(update(_alias).where(_alias.c.id == id_).values(stored_values(values)))
 
 
+def change_alias(
+    connection: Connection,
+    key: Key,
+    values: Mapping[str, object],
+    removed: Sequence[Address],
+    added: Sequence[Address],
+) -> None:
+    """Change columns and the list; somebody is in it after.  Raises: NoSuch, Refusal."""
+    id_ = _id(connection, key)
+    if values:
+        set_alias(connection, key, values)
+    for member in map(str, removed):
+        own = (_member.c.alias_id == id_, _member.c.address == member)
+        connection.execute(delete(_member).where(*own))
+    if added:
+        add_members(connection, key, added)
+
+
 def remove_alias(connection: Connection, key: Key) -> None:
     """Remove an alias and its list.  Raises: NoSuch."""
     id_ = _id(connection, key)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from mailrelay.control import steps
 from mailrelay.control.declaring import ListedTemplate, Stored
 from mailrelay.control.endpoints import ListedEndpoint
+from mailrelay.storage import alias_rows as aliases
 from mailrelay.storage import directory as rows
 from mailrelay.storage import holds, keys, tables
 from mailrelay.storage.call_rows import endpoint_of
@@ -107,6 +108,9 @@ _TAKEN: Mapping[type[Any], Callable[[Connection, Any], object]] = {
     steps.SetDuty: lambda c, s: rows.write_setting(
         c, s.subject, str(rows.account_id(c, s.account))
     ),
+    steps.AddAlias: lambda c, s: aliases.add_alias(c, s.key, s.values, s.members),
+    steps.SetAlias: lambda c, s: aliases.change_alias(c, s.key, s.values, s.removed, s.added),
+    steps.RemoveAlias: lambda c, s: aliases.remove_alias(c, s.key),
     steps.AddKey: _add_key,
     steps.SetKey: lambda c, s: keys.set_key(c, s.key),
     steps.RemoveKey: lambda c, s: keys.remove_key(c, s.id),

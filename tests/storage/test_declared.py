@@ -23,6 +23,7 @@ from mailrelay.control.declared import (
     Declaration,
     Declared,
     DeclaredAccount,
+    DeclaredAlias,
     DeclaredDomain,
     DeclaredEndpoint,
     DeclaredIncoming,
@@ -37,6 +38,7 @@ from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
+from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.directory.credentials import ScramVerifier, check_password, hash_password
 from mailrelay.directory.keys import Scope
 from mailrelay.net.threads import AtOnce
@@ -66,6 +68,8 @@ KEPT = (
     tables.webhook_endpoint,
     tables.api_key,
     tables.hold_rule,
+    tables.alias,
+    tables.alias_member,
     tables.setting,
     tables.template,
     tables.template_version,
@@ -115,9 +119,14 @@ def directories(draw: st.DrawFn) -> Declared:
         accounts[i] = evolve(one, addresses=mine)
     keys = [draw(keys_of(names, i)) for i in range(draw(st.integers(0, 4)) if names else 0)]
     rules = draw(st.lists(rules_of(names), unique=True, max_size=4))
+    aliases = [
+        draw(aliases_at(address(localpart, domain)))
+        for domain, localpart in itertools.product(domains, ["list", "team"])
+        if domain.separator not in localpart and address(localpart, domain) not in taken
+    ]
     duty = st.sampled_from(names or [None])
     postmaster, everything_to = draw(duty), draw(duty)
-    others: dict[str, Any] = {}
+    others: dict[str, Any] = {"alias": sorted(aliases, key=lambda one: one.address)}
     if names:
         name = st.sampled_from(names)
         others["webhook_endpoint"] = draw(st.lists(endpoints_of(name), max_size=3))
@@ -158,6 +167,24 @@ def accounts_called(draw: st.DrawFn, name: str, addresses: Sequence[str]) -> Dec
         calls_kept_for=draw(KEEPING),
         outgoing_webhook=draw(st.none() | outgoing),
         incoming_webhook=draw(st.none() | incoming),
+    )
+
+
+def aliases_at(text: str) -> st.SearchStrategy[DeclaredAlias]:
+    """An alias of whatever kind."""
+    elsewhere = subset(["ann@example.net", '"b c"@example.net', "d@xn--bcher-kva.test"])
+    return st.builds(
+        DeclaredAlias,
+        st.just(text),
+        elsewhere.filter(bool).map(lambda found: tuple(sorted(found))),
+        *[st.booleans()] * 4,
+        st.sampled_from(OnDisabled),
+        st.none() | st.just("boss@example.net"),
+        elsewhere.map(lambda found: tuple(sorted(found))),
+        st.sampled_from(Rewrite),
+        st.booleans(),
+        st.booleans(),
+        st.none() | st.integers(1, 1000),
     )
 
 
@@ -247,6 +274,17 @@ authorization = "two"
 [[account]]
 name = "bert"
 login_disabled = true
+[[alias]]
+address = "team@example.org"
+members = ["a@example.org", "inner@example.org"]
+owner = "boss@example.net"
+is_list = true
+removes_after = 3
+[[alias]]
+address = "inner@example.org"
+members = ["x@example.net", "y@example.net"]
+posters = ["p@example.net"]
+on_disabled = "drop"
 [[key]]
 account = "anna"
 name = "shop"
@@ -288,6 +326,9 @@ CHANGES = (
     ('[[hold_rule]]\naccount = "bert"', '[[hold_rule]]\nsender = ""'),
     ("https://app.example/c", "https://app.example/e"),
     (secret_of(b"1" * 32), secret_of(b"2" * 32)),
+    ("is_list = true\nremoves_after = 3", "post_public = true"),
+    ('members = ["x@example.net", "y@', 'members = ["z@example.net", "y@'),
+    ('on_disabled = "drop"', 'rewrite = "srs"\ndmarc_fallback = true'),
     ('text = "Hello"', 'html = "<p>Hello"'),
     ('account = "anna"\nadded', 'account = "anna"\nreason = "asked"\nadded'),
     ('address = "*@example.net"\nadded = 2026', 'address = "*@example.net"\nadded = 2027'),
@@ -298,6 +339,7 @@ KINDS = {
     "address",
     "webhook",
     "duty",
+    "alias",
     "key",
     "endpoint",
     "template",
@@ -422,6 +464,55 @@ class DeclaredContract(Base):
         fresh = self.second[1]
         self.done(fresh.apply(self.plan(fresh, self.read(changed))))
         self.assertEqual(self.text(control), self.text(fresh))
+
+    def test_aliases(self) -> None:
+        """What cannot be is told with its place; what can is made, changed and pruned."""
+        _, control = self.first
+        domain, anna = (
+            DeclaredDomain("example.org"),
+            DeclaredAccount("anna", addresses=["a@example.org"]),
+        )
+        base = Declared(domain=[domain], account=[anna])
+        self.applied(control, base)
+        one = DeclaredAlias("team@example.org", ["a@example.org"])
+        inner = DeclaredAlias("inner@example.org", ["team@example.org"])
+        for aliases, place, said in (
+            ([evolve(one, members=[])], "alias[1].members", "one member"),
+            ([evolve(one, members=["nobody@example.org"])], "alias[1].members", "no nobody@"),
+            ([evolve(one, members=["inner@example.org"]), inner], "alias[1].members", "leads back"),
+            (
+                [evolve(one, address="a@example.org", members=["x@x.test"])],
+                "alias[1].address",
+                "anna",
+            ),
+            ([evolve(one, address="x@nowhere.test")], "alias[1].address", "nowhere.test"),
+            ([evolve(one, address="a+b@example.org")], "alias[1].address", "separator"),
+            ([evolve(one, owner="no@example.org")], "alias[1].owner", "gets no mail"),
+            ([evolve(one, removes_after=1001)], "alias[1].removes_after", "1000"),
+            ([evolve(one, address="@example.org", is_list=True)], "alias[1].is_list", "no list"),
+            ([evolve(one, posters=["x"])], "alias[1].posters", "no address"),
+            ([one, one], "alias[2].address", "keep one"),
+        ):
+            found: list[tuple[str, str]] = []
+            problem = lambda place, text, found=found: found.append((place, text))  # noqa: E731
+            declaration = Declaration(evolve(base, alias=aliases))
+            self.assertIsNone(self.done(control.plan(declaration, problem, prune=False)))
+            self.assertEqual(found[0][0], place, said)
+            self.assertIn(said, found[0][1])
+        both = evolve(base, alias=[inner, evolve(one, address="Team@EXAMPLE.org")])
+        self.applied(control, both)
+        exported = self.done(control.export(secrets=False))
+        self.assertEqual([each.address for each in exported.alias], [inner.address, one.address])
+        moved = DeclaredAccount("anna", addresses=["a@example.org", "team@example.org"])
+        found = []
+        declaration = Declaration(Declared(domain=[domain], account=[moved]))
+        tell = lambda place, text: found.append((place, text))  # noqa: E731
+        self.assertIsNone(self.done(control.plan(declaration, tell, prune=True)))
+        self.assertIn("alias remove", found[0][1])
+        kept = self.plan(control, Declaration(base)).kept
+        self.assertEqual({each.kind for each in kept}, {"alias"})
+        self.done(control.apply(self.plan(control, Declaration(Declared()), prune=True)))
+        self.assertNotIn("example", self.text(control))
 
     def test_suppressions_stay(self) -> None:
         """One that is changed is never off its list, wherever the work is broken off."""
