@@ -37,6 +37,7 @@ from mailrelay.acceptance.envelope import Envelope, Fates, Source
 from mailrelay.acceptance.list_fields import ListFields
 from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
 from mailrelay.acceptance.returned import ONLY_REPORTS, Returning, failure_in, told_to_author
+from mailrelay.acceptance.signing import Signing
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Directory
@@ -157,6 +158,7 @@ class Acceptance:
     passing: PassingOn = field(kw_only=True)
     # What takes a member off a list, of a message that comes then; None for no link.
     list_link: Callable[[Alias, Address, float], str | None] = lambda alias, member, at: None
+    signing: Signing | None = None
 
     def accept(
         self, source: Source, envelope: Envelope, incoming: IncomingContent
@@ -171,7 +173,7 @@ class Acceptance:
         self, source: Source, envelope: Envelope, incoming: IncomingContent
     ) -> Deferred[NewMessage]:
         """What ``accept`` would store; see Several.  Fails with Refused."""
-        return self._judged(self._new_message, source, envelope, incoming)
+        return self._judged(self._made, source, envelope, incoming)
 
     def _judged(
         self,
@@ -208,7 +210,23 @@ class Acceptance:
         envelope: Envelope,
         incoming: IncomingContent,
     ) -> Deferred[Accepted]:
-        return self.stored(source, self._new_message(body, source, envelope, incoming))
+        made = self._made(body, source, envelope, incoming)
+        if isinstance(made, Deferred):
+            return made.addCallback(partial(self.stored, source))
+        return self.stored(source, made)
+
+    def _made(
+        self,
+        body: tuple[bytes | None, str | None],
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+    ) -> NewMessage | Deferred[NewMessage]:
+        """What is stored, signed where that is ours to do."""
+        new = self._new_message(body, source, envelope, incoming)
+        if source.needs_from and self.signing is not None and self.signing.has_keys:
+            return self.signing.signed(new, incoming.head)
+        return new
 
     def stored(self, source: Source, new: NewMessage) -> Deferred[Accepted]:
         """Store what was prepared, and send it on its way."""

@@ -11,6 +11,7 @@ from mailrelay.cli.apply import apply, export
 from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import address, domain
+from mailrelay.cli.dkim import dkim
 from mailrelay.cli.explain import explain
 from mailrelay.cli.holdrule import holdrule
 from mailrelay.cli.key import key
@@ -48,6 +49,7 @@ for command in (
     address,
     alias,
     key,
+    dkim,
     template,
     suppression,
     holdrule,

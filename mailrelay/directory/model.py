@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.credentials import ScramVerifier
+from mailrelay.directory.dkim import StoredKey
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.peers import Peer
 from mailrelay.directory.relays import RelayRule
@@ -100,6 +101,7 @@ class Directory:
     keys: Mapping[bytes, APIKey] = field(factory=dict)  # by the hash
     aliases: Mapping[tuple[str, str], Alias] = field(factory=dict)  # keyed as addresses are
     peers: Mapping[str, Peer] = field(factory=dict)  # by name
+    dkim_keys: Mapping[str, Sequence[StoredKey]] = field(factory=dict)  # by domain
     relay_rules: Sequence[RelayRule] = ()
     keys_of: Mapping[int, Sequence[APIKey]] = field(init=False)  # by account
     forwards: bool = field(init=False)  # some account's mail goes elsewhere

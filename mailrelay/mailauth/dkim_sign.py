@@ -41,7 +41,7 @@ OVERSIGNED = frozenset(
     {
         *("from", "reply-to", "sender", "to", "cc", "subject", "date", "message-id"),
         *("in-reply-to", "references", "mime-version", "content-type"),
-        *("content-transfer-encoding", "list-unsubscribe", "list-unsubscribe-post"),
+        "content-transfer-encoding",
     }
 )
 """Of these one more is signed than there is: nobody can add one (RFC 6376 section 5.4.2)."""

@@ -65,9 +65,6 @@ class SPFOutcome:
 class SPFResolver(Resolver, Protocol):
     """What is asked of DNS; see DNSResolver."""
 
-    def texts(self, name: str) -> Deferred[Sequence[bytes]]:
-        """The TXT records of ``name``."""
-
     def pointers(self, ip: str) -> Deferred[Sequence[str]]:
         """The names that the PTR records of an address have."""
 

@@ -47,6 +47,12 @@ class Resolver(Protocol):
         Empty when the name exists and has none.  Fails with NoSuchDomain or LookupFailed.
         """
 
+    def texts(self, name: str) -> Deferred[Sequence[bytes]]:
+        """The TXT records of ``name``, the strings of each put together; empty when it has none.
+
+        Fails with NoSuchDomain or LookupFailed.
+        """
+
 
 class DNSResolver:
     """dnspython's stub resolver with its cache, on ``executor``'s threads."""
@@ -93,10 +99,7 @@ class DNSResolver:
         return found
 
     def texts(self, name: str) -> Deferred[Sequence[bytes]]:
-        """The TXT records of ``name``, the strings of each put together; empty when it has none.
-
-        Fails with NoSuchDomain or LookupFailed.
-        """
+        """See Resolver."""
         return self._executor.run(self._texts, name)
 
     def _texts(self, name: str) -> Sequence[bytes]:

@@ -15,6 +15,7 @@ from mailrelay.control.apply import ApplyControl, ListControls
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
+from mailrelay.control.dkim import DKIMControl
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import Refusal
 from mailrelay.control.explain import ExplainControl
@@ -49,6 +50,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.declared import DatabaseDeclared
 from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.dkim_keys import DatabaseDKIMKeys
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.findings import findings_on_server
 from mailrelay.storage.forwards import DatabaseForwards
@@ -94,6 +96,7 @@ class Control:
     statistics: StatisticsControl
     peers: PeerControl
     forwarding: ForwardControl
+    dkim: DKIMControl
     database: Database
 
     def close(self) -> None:
@@ -160,6 +163,7 @@ def open_control(
         StatisticsControl(DatabaseStatistics(database), now),
         PeerControl(DatabasePeers(database, now), random_bytes, now, actor),
         forward_control(settings, DatabaseForwards(database, ids, node, now), secret, now, actor),
+        DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
         database,
     )
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 from mailrelay.acceptance.accept import STORE_FULL, Acceptance
 from mailrelay.acceptance.copies import report_copies
 from mailrelay.acceptance.passing import PassingOn
+from mailrelay.acceptance.signing import Signing
 from mailrelay.config.convert import (
     listener_settings,
     queue_settings,
@@ -50,6 +51,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
+from mailrelay.service.dkim import KeyService
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.lists import Lists
@@ -238,7 +240,9 @@ class Server(MultiService):
             settings.limits.received_fields,
             passing=PassingOn(SRS(stores.secret), settings.forwarding),
             list_link=self._lists.link,
+            signing=Signing(lambda: self.directory, s.workers, stores.queue.read_spool, s.now),
         )
+        self.keys = KeyService(s, stores, lambda: self.directory)
         key_uses = KeyUses(stores.database, s.now)
         self._authenticator = Authenticator(
             lambda: self.directory,
@@ -293,6 +297,7 @@ class Server(MultiService):
             upkeep,
             uses,
             counting,
+            self.keys,
         ):
             service.setServiceParent(self)
         self._add_gauges()

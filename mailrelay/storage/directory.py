@@ -17,6 +17,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.alias_rows import load_aliases
 from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
+from mailrelay.storage.dkim_rows import load_dkim_keys
 from mailrelay.storage.peer_rows import load_peers
 from mailrelay.storage.relay_rows import load_relay_rules
 from mailrelay.storage.rows import stored_address
@@ -76,6 +77,7 @@ def load(connection: Connection) -> Directory:
         keys={key.key_hash: key for key in load_keys(connection)},
         aliases=load_aliases(connection),
         peers=load_peers(connection),
+        dkim_keys=load_dkim_keys(connection),
         relay_rules=load_relay_rules(connection),
     )
 
@@ -130,6 +132,7 @@ def remove_domain(connection: Connection, name: str) -> None:
         raise InUse(f"domain {name} has {used} addresses: remove them first")
     if any(domain == name for _, domain in load_aliases(connection)):
         raise InUse(f"domain {name} has aliases: mailrelay alias remove")
+    connection.execute(delete(tables.dkim_key).where(tables.dkim_key.c.domain == name))
     if connection.execute(delete(_domain).where(_domain.c.name == name)).rowcount == 0:
         raise NoSuch(f"no domain {name}: mailrelay domain list")
 

@@ -639,6 +639,21 @@ peer_request = Table(
     Index("peer_request_message", "message_id"),
 )
 
+dkim_key = Table(
+    "dkim_key",
+    metadata,
+    _id(),
+    Column("domain", String(255), nullable=False),
+    Column("selector", String(63), nullable=False),
+    Column("algorithm", String(20), nullable=False),
+    Column("pem", LargeBinary, nullable=False),  # PKCS #8
+    Column("record", Text, nullable=False),  # to publish
+    Column("state", String(10), nullable=False),  # next, active or retired
+    Column("created_at", Double, nullable=False),
+    Column("removed_at", Double),  # when a retired one goes
+    UniqueConstraint("domain", "selector"),
+)
+
 # Suppression that is shared with a peer, the newest change of each address.
 peer_suppression = Table(
     "peer_suppression",

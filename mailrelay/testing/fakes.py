@@ -12,11 +12,12 @@ from mailrelay.net.resolver import LookupFailed, MXHost, NoSuchDomain, as_ip
 
 @frozen
 class FakeResolver:
-    """A whole DNS in one literal: MX records and addresses by name; ``failing`` names time out."""
+    """A whole DNS in one literal: MX, addresses, TXT by name; ``failing`` names time out."""
 
     mx: Mapping[str, Sequence[tuple[int, str]]] = field(factory=dict)
     hosts: Mapping[str, Sequence[str]] = field(factory=dict)
     failing: frozenset[str] = frozenset()
+    txt: Mapping[str, Sequence[bytes]] = field(factory=dict)
 
     def mx_hosts(self, domain: str) -> Deferred[Sequence[MXHost]]:
         """See Resolver."""
@@ -25,6 +26,14 @@ class FakeResolver:
         if domain not in self.mx and domain not in self.hosts:
             return fail(NoSuchDomain(f"{domain} does not exist"))
         return succeed([MXHost(*record) for record in self.mx.get(domain, ())])
+
+    def texts(self, name: str) -> Deferred[Sequence[bytes]]:
+        """See Resolver."""
+        if name in self.failing:
+            return fail(LookupFailed(f"looking up TXT of {name}: Timeout"))
+        if name not in self.txt and name not in self.hosts and name not in self.mx:
+            return fail(NoSuchDomain(f"{name} does not exist"))
+        return succeed(self.txt.get(name, ()))
 
     def addresses(self, host: str, *, ipv4: bool, ipv6: bool) -> Deferred[Sequence[str]]:
         """See Resolver."""

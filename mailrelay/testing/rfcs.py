@@ -49,7 +49,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     6152: ("8BITMIME", "partly", "no conversion to 7 bits: such mail is returned"),
     5965: ("Feedback reports", "partly", "read, not sent"),
     6266: ("Content-Disposition in HTTP", "yes", ""),
-    6376: ("DKIM", "partly", "signed and verified; mail is neither yet"),
+    6376: ("DKIM", "partly", "what accounts send is signed; incoming mail is not verified yet"),
     6409: ("Submission", "yes", ""),
     6522: ("multipart/report", "yes", ""),
     6531: ("SMTPUTF8", "yes", ""),

@@ -19,6 +19,7 @@ WITHOUT_JSON = {
     "export": "prints TOML",
     "holdrule remove": "changes one thing, and says so",
     "peer set": "changes one thing, and says so",
+    "dkim remove": "changes one thing, and says so",
     "peer remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     "template remove": "changes one thing, and says so",

@@ -43,6 +43,10 @@ class Turning:
         """See Resolver."""
         raise NotImplementedError
 
+    def texts(self, name: str) -> Deferred[Sequence[bytes]]:
+        """See Resolver."""
+        raise NotImplementedError
+
     def addresses(self, host: str, *, ipv4: bool, ipv6: bool) -> Deferred[Sequence[str]]:
         """See Resolver."""
         self.asked.append(host)

@@ -135,6 +135,10 @@ class SlowResolver:
         """See Resolver."""
         return self._answer(host, [self.addresses_of.get(host, "")])
 
+    def texts(self, name: str) -> Deferred[Sequence[bytes]]:
+        """See Resolver."""
+        return self._answer(name, [])
+
     def _answer(self, name: str, answer: Any) -> Deferred[Any]:
         found: Deferred[Any] = Deferred()
         world = self.life.world

@@ -118,6 +118,20 @@ def upgrade() -> None:
     )
     op.create_index("peer_request_message", "peer_request", ["message_id"])
     op.create_table(
+        "dkim_key",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("domain", sa.String(255), nullable=False),
+        sa.Column("selector", sa.String(63), nullable=False),
+        sa.Column("algorithm", sa.String(20), nullable=False),
+        sa.Column("pem", sa.LargeBinary(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("removed_at", sa.Double()),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("domain", "selector"),
+    )
+    op.create_table(
         "peer_suppression",
         sa.Column("peer_id", ID, autoincrement=False, nullable=False),
         sa.Column("address", sa.String(400), nullable=False),

@@ -1,0 +1,44 @@
+"""What becomes of DKIM keys while the server runs: those that are published are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.application.internet import TimerService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from mailrelay.control.dkim import DKIMControl
+from mailrelay.directory.dkim import KeyState
+from mailrelay.directory.model import Directory
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.storage.dkim_keys import DatabaseDKIMKeys
+from mailrelay.storage.stores import Stores
+
+LOOK_EVERY = 300.0
+"""Seconds between two looks for records of keys that are to be used."""
+
+_log = Logger()
+
+
+class KeyService(TimerService):
+    """Looks for records in DNS while keys wait for theirs, and forgets what retired long ago."""
+
+    def __init__(self, s: Surroundings, stores: Stores, directory: Callable[[], Directory]) -> None:
+        super().__init__(LOOK_EVERY, self._looked)
+        self.clock = s.clock
+        self._texts, self._directory = s.resolver.texts, directory
+        records = DatabaseDKIMKeys(stores.database, s.now)
+        self._control = DKIMControl(records, s.workers, s.now, "server")
+
+    async def look(self) -> None:
+        """Look once."""
+        keys = [key for own in self._directory().dkim_keys.values() for key in own]
+        if all(key.state is KeyState.ACTIVE for key in keys):
+            return
+        for key in await self._control.go_on(self._texts):
+            _log.info("DKIM key {name} is {state}", name=key.name, state=key.state.value)
+
+    def _looked(self) -> Deferred[None]:
+        looking = Deferred.fromCoroutine(self.look())
+        return looking.addErrback(lambda f: _log.failure("DKIM keys cannot be looked after", f))
