@@ -37,16 +37,26 @@ class Reader:
     bell: Bell
 
     async def read(
-        self, peer_id: int, account_id: int, after: int, limit: int, wait: float
+        self,
+        peer_id: int,
+        account_id: int,
+        after: int,
+        limit: int,
+        wait: float,
+        *,
+        minds_gaps: bool = False,
     ) -> PeerFeed:
-        """The next events of a peer, as soon as there are any; none after ``wait`` seconds."""
+        """The next events of a peer, as soon as there are any; none after ``wait`` seconds.
+
+        With ``minds_gaps`` it is not waited when some behind ``after`` were removed.
+        """
         feed = PeerFeed((), after, has_more=False)
 
         async def look() -> Sequence[PeerFeed]:
             nonlocal feed
             while True:
                 feed = await self.mail.events(peer_id, account_id, feed.position, limit)
-                if feed_out(feed)["events"] or after < feed.oldest:
+                if feed_out(feed)["events"] or (minds_gaps and after < feed.oldest):
                     return [feed]
                 if not feed.has_more:
                     return []
@@ -85,7 +95,8 @@ class Feed:
         self._polls[peer.id] += 1
         try:
             seconds = min(float(wait), LONGEST_WAIT)
-            feed = await self.reader.read(peer.id, peer.account_id, after, max(1, limit), seconds)
+            whose = (peer.id, peer.account_id)
+            feed = await self.reader.read(*whose, after, max(1, limit), seconds, minds_gaps=True)
         finally:
             self._polls[peer.id] -= 1
         if after < feed.oldest:

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from mailrelay.control.peers import PeerDetails
 from mailrelay.peering import pushing
+from mailrelay.storage.peer_mail import DatabasePeerMail
 from tests.integration.peering.peer_client import PeerCase, Signer, signature
 
 OUR_SECRET, OUR_KEY = bytes(range(32, 64)), "our-key"
@@ -62,6 +63,7 @@ class PushTests(PeerCase):
     async def pushed(self, network: str = "127.0.0.0/8") -> tuple[Signer, Receiver]:
         """A server that knows a receiver."""
         self.patch(pushing, "FIRST_PAUSE", 0.05)
+        self.patch(pushing, "LOOK_EVERY", 0.05)
         receiver = Receiver()
         endpoint = TCP4ServerEndpoint(the_reactor, 0, interface="127.0.0.1")
         port = await endpoint.listen(Site(receiver))
@@ -113,6 +115,29 @@ class PushTests(PeerCase):
         while not self.position():
             await self.soon()
         self.assertEqual({str(page) for page in receiver.pages}, {str(receiver.pages[0])})
+
+    async def test_gone(self) -> None:
+        """Where events were removed, it is not looked again and again; what comes is told."""
+        looks: list[int] = []
+        read = DatabasePeerMail.events
+
+        def counted(mail: DatabasePeerMail, *asked: int) -> Any:
+            looks.append(1)
+            return read(mail, *asked)
+
+        signer, receiver = await self.pushed()
+        await signer.post("k1", rcpt_to=TO, not_before=None)
+        while not receiver.pages:
+            await self.soon()
+        with self.control.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE peer_state SET removed_position = 1000000")
+        await signer.post("k2", rcpt_to=TO, not_before=None)
+        while len(receiver.pages) < 2:
+            await self.soon()
+        self.patch(DatabasePeerMail, "events", counted)
+        for _ in range(20):
+            await self.soon()
+        self.assertLess(len(looks), 10)
 
     async def test_inside(self) -> None:
         """A callback URL inside our network is called only where the operator allows it."""
