@@ -358,7 +358,10 @@ class Acceptance:
         )
         entries = [self.admit(one) for one in copies]
         events = [self._event(source, message, entries), *_held(message, entries)]
-        return NewMessage(message, content, entries, events)
+        answer = envelope.answer(message, entries) if envelope.answer is not None else None
+        conditions = Conditions(answer=answer, notes=envelope.notes)
+        kept = conditions if conditions != Conditions() else None
+        return NewMessage(message, content, entries, events, kept)
 
     def _wishes(self, source: Source, envelope: Envelope, header: Header) -> Wishes:
         """What is asked for, in the envelope and in the header.  Raises: Refused."""

@@ -13,7 +13,7 @@ from mailrelay.directory.model import Directory
 from mailrelay.handoff.answers import RETRY_AFTER, taken, told
 from mailrelay.handoff.endpoints import CHECK, HandOffInSettings
 from mailrelay.handoff.receiver import Receiver
-from mailrelay.handoff.verdicts import Judge
+from mailrelay.handoff.verdicts import knows
 from mailrelay.policy.networks import TrustedNetworks
 from mailrelay.smtp.address import MalformedAddress
 from mailrelay.smtp.reply import Reply
@@ -63,7 +63,7 @@ class HandOffDoors:
         except (msgspec.MsgspecError, UnicodeError):
             return told(request, 400, 'the body must be {"name": "example.org"}')
         try:
-            is_known = Judge(self.directory(), endpoint).knows(asked.name)
+            is_known = knows(self.directory(), endpoint, asked.name)
         except MalformedAddress as error:
             return told(request, 400, f"name: {error}")
         return taken(request) if is_known else told(request, 400, "the domain is not ours")

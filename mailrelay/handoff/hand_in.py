@@ -32,7 +32,7 @@ from mailrelay.handoff.reading import Reading
 from mailrelay.handoff.verdicts import Judge, Verdict
 from mailrelay.policy.daily import OVER_NEW_RECIPIENTS
 from mailrelay.policy.limits import TOO_MANY_RECIPIENTS
-from mailrelay.policy.relay import NOT_ALLOWED, Submitter
+from mailrelay.policy.relay import Submitter
 from mailrelay.queue.entry import Entry, Message, StoredAnswer
 from mailrelay.queue.store import AnsweredBefore
 from mailrelay.routing.router import HANDED_IN
@@ -90,8 +90,9 @@ class HandIn:
         request = self.request
         try:
             key = key_of(request.headers)
-            judge = Judge(self.means.directory(), self.endpoint)
-            most_received = self.means.acceptance().max_received
+            acceptance = self.means.acceptance()
+            judge = Judge(self.means.directory(), self.endpoint, acceptance.returning)
+            most_received = acceptance.max_received
             letter = letter_of(request, self.reading, judge.is_ours, most_received)
         except (Unreadable, BadKey) as error:
             return told(request, 400, str(error), "5.5.4")
@@ -102,12 +103,17 @@ class HandIn:
             return told(request, 409, OTHER_MESSAGE.text, str(OTHER_MESSAGE.status))
         if letter.trouble is not None:
             return await self._malformed(letter.trouble, own, before)
-        verdict = judge.verdict(letter.found)
-        if verdict.foreign:
-            return refused_with(request, NOT_OURS)
         if len(found) > self.means.most_recipients:
             return refused_with(request, TOO_MANY_RECIPIENTS)
-        return await self._judged(letter, own, before, verdict)
+        if before.under_way is not None:
+            why = await self._settled(own, *before.under_way)
+            if why is not None:
+                return refused_with(request, why)
+            before = await self.means.memory.before(own)
+        left = judge.verdict(letter.found, letter.sender, before.recipients, self.means.now())
+        if left.foreign:
+            return refused_with(request, NOT_OURS)
+        return await self._judged(letter, own, before, left)
 
     async def _malformed(self, why: Reply, own: Asked, before: Before) -> Response:
         if not self.endpoint.is_mailx:
@@ -118,15 +124,7 @@ class HandIn:
                 await self.means.put_aside(self.reading.content, why, own)
         return taken(self.request)
 
-    async def _judged(
-        self, letter: Letter, own: Asked, before: Before, verdict: Verdict
-    ) -> Response:
-        if before.under_way is not None:
-            why = await self._settled(own, *before.under_way)
-            if why is not None:
-                return refused_with(self.request, why)
-            before = await self.means.memory.before(own)
-        left = verdict.only(lambda one: not before.has(one))
+    async def _judged(self, letter: Letter, own: Asked, before: Before, left: Verdict) -> Response:
         if left.is_refused and not before.recipients:
             return refused_with(self.request, left.refused[0][1])
         if left.recipients:
@@ -218,8 +216,9 @@ class HandIn:
     def _refused(self, said: Reply) -> Response | None:
         if said == OVER_NEW_RECIPIENTS:
             return told(self.request, 429, said.text, str(said.status or ""), AFTER_LIMIT)
-        if said == NOT_ALLOWED and self.endpoint.is_mailx:
-            self._log.info("dropped what {name} may not post", name=self.endpoint.name)
+        if said.is_permanent and self.endpoint.is_mailx:
+            name = self.endpoint.name
+            self._log.info("dropped, handed in at {name}: {reason}", name=name, reason=said.text)
             return None
         return refused_with(self.request, said)
 

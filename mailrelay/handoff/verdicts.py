@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from attrs import evolve, field, frozen
 
 from mailrelay.acceptance.envelope import Fates
+from mailrelay.acceptance.returned import Returning
 from mailrelay.directory.model import Directory, Foreign
 from mailrelay.handoff.discovery import NamedBy, Recipients
 from mailrelay.handoff.endpoints import HandOffInSettings, Policy
@@ -15,7 +16,6 @@ from mailrelay.policy.relay import (
     ALIAS_DISABLED,
     DOMAIN_DISABLED,
     NO_SUCH_USER,
-    RELAYING_DENIED,
     Submitter,
     refuse_recipient,
 )
@@ -67,12 +67,21 @@ class Verdict:
         )
 
 
+def knows(directory: Directory, endpoint: HandOffInSettings, domain: str) -> bool:
+    """Whether mail for ``domain`` is taken at an endpoint.  Raises: MalformedAddress."""
+    name = normal_domain(domain)
+    if endpoint.domains and name not in map(normal_domain, endpoint.domains):
+        return False
+    return name in directory.domains or f"@{name}" in directory.handed_off
+
+
 @frozen
 class Judge:
     """Of one endpoint, at one moment."""
 
     directory: Directory
     endpoint: HandOffInSettings
+    returning: Returning
     _domains: frozenset[str] = field(init=False)
 
     @_domains.default
@@ -81,30 +90,26 @@ class Judge:
 
     def is_ours(self, address: Address) -> bool:
         """Whether mail for ``address`` may be taken here, if there is such an address."""
+        if self._is_returning(address):
+            return True
         if self._domains and address.domain not in self._domains:
             return False
         return not isinstance(self.directory.resolve(address), Foreign) and bool(address.domain)
 
-    def knows(self, domain: str) -> bool:
-        """Whether mail for ``domain`` is taken here.  Raises: MalformedAddress."""
-        name = normal_domain(domain)
-        if self._domains and name not in self._domains:
-            return False
-        directory = self.directory
-        return name in directory.domains or f"@{name}" in directory.handed_off
-
-    def verdict(self, found: Recipients) -> Verdict:
-        """What is done with a message for these recipients."""
+    def verdict(
+        self, found: Recipients, sender: Address | None, had: frozenset[str], now: float
+    ) -> Verdict:
+        """What is done for those of ``found`` that did not have the message before."""
         if not all(map(self.is_ours, found.addresses)):
             return Verdict(foreign=True)
+        left = [address for address in found.addresses if str(address) not in had]
         taken, dropped, refused, deferred = [], [], [], []
-        for address in found.addresses:
-            said = refuse_recipient(self.directory, Submitter(), address)
+        for address in left:
+            said = self._refusal(address, sender, left, now)
+            policy = None if said is None else self._policy(said)
             if said is None:
                 taken.append(address)
-                continue
-            policy = self._policy(said)
-            if policy is Policy.DROP:
+            elif policy is Policy.DROP:
                 dropped.append(address)
             elif policy is Policy.REJECT:
                 refused.append((address, _as_permanent(said)))
@@ -115,15 +120,28 @@ class Judge:
             dropped, refused = [], []
         return Verdict(taken, dropped, refused, deferred)
 
+    def _refusal(
+        self, address: Address, sender: Address | None, all_: Sequence[Address], now: float
+    ) -> Reply | None:
+        """As at RCPT; a report that comes back to what we rewrote is taken alone, after others."""
+        if not self._is_returning(address):
+            return refuse_recipient(self.directory, Submitter(), address)
+        before = all_[: all_.index(address)]
+        others = [one for one in all_ if one in before or not self._is_returning(one)]
+        return self.returning.refuse(address, sender, others, now)
+
+    def _is_returning(self, address: Address) -> bool:
+        return self.returning.is_ours(self.directory, address)
+
     def _policy(self, said: Reply) -> Policy:
-        endpoint = self.endpoint
-        if said == RELAYING_DENIED:
-            return Policy.REJECT
-        if said == NO_SUCH_USER:
-            return endpoint.unknown or (Policy.DROP if endpoint.is_mailx else Policy.REJECT)
-        assert said in _SWITCHED_OFF, said
         own = Policy.DEFER if said.is_transient else Policy.REJECT
-        return endpoint.disabled or (Policy.DROP if endpoint.is_mailx else own)
+        if said == NO_SUCH_USER:
+            own, chosen = Policy.REJECT, self.endpoint.unknown
+        elif said in _SWITCHED_OFF:
+            chosen = self.endpoint.disabled
+        else:
+            return own
+        return chosen or (Policy.DROP if self.endpoint.is_mailx else own)
 
 
 def _as_permanent(said: Reply) -> Reply:

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from mailrelay.config.settings import StorageSection
-from mailrelay.directory.aliases import OnDisabled
+from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.handoff.endpoints import Compat, HandOffInSettings, Policy
 from mailrelay.testing.loopback import USER
 from tests.handoff.handing import MESSAGE, TOKEN, HandingCase
@@ -47,6 +47,29 @@ class TakenTests(HandingCase):
         self.assert_answer(await place.post(MESSAGE, "team@example.org"), 200)
         self.assertEqual(await place.kept(), [("user", "Inbox", "hello")])
         self.assertIn("RCPT TO:<x@far.test>", place.envelopes)
+
+    async def test_report_that_comes_back(self) -> None:
+        """What an alias passed on fails elsewhere: its author is told once, nobody else can be."""
+        place = await self.place()
+        await place.alias("team@example.org", "x@far.test")
+        rewritten = {"rewrite": Rewrite.SRS}
+        await place.control.aliases.records.set("test", ("team", "example.org"), rewritten)
+        wanted = await place.control.aliases.alias("team@example.org")
+        await until(reactor, lambda: wanted in place.server.server.directory.aliases.values())
+        sent = await place.post(MESSAGE, "team@example.org", X_Mailrelay_Mail_From="a@sender.test")
+        self.assert_answer(sent, 200)
+        await place.settled()
+        path = place.envelopes[0].removeprefix("MAIL FROM:<").partition(">")[0]
+        self.assertTrue(path.startswith("SRS0="), path)
+        for sender, status in (("", 200), ("", 200), ("b@sender.test", 422)):
+            answered = await place.post(MESSAGE, path, X_Mailrelay_Mail_From=sender)
+            self.assert_answer(answered, status)
+        forged = await place.post(
+            MESSAGE, path.replace("SRS0=", "SRS0=A"), X_Mailrelay_Mail_From=""
+        )
+        self.assert_answer(forged, 422, "5.1.1 ")
+        await place.settled()
+        self.assertEqual(place.envelopes.count("RCPT TO:<a@sender.test>"), 1)
 
     async def test_json(self) -> None:
         """An answer in JSON for who asks for that."""
