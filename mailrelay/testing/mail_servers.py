@@ -93,9 +93,14 @@ def prepare_postfix(home: Path, port: int, main_cf: str, services: str = "") -> 
     return [str(MASTER), "-c", str(config), "-d"]
 
 
-def exim_settings(home: Path, port: int, more: str) -> str:
-    """The configuration that keeps Exim within ``home``, and ``more``, which has the rest."""
-    return EXIM_SETTINGS.format(home=home, user=EXIM_USER, port=port) + more
+def exim_settings(home: Path, port: int, more: str, tls_port: int | None = None) -> str:
+    """The configuration that keeps Exim within ``home``, and ``more``, which has the rest.
+
+    On ``tls_port`` it speaks TLS from the first byte.
+    """
+    ports = f"{port}" if tls_port is None else f"{port} : {tls_port}"
+    implicit = f"tls_on_connect_ports = {tls_port}\n" if tls_port is not None else ""
+    return EXIM_SETTINGS.format(home=home, user=EXIM_USER, port=ports) + implicit + more
 
 
 def prepare_exim(home: Path, binary: Path, configuration: str) -> list[str]:

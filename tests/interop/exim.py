@@ -21,7 +21,7 @@ queue_only = false
 tls_advertise_hosts = *
 tls_certificate = {certificate}
 tls_privatekey = {key}
-auth_advertise_hosts = ${{if def:tls_in_cipher {{*}}}}
+auth_advertise_hosts = {auth_hosts}
 smtputf8_advertise_hosts = *
 dsn_advertise_hosts = *
 chunking_advertise_hosts = *
@@ -67,9 +67,10 @@ IN_TLS = "hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts ="
 
 @frozen
 class Exim:
-    """One that relays everything to ``next_port``; it listens on ``port``."""
+    """One that relays everything to ``next_port``; it listens on ``port``, and ``tls_port``."""
 
     port: int
+    tls_port: int
     home: Path
 
     @classmethod
@@ -81,13 +82,14 @@ class Exim:
         transport: str = IN_TLS,
         check: str = "accept",
         login: tuple[str, str] = ("", ""),
+        offers_auth: bool = True,
     ) -> Exim:
         """Start it; it stops when the test ends."""
         binary = os.environ.get("MAILRELAY_TEST_EXIM")
         if not binary:
             raise SkipTest("MAILRELAY_TEST_EXIM is not set: run script/test")
         as_root()
-        home, port = case.folder(), free_port()
+        home, port, tls_port = case.folder(), free_port(), free_port()
         certificate, key = case.certificate(home)
         shutil.chown(key, EXIM_USER, EXIM_USER)
         more = CONFIGURATION.format(
@@ -98,8 +100,9 @@ class Exim:
             transport=transport,
             username=login[0],
             password=login[1],
+            auth_hosts="${if def:tls_in_cipher {*}}" if offers_auth else "",
         )
         installed("setpriv")
-        command = prepare_exim(home, Path(binary), exim_settings(home, port, more))
+        command = prepare_exim(home, Path(binary), exim_settings(home, port, more, tls_port))
         await case.daemon(port, home, *command)
-        return cls(port, home)
+        return cls(port, tls_port, home)

@@ -9,10 +9,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mailrelay.config.settings import QueueSection
-from mailrelay.config.transports import RelayHostSection, RelayingSection
+from mailrelay.config.transports import (
+    ChainSection,
+    HopSection,
+    RelayHostSection,
+    RelayingSection,
+)
 from mailrelay.net.tls import TLSLevel
 from mailrelay.observe.events import Event, EventKind
+from mailrelay.testing.certificates import DAY
 from mailrelay.testing.loopback import PASSWORD, USER
+from mailrelay.testing.ports import free_port
 from mailrelay.testing.scripted_server import Manners, ScriptedServer, polite
 from tests.interop.programs import InteropTestCase, reactor, soon
 
@@ -36,6 +43,10 @@ class MailServer(Protocol):
     @property
     def port(self) -> int:
         """Where it listens."""
+
+    @property
+    def tls_port(self) -> int:
+        """Where it speaks TLS from the first byte."""
 
 
 class FromPeerContract(_Base):
@@ -95,9 +106,6 @@ class ToPeerContract(_Base):
     saw_login: bytes
     """What it writes into Received when we logged in."""
 
-    always_offers_auth = False
-    """Whether it offers AUTH though it wants no login."""
-
     async def peer(self, next_port: int, *, wants_login: bool = False) -> MailServer:
         """Start it: it relays to ``next_port`` in clear, for THEIR_LOGIN only if it wants that."""
         raise NotImplementedError
@@ -148,10 +156,13 @@ class ToPeerContract(_Base):
         self.assertIn("C: AUTH PLAIN ****", transcript)
         self.assertIn(self.saw_login, end.contents[0])
 
-    async def by_sender(self, port: int, credentials: str, **relaying: Any) -> Event:
+    async def by_sender(
+        self, port: int, credentials: str, *, relaymap: str | None = None, **relaying: Any
+    ) -> Event:
         """What became of a message of ``a.test``, whose relay host this is."""
         folder = self.folder()
-        (folder / "postfix-relaymap.cf").write_text(f"@a.test [127.0.0.1]:{port}\n")
+        mapped = f"@a.test [127.0.0.1]:{port}\n" if relaymap is None else relaymap
+        (folder / "postfix-relaymap.cf").write_text(mapped)
         (folder / "postfix-sasl-password.cf").write_text(credentials)
         section = RelayingSection(dir=str(folder), **relaying)
         server = await self.us(relaying=section, queue=QueueSection(first_retry_after=3600.0))
@@ -181,12 +192,51 @@ class ToPeerContract(_Base):
         )
         for wants_login, credentials, given, said in cases:
             peer = await self.peer(end.port, wants_login=wants_login)
-            if self.always_offers_auth and not wants_login:
-                continue
             event = await self.by_sender(peer.port, credentials, **given)
             self.assertEqual(event.kind, EventKind.DELAYED, event)
             self.assertIn(said, str(event.data["reply"]))
         self.assertEqual(end.contents, [])
+
+    async def test_certificate(self) -> None:
+        """The right one is believed; an expired one of the same authority is not."""
+        self.trust_an_authority()
+        end = await ScriptedServer.start(self, reactor, polite())
+        login = f"@a.test {':'.join(THEIR_LOGIN)}\n"
+        peer = await self.peer(end.port, wants_login=True)
+        event = await self.by_sender(peer.port, login)
+        self.assertEqual(event.kind, EventKind.DELIVERED, event)
+        while not end.contents:
+            await soon()
+        self.valid_for = -DAY
+        peer = await self.peer(end.port, wants_login=True)
+        event = await self.by_sender(peer.port, login)
+        self.assertEqual(event.kind, EventKind.DELAYED, event)
+        self.assertIn("certificate verify failed", str(event.data["reply"]))
+        self.assertEqual(len(end.contents), 1)
+
+    async def test_tls_from_the_first_byte(self) -> None:
+        """As on port 465, by a chain whose first host is away."""
+        end = await ScriptedServer.start(self, reactor, polite())
+        peer = await self.peer(end.port, wants_login=True)
+        hops = [
+            HopSection(f"[127.0.0.1]:{free_port()}"),
+            HopSection(f"[127.0.0.1]:{peer.tls_port}", tls="implicit", credentials="main"),
+        ]
+        event = await self.by_sender(
+            peer.port,
+            f"main {':'.join(THEIR_LOGIN)}\n",
+            relaymap="",
+            chain=[ChainSection(hops, sender="@a.test")],
+            unverified_hosts=["127.0.0.1"],
+        )
+        self.assertEqual(event.kind, EventKind.DELIVERED, event)
+        self.assertIn("TLSv1", str(event.data["tls"]))
+        transcript = "\n".join(map(str, event.data["transcript"]))  # type: ignore[call-overload]
+        self.assertNotIn("STARTTLS", transcript)
+        self.assertIn("C: AUTH", transcript)
+        while not end.contents:
+            await soon()
+        self.assertIn(self.saw_login, end.contents[0])
 
     async def test_smtputf8(self) -> None:
         """Addresses and headers beyond ASCII go through."""

@@ -27,12 +27,15 @@ relayhost = [127.0.0.1]:{next_port}
 {more}
 """
 
+SUBMISSIONS = "127.0.0.1:{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n"
+
 
 @frozen
 class Postfix:
-    """One that relays everything to ``next_port``; it listens on ``port``."""
+    """One that relays everything to ``next_port``; it listens on ``port``, and ``tls_port``."""
 
     port: int
+    tls_port: int
     home: Path
 
     @classmethod
@@ -45,12 +48,13 @@ class Postfix:
         """
         as_root()
         installed("postfix")
-        home, port = case.folder(), free_port()
+        home, port, tls_port = case.folder(), free_port(), free_port()
         certificate, key = case.certificate(home)
         settings = MAIN_CF.format(certificate=certificate, key=key, next_port=next_port, more=more)
-        command = prepare_postfix(home, port, postfix_main_cf(home, settings), services)
+        more_services = SUBMISSIONS.format(port=tls_port) + services
+        command = prepare_postfix(home, port, postfix_main_cf(home, settings), more_services)
         await case.daemon(port, home, *command)
-        return cls(port, home)
+        return cls(port, tls_port, home)
 
     @property
     def log(self) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import serialization
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -22,8 +23,9 @@ from twisted.trial.unittest import SkipTest, TestCase
 from mailrelay.config.settings import QueueSection
 from mailrelay.control.mailbox import MessageFilter
 from mailrelay.control.queue import EntryFilter
-from mailrelay.net.certificates import make_self_signed
+from mailrelay.net.certificates import make_self_signed, write_private
 from mailrelay.observe.events import Event, EventKind
+from mailrelay.testing.certificates import DAY, Authority
 from mailrelay.testing.loopback import PASSWORD, USER, Loopback
 
 reactor: Any = installed_reactor
@@ -52,10 +54,30 @@ def as_root() -> None:
         raise SkipTest("this program is started by root only")
 
 
+def _put_back(name: str, value: str | None) -> None:
+    if value is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = value
+
+
 class InteropTestCase(TestCase):
     """Programs and servers that end with the test."""
 
     timeout = 120
+    authority: Authority | None = None
+    """Who signs certificates, once a test has made it trusted; themselves when None."""
+
+    valid_for = DAY
+
+    def trust_an_authority(self) -> None:
+        """Have this process believe the certificates that follow."""
+        self.authority = Authority()
+        file = self.folder() / "authority.pem"
+        file.write_bytes(self.authority.certificate.public_bytes(serialization.Encoding.PEM))
+        before = os.environ.get("SSL_CERT_FILE")
+        os.environ["SSL_CERT_FILE"] = str(file)  # OpenSSL's own variable
+        self.addCleanup(_put_back, "SSL_CERT_FILE", before)
 
     def folder(self) -> Path:
         """A directory that other users may enter, unlike trial's own."""
@@ -65,9 +87,16 @@ class InteropTestCase(TestCase):
         return path
 
     def certificate(self, folder: Path) -> tuple[Path, Path]:
-        """Files of a self-signed certificate for 127.0.0.1 and its key."""
+        """Files of a certificate for 127.0.0.1 and its key."""
         certificate, key = folder / "certificate.pem", folder / "key.pem"
-        make_self_signed(certificate, key, ["localhost", "127.0.0.1"], time.time())
+        names = ["localhost", "127.0.0.1"]
+        if self.authority is None:
+            make_self_signed(certificate, key, names, time.time())
+            return certificate, key
+        signed, private = self.authority.issue(names, valid_for=self.valid_for)
+        certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        write_private(key, private.private_bytes(pem, pkcs8, serialization.NoEncryption()))
         return certificate, key
 
     async def run_program(

@@ -31,11 +31,13 @@ class FromEximTests(FromPeerContract, InteropTestCase):
 class ToEximTests(ToPeerContract, InteropTestCase):
     """We hand mail to Exim."""
 
-    always_offers_auth = True
     saw_login = b"with esmtpsa"
 
     @override
     async def peer(self, next_port: int, *, wants_login: bool = False) -> Exim:
         """See ToPeerContract."""
         check = "accept authenticated = *" if wants_login else "accept"
-        return await Exim.start(self, next_port, transport="hosts_avoid_tls = *", check=check)
+        transport = "hosts_avoid_tls = *"
+        return await Exim.start(
+            self, next_port, transport=transport, check=check, offers_auth=wants_login
+        )
