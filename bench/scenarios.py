@@ -105,6 +105,12 @@ _LIST = (
         servers=OURS,
         relays=True,
     ),
+    Scenario(
+        Throughput("S2r/tls", REUSED, relay=True, secure=True),
+        "S2r by a relay host with TLS and AUTH",
+        servers=OURS,
+        relays=True,
+    ),
     _throughput("S1r+1ms", "S1r, each sync 1 ms slower", REUSED, COMPARED, 1),
     _throughput("S2r+1ms", "S2r, each sync 1 ms slower", REUSED, COMPARED, 1),
     _throughput("S1r+5ms", "S1r, each sync 5 ms slower", REUSED, COMPARED, 5),

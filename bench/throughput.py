@@ -2,14 +2,18 @@
 
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import attrs
 
 from bench.load import Load, Sink
 from bench.measurement import Metrics, Run
 from bench.net import wait_until
+from bench.secure_sink import PASSWORD, USERNAME, SecureSink
 from bench.servers import Job, Server
 from bench.surroundings import Surroundings
+
+AnySink = Sink | SecureSink
 
 DRAIN_SECONDS = 120.0
 MOST_MESSAGES = 200_000
@@ -26,14 +30,18 @@ class Throughput:
     retention_seconds: float = 0.0
     warm_messages: int = 300
     warm_seconds: float = 0.0
+    secure: bool = False
 
     def measure(self, kind: type[Server], surroundings: Surroundings) -> Run:
         """One run on a freshly started server."""
         with ExitStack() as stack:
             home = stack.enter_context(surroundings.home(kind.name))
-            sink = stack.enter_context(Sink(home)) if self.relay else None
+            sink = self._sink(home) if self.relay else None
+            if sink is not None:
+                stack.enter_context(sink)
             job = Job(
                 relay_port=sink.port if sink else None,
+                relay_login=(USERNAME, PASSWORD) if self.secure else None,
                 connections=self.load.sessions,
                 fsync_delay_us=self.fsync_delay_us,
                 retention_seconds=self.retention_seconds,
@@ -45,11 +53,14 @@ class Throughput:
             metrics = course.timed(min(wanted, MOST_MESSAGES))
             return Run(self.name, kind.name, metrics, course.sent, course.lost())
 
+    def _sink(self, home: Path) -> AnySink:
+        return SecureSink(home) if self.secure else Sink(home)
+
 
 class _Course:
     """One run: keeps count of what was sent to one server."""
 
-    def __init__(self, scenario: Throughput, server: Server, sink: Sink | None) -> None:
+    def __init__(self, scenario: Throughput, server: Server, sink: AnySink | None) -> None:
         self.scenario = scenario
         self.server = server
         self.sink = sink

@@ -29,10 +29,12 @@ class Job:
     """What a scenario asks of a server.
 
     With no `relay_port` mail is accepted and thrown away. `live_port` is where mail for
-    `load.LIVE_DOMAIN` goes, whatever happens to the rest.
+    `load.LIVE_DOMAIN` goes, whatever happens to the rest. With `relay_login` the relay host wants
+    TLS, and this user name and password.
     """
 
     relay_port: int | None = None
+    relay_login: tuple[str, str] | None = None
     live_port: int | None = None
     connections: int = 100
     fsync_delay_us: int = 0

@@ -35,6 +35,14 @@ recipients_per_attempt = 1000
 DISCARD = '\n[[route]]\ndomain = "*"\ndiscard = true\n'
 HOST = 'host = "127.0.0.1"\nport = {port}\ntls = "none"\n'
 RELAY = "\n[relay_host]\n" + HOST
+SECURE_RELAY = """
+[relay_host]
+host = "127.0.0.1"
+port = {port}
+tls = "encrypt"
+username = "{login[0]}"
+password = "{login[1]}"
+"""
 LIVE = '\n[[route]]\ndomain = "{domain}"\n[route.relay_host]\n' + HOST
 
 RETIRED = "SELECT count(*) FROM entry WHERE state = 2"
@@ -48,7 +56,10 @@ class Ours(Server):
 
     def _configuration(self) -> str:
         job = self.job
-        delivery = DISCARD if job.relay_port is None else RELAY.format(port=job.relay_port)
+        relay = RELAY if job.relay_login is None else SECURE_RELAY
+        delivery = DISCARD
+        if job.relay_port is not None:
+            delivery = relay.format(port=job.relay_port, login=job.relay_login)
         if job.live_port is not None:
             delivery += LIVE.format(domain=LIVE_DOMAIN, port=job.live_port)
         kept = f"retired_keep_after = {job.retention_seconds}\n" if job.retention_seconds else ""
