@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TypeAlias
 
 from attrs import field, frozen
@@ -116,6 +117,15 @@ class Directory:
     @forwards.default
     def _forwards(self) -> bool:
         return any(account.forward_to is not None for account in self.accounts.values())
+
+    @cached_property
+    def listing(self) -> Mapping[Address, Sequence[Alias]]:
+        """The aliases that list each of their members."""
+        found: dict[Address, list[Alias]] = {}
+        for alias in self.aliases.values():
+            for member in alias.members:
+                found.setdefault(member, []).append(alias)
+        return found
 
     def resolve(self, recipient: Address) -> Resolution:
         """Whose mail for ``recipient`` is."""

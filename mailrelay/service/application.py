@@ -52,6 +52,7 @@ from mailrelay.webapi.methods import methods
 from mailrelay.webapi.send import Sender
 from mailrelay.webapi.suppressions import Suppressions
 from mailrelay.webapi.v1.account import AccountOperations
+from mailrelay.webapi.v1.aliases import AliasOperations
 from mailrelay.webapi.v1.api import API
 from mailrelay.webapi.v1.batch import BatchOperations
 from mailrelay.webapi.v1.filling import LetterWriter
@@ -125,6 +126,7 @@ def api_routes(
     several = Several(doors.acceptance, partial(deferLater, s.clock, 0.0))
     operations = [
         *AccountOperations(doors.directory).operations(),
+        *AliasOperations(doors.directory).operations(),
         *SendingOperations(desk).operations(),
         *RawOperations(sender).operations(),
         *BatchOperations(desk, several).operations(),
