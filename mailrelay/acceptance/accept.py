@@ -30,6 +30,7 @@ from mailrelay.acceptance.copies import (
     copies_of,
     entry_for,
     fated,
+    only_quotas,
     plain_copies,
     told_as,
 )
@@ -72,6 +73,7 @@ from mailrelay.queue.entry import (
     StoredAnswer,
 )
 from mailrelay.queue.store import (
+    AllOverQuota,
     AnsweredBefore,
     FromIDTaken,
     NotStored,
@@ -85,12 +87,14 @@ from mailrelay.smtp.reply import Reply, printable, reply
 T = TypeVar("T")
 
 STORE_FULL = reply(452, "4.3.1", "cannot store mail right now, try again later")
+ALL_OVER_QUOTA = reply(452, "4.2.2", "no mailbox behind the alias has room")
 LOCAL_ERROR = reply(451, "4.3.0", "local error in processing")
 NO_HEADER = Header((), 0)
 
 _NOT_STORED: dict[type[NotStored], Reply] = {
     FromIDTaken: NOT_UNIQUE,
     TooManyNewRecipients: OVER_NEW_RECIPIENTS,
+    AllOverQuota: ALL_OVER_QUOTA,
 }
 
 
@@ -197,7 +201,7 @@ class Acceptance:
         def failed(failure: Failure) -> Failure:
             if isinstance(failure.value, StoreUnavailable | OSError):
                 raise Refused(STORE_FULL) from failure.value
-            if isinstance(failure.value, FromIDTaken | TooManyNewRecipients):
+            if isinstance(failure.value, FromIDTaken | TooManyNewRecipients | AllOverQuota):
                 raise refused_by(failure.value) from failure.value
             return failure
 
@@ -384,7 +388,8 @@ class Acceptance:
         limit = account.new_recipients_per_day if account is not None else None
         chosen = next((e.from_id for e in entries if e.own_reverse_path is None), None)
         answer = envelope.answer(message, entries) if envelope.answer is not None else kept
-        conditions = Conditions(chosen or None, limit, answer, envelope.notes)
+        room_in = only_quotas(self.directory(), entries)
+        conditions = Conditions(chosen or None, limit, answer, envelope.notes, room_in)
         return conditions if conditions != Conditions() else None
 
     def _own_paths(

@@ -168,6 +168,7 @@ class Conditions:
     new_recipients: int | None = None  # of the account in 24 hours, with these
     answer: StoredAnswer | None = None  # there is none of its key; it is kept with the message
     notes: Sequence[StoredAnswer] = ()  # likewise
+    room_in: frozenset[int] = frozenset()  # one of these accounts at least has room
 
 
 @frozen

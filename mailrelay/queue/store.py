@@ -27,6 +27,10 @@ class TooManyNewRecipients(NotStored):
     """The account would have sent to more new recipients in 24 hours than it may."""
 
 
+class AllOverQuota(NotStored):
+    """None of the mailboxes that the message is for has room for it."""
+
+
 class AnsweredBefore(NotStored):
     """The request was done before, and its answer is kept: ``found``, where it was looked at."""
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from sqlalchemy import Connection, func, select
 
 from mailrelay.queue.entry import NewMessage
-from mailrelay.queue.store import AnsweredBefore, FromIDTaken, NotStored, TooManyNewRecipients
+from mailrelay.queue.store import (
+    AllOverQuota,
+    AnsweredBefore,
+    FromIDTaken,
+    NotStored,
+    TooManyNewRecipients,
+)
 from mailrelay.storage import tables
 from mailrelay.storage.idempotency import find_answer, keep_answer
 from mailrelay.storage.statements import Insert, chunked
 
 DAY = 86400.0
 
-_entry, _sent_to = tables.entry, tables.sent_to
+_account, _entry, _sent_to = tables.account, tables.entry, tables.sent_to
 _insert = Insert(_sent_to)
 
 
@@ -27,6 +33,8 @@ def refusal_of(connection: Connection, new: NewMessage) -> NotStored | None:
     chosen = conditions.unique_from_id
     if chosen is not None and _is_taken(connection, chosen):
         return FromIDTaken(chosen)
+    if conditions.room_in and not _is_room(connection, new, conditions.room_in):
+        return AllOverQuota()
     kept = [conditions.answer] if conditions.answer is not None else []
     kept += conditions.notes
     for one in kept:
@@ -99,6 +107,20 @@ def refusals_of(connection: Connection, messages: Sequence[NewMessage]) -> list[
 def _limit_of(new: NewMessage) -> int:
     assert new.conditions is not None and new.conditions.new_recipients is not None
     return new.conditions.new_recipients
+
+
+def _is_room(connection: Connection, new: NewMessage, accounts: Iterable[int]) -> bool:
+    """Whether one of ``accounts`` has room; one that is gone is judged at delivery."""
+    wanted = select(_account.c.id, _account.c.quota_bytes, _account.c.used_bytes)
+    size, listed = new.message.size_bytes, [(id_,) for id_ in sorted(accounts)]
+    rows = [
+        row
+        for some in chunked(listed)
+        for row in connection.execute(wanted.where(_account.c.id.in_([id_ for (id_,) in some])))
+    ]
+    return len(rows) < len(listed) or any(
+        row.quota_bytes is None or row.used_bytes + size <= row.quota_bytes for row in rows
+    )
 
 
 def _is_taken(connection: Connection, from_id: str) -> bool:

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.config.transports import RelayHostSection
 from mailrelay.control.aliases import AliasDetails
+from mailrelay.control.directory import AccountDetails
 from mailrelay.control.mailbox import MessageFilter
 from mailrelay.control.queue import EntryFilter
 from mailrelay.directory.aliases import OnDisabled
@@ -214,6 +215,24 @@ class AliasTests(TestCase):
         gone = ("other", "example.org")
         await until(reactor, lambda: gone not in place.server.server.directory.addresses)
         self.assertEqual((await place.post(LIST, USER))[0][:9], b"550 5.1.1")
+
+    async def test_all_over_quota(self) -> None:
+        """Refused for now when nobody has room; one who has is enough."""
+        place = await self.place()
+        for name, quota in (("user", 10), ("other", 20)):
+            await place.control.directory.set_account(name, AccountDetails(quota_bytes=quota))
+        await until(
+            reactor,
+            lambda: 20 in [a.quota_bytes for a in place.server.server.directory.accounts.values()],
+        )
+        await place.alias(LIST, USER, OTHER, post_public=True)
+        full = b"452 4.2.2 no mailbox behind the alias has room"
+        self.assertEqual((await place.post(LIST))[-1], full)
+        self.assertEqual(accepted(place.server), 0)
+        await place.control.aliases.add_members(LIST, ["full@example.org"])
+        key = ("list", "example.org")
+        await until(reactor, lambda: len(place.server.server.directory.aliases[key].members) == 3)
+        self.assertEqual((await place.post(LIST))[-1][:3], b"250")
 
     async def test_send_as_the_alias(self) -> None:
         """Members may, in MAIL FROM and From, when the alias allows it."""

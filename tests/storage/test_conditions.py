@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.queue.entry import Conditions, NewMessage, StoredAnswer
 from mailrelay.queue.store import (
+    AllOverQuota,
     AnsweredBefore,
     FromIDTaken,
     NotStored,
@@ -55,6 +56,30 @@ class ConditionsContract(Base):
             for entry, recipient in zip(new.entries, recipients, strict=True)
         ]
         return evolve(new, entries=entries, conditions=Conditions(new_recipients=3))
+
+    def test_room(self) -> None:
+        """Not stored when no account that is named has room; one that has is enough."""
+        account = tables.account
+        plain = {"full_name": "", "login_disabled": False}
+        with self.database.engine.begin() as connection:
+            for id_, quota, used in ((1, 100, 90), (2, 1000, 1000), (3, 100, 0), (4, None, 5)):
+                values = {**plain, "id": id_, "name": str(id_), "quota_bytes": quota}
+                connection.execute(account.insert().values(**values, used_bytes=used))
+        for accounts, is_stored in (
+            ({1}, False),
+            ({1, 2}, False),
+            ({1, 2, 3}, True),
+            ({2, 4}, True),
+            ({1, 99}, True),
+        ):
+            new = new_message(self.store)
+            new = evolve(new, conditions=Conditions(room_in=frozenset(accounts)))
+            before = self.messages()
+            if is_stored:
+                self.successResultOf(self.store.add(new))
+            else:
+                self.failureResultOf(self.store.add(new), AllOverQuota)
+            self.assertEqual(self.messages() - before, int(is_stored), accounts)
 
     def messages(self) -> int:
         """How many are stored."""
