@@ -16,7 +16,7 @@ from mailrelay.control.routes import Explanation, RouteControl, account_named, a
 from mailrelay.directory.model import Account, Directory
 from mailrelay.observe.events import Event, EventKind
 from mailrelay.policy.holds import HoldRule
-from mailrelay.policy.relay import Submitter, refuse_recipient, refuse_sender
+from mailrelay.policy.relay import Submitter, refuse_sender
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry, EntryState
 from mailrelay.smtp.address import Address
@@ -153,6 +153,7 @@ class Known:
     hold_rules: Callable[[], Sequence[HoldRule]]
     used_today: Callable[[int], int]
     over_daily_limit: Callable[[Account, int], Reply | None]
+    refuse_recipient: Callable[[Question], Reply | None]
     is_trusted: Callable[[str], bool]
     tls_of: Callable[[object], str]
     state: Callable[[Destination], DestinationState] | None = None
@@ -194,7 +195,7 @@ class ExplainControl:
         refused = refuse_sender(directory, submitter, question.sender)
         if refused is not None:
             return evolve(would, reply=refused, refused_at="MAIL")
-        refused = refuse_recipient(directory, submitter, question.recipient)
+        refused = self.known.refuse_recipient(question)
         if refused is None and submitter.account is not None:
             refused = self.known.over_daily_limit(submitter.account, 1)
         if refused is not None:

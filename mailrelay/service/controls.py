@@ -154,7 +154,7 @@ def open_control(
         holds,
         CallControl(DatabaseCallRecords(database), now, actor),
         RouteControl(router),
-        make_explain(settings, database, asked, snapshot_of(database, asked, now), now),
+        make_explain(settings, database, asked, snapshot_of(database, asked, now), now, secret),
         KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
         ApplyControl(declared, lists, executor, random_bytes, now, actor),
         templates,

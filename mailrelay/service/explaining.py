@@ -13,6 +13,7 @@ from mailrelay.acceptance.accept import Acceptance, Refused, refused_by
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.passing import PassingOn
+from mailrelay.acceptance.returned import Returning
 from mailrelay.config.convert import outbound_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.explain import (
@@ -34,6 +35,7 @@ from mailrelay.policy.daily import DailyCount
 from mailrelay.policy.holds import HoldRule
 from mailrelay.policy.limits import TOO_LARGE
 from mailrelay.policy.networks import TrustedNetworks
+from mailrelay.policy.relay import refuse_recipient
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry, EntryState, NewMessage
 from mailrelay.queue.scheduler import Scheduler
@@ -93,15 +95,26 @@ def make_explain(
     router: Router,
     snapshot: Snapshot,
     now: Callable[[], float],
+    secret: bytes,
     state: Callable[[Destination], DestinationState] | None = None,
 ) -> ExplainControl:
     """Of a server; or, without ``state``, of a command that sees the database only."""
+    passing = PassingOn(SRS(secret), settings.forwarding)
+    returning = Returning(passing.srs, passing.settings.srs_domain)
+
+    def refuse(question: Question) -> Reply | None:
+        directory, recipient = snapshot.directory(), question.recipient
+        if returning.is_ours(directory, recipient):
+            return returning.refuse(recipient, question.sender, (), now())
+        return refuse_recipient(directory, question.submitter, recipient)
+
     mx_tls = outbound_settings(settings).mx_tls
     known = Known(
         snapshot.directory,
         snapshot.hold_rules,
         snapshot.used_today,
         snapshot.over_daily_limit,
+        refuse,
         TrustedNetworks.of(settings.trusted_networks),
         lambda way: tls_of(way, mx_tls),
         state,
@@ -109,7 +122,7 @@ def make_explain(
     return ExplainControl(
         RouteControl(router),
         known,
-        Judge(settings, database, router, snapshot, now),
+        Judge(settings, database, router, snapshot, passing, now),
         DatabaseExplainRecords(database),
         now,
     )
@@ -123,6 +136,7 @@ class Judge:
     database: Database
     router: Router
     snapshot: Snapshot
+    passing: PassingOn
     now: Callable[[], float]
 
     def __call__(self, question: Question) -> Deferred[Judged]:
@@ -157,7 +171,7 @@ class Judge:
             lambda entries: None,
             lambda message_id, content: None,
             self.settings.limits.received_fields,
-            passing=PassingOn(SRS(b"of nothing that is sent"), self.settings.forwarding),
+            passing=self.passing,
         )
 
     def _admit(self, entry: Entry) -> Entry:
@@ -258,7 +272,7 @@ def server_explain(
         known.daily.refuse,
     )
     state = StateNow(scheduler, health, s.clock.seconds)
-    return make_explain(settings, stores.database, router, snapshot, s.now, state)
+    return make_explain(settings, stores.database, router, snapshot, s.now, stores.secret, state)
 
 
 def explain_operations(control: ExplainControl, stores: Stores) -> Sequence[Operation]:

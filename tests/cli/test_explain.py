@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
@@ -134,6 +135,25 @@ class WouldBeTests(TestCase):
         operated.run("alias", "set", "team@example.org", "--post-members")
         found = operated.json(*FROM_OUTSIDE, "--to", "team@example.org")
         self.assertEqual((found["refused_at"], found["reply"][:9]), ("DATA", "550 5.7.2"))
+
+    async def test_what_comes_back(self) -> None:
+        """A rewritten reverse-path is the server's own, and takes what the server's would."""
+        operated = await self.operated()
+        team = "team@example.org"
+        operated.run("alias", "add", team, "eve@far.test", "--post-public")
+        control = operated.server.control()
+        with control.database.engine.begin() as connection:
+            connection.execute(text("UPDATE alias SET rewrite = 'srs'"))
+        control.close()
+        [copy] = operated.json(*FROM_OUTSIDE, "--to", team)["copies"]
+        path = copy["reverse_path"]
+        self.assertTrue(path.startswith("SRS0="), copy)
+        for to, reply in ((path, "550 5.7"), (path.replace("=client", "=other"), "550 5.1.1")):
+            found = operated.json(*FROM_OUTSIDE, "--to", to)
+            self.assertEqual(found["refused_at"], "RCPT")
+            self.assertTrue(found["reply"].startswith(reply), found["reply"])
+        [report] = operated.json("explain", "--to", path)["copies"]
+        self.assertEqual((report["recipient"], report["reverse_path"]), ("joe@client.test", ""))
 
     async def test_message(self) -> None:
         """A large one is judged whole, and kept nowhere."""

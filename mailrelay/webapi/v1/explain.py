@@ -260,9 +260,12 @@ def _content(raw: str) -> bytes:
 
 def _explain_out(found: WouldBe) -> ExplainOut:
     reply = found.reply
-    copies = [_copy_out(copy) for copy in found.copies if copy.routed.entry.alias is None]
+    copies = [_copy_out(copy) for copy in found.copies if _is_own(copy)]
+    passed_on = next((copy.routed.entry.alias for copy in found.copies if not _is_own(copy)), None)
     if found.alias is not None and found.accepted:
         copies.append(CopyOut(recipient=str(found.alias), is_list=True))
+    elif passed_on is not None and not copies:  # an account's, who has it forwarded
+        copies.append(CopyOut(recipient=str(passed_on), way="mailbox", because="mailbox"))
     return ExplainOut(
         accepted=found.accepted,
         refused_at=found.refused_at,  # type: ignore[arg-type]
@@ -271,6 +274,11 @@ def _explain_out(found: WouldBe) -> ExplainOut:
         limits=[_limit_out(limit) for limit in found.limits],
         copies=copies,
     )
+
+
+def _is_own(copy: Explained) -> bool:
+    """Whether it is for whom it was sent to: where an alias or an account has it go is theirs."""
+    return copy.routed.entry.alias is None
 
 
 def _limit_out(limit: Limit) -> LimitOut:

@@ -6,11 +6,13 @@ import base64
 import json
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as the_reactor
 
 from mailrelay.config.transports import RelayHostSection
 from mailrelay.control.aliases import AliasDetails
 from mailrelay.net.tls import TLSLevel
+from mailrelay.smtp.address import Address
 from mailrelay.testing.fakes import FakeResolver
 from mailrelay.testing.loopback import USER
 from mailrelay.testing.ports import free_port
@@ -110,6 +112,21 @@ class ExplainTests(HistoryCase):
         found = await self.ok(client, ASKED + "team@example.org")
         [copy] = found["copies"]
         self.assertEqual((copy["recipient"], copy["is_list"]), ("team@example.org", True))
+        self.assertNotIn("eve", json.dumps(found))
+
+    async def test_forwarded(self) -> None:
+        """Where another account has its mail sent is not said."""
+        client = await self.outward()
+        known = client.http.server.server._known
+        accounts = known.directory.accounts
+        [other] = [one for one in accounts.values() if one.name == "other"]
+        forwards = evolve(other, forward_to=Address.parse("eve@far.test"))
+        known.directory = evolve(known.directory, accounts={**accounts, other.id: forwards})
+        self.assertTrue(known.directory.forwards)
+        found = await self.ok(client, ASKED + "other@example.org")
+        [copy] = found["copies"]
+        said = (copy["recipient"], copy["is_list"], copy["way"])
+        self.assertEqual(said, ("other@example.org", False, "mailbox"))
         self.assertNotIn("eve", json.dumps(found))
 
     async def test_destination(self) -> None:
