@@ -91,6 +91,7 @@ GOALS = (
     _at_least("S5", 2.0, "connects_per_second"),
     _keeps("S6", "S2r", 0.7),
     _keeps("S2r/tls", "S2r", 0.6),
+    _keeps("P/peer", "P/smtp", 0.8),
     _keeps("S1r+1ms", "S1r", 0.8),
     _keeps("S2r+1ms", "S2r", 0.8),
     _keeps("S1r+5ms", "S1r", 0.6),

@@ -7,6 +7,7 @@ import attrs
 from bench.calls import Calls, WithEndpoint, WithWebhook
 from bench.load import Load
 from bench.measurement import Run
+from bench.peers import Handing
 from bench.servers import SERVERS, Server
 from bench.special import DeadHost, IdleConnections, ManyRecipients
 from bench.surroundings import Surroundings
@@ -110,6 +111,16 @@ _LIST = (
         "S2r by a relay host with TLS and AUTH",
         servers=OURS,
         relays=True,
+    ),
+    Scenario(
+        Handing("P/smtp", False, REUSED),
+        "from one mailrelay to another by SMTP, sessions reused",
+        servers=OURS,
+    ),
+    Scenario(
+        Handing("P/peer", True, REUSED),
+        "the same messages to the same server as a mailrelay/1 peer",
+        servers=OURS,
     ),
     _throughput("S1r+1ms", "S1r, each sync 1 ms slower", REUSED, COMPARED, 1),
     _throughput("S2r+1ms", "S2r, each sync 1 ms slower", REUSED, COMPARED, 1),
