@@ -50,7 +50,10 @@ class FeedTrouble(Exception):
 
 @frozen
 class FeedSurroundings:
-    """What a feed is given.  ``kept_for`` is how long an account's retired entries are."""
+    """What a feed is given.  ``kept_for`` is how long an account's retired entries are.
+
+    ``reached`` is told of peers that answer.
+    """
 
     clock: IReactorTime
     now: Callable[[], float]
@@ -58,6 +61,7 @@ class FeedSurroundings:
     client: PeerClient
     store: PeerFeedStore
     kept_for: Callable[[int | None], float]
+    reached: Callable[[Peer], object] = lambda peer: None
 
 
 @define(eq=False)
@@ -171,6 +175,7 @@ class PeerFeeds(Service):
                 asking.most //= 2  # it may be too long to be taken whole
             raise FeedTrouble(_why(answer))
         asking.most = MOST_EVENTS
+        self._s.reached(peer)
         await self.record(peer, page)
         if page.events or page.more or state.is_awaited or asking.is_wanted:
             return 0.0 if state.is_awaited or page.more or asking.is_wanted else FIRST_PAUSE

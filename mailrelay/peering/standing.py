@@ -53,6 +53,11 @@ class Standing:
             self._rests.pop(peer.id, None)
         return before != self.alarms.get(peer.id, "")
 
+    def reached(self, peer: Peer) -> None:
+        """It answered something else than mail: one that refuses us is away still."""
+        if peer.id not in self.alarms:
+            self._away.discard(peer.id)
+
     def is_resting(self, peer: Peer) -> bool:
         """Whether it is left alone for now."""
         return self.seconds() < self._rests.get(peer.id, 0.0)

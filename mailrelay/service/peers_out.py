@@ -105,7 +105,13 @@ class PeersOut:
         store = DatabasePeerFeed(stores.database, committed, stores.spool.remove)
         self.feeds = PeerFeeds(
             FeedSurroundings(
-                s.clock, s.now, lambda: directory().peers, self.client, store, kept_for
+                s.clock,
+                s.now,
+                lambda: directory().peers,
+                self.client,
+                store,
+                kept_for,
+                self.standing.reached,
             )
         )
         self.sharing = PeerSharing(

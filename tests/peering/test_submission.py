@@ -270,6 +270,12 @@ class StandingTests(Attempting):
         self.attempted(handing, JOE)
         self.assertTrue(handing.standing.is_away(HUB, old))
         self.assertFalse(handing.standing.is_away(HUB, JOE))
-        handing.peer.answering = taking
+        handing.standing.reached(HUB)
+        self.assertFalse(handing.standing.is_away(HUB, old))
+        handing.peer.answering = lambda said: (401, b"")
+        self.attempted(handing, JOE)
+        handing.standing.reached(HUB)
+        self.assertTrue(handing.standing.is_away(HUB, old))
+        handing.seconds, handing.peer.answering = PROBE_EVERY, taking
         self.attempted(handing, JOE)
         self.assertFalse(handing.standing.is_away(HUB, old))

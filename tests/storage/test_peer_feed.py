@@ -126,6 +126,7 @@ class PeerFeedContract(Calling):
             position = (await self.feed.state(HUB, 300.0)).position + 1
             await self.record(news(position, kind, key=key))
             self.assertEqual(self.history(entry), ["handed_over", kind.value])
+            self.assertEqual((self.row(entry).node_id, self.row(entry).epoch), (0, 0))
             self.assertFalse(await self.ended(entry, FAILED))
             row = self.row(entry)
             outcome = "delivered" if kind is DELIVERED else "handed_over"
