@@ -21,6 +21,12 @@ from mailrelay.directory.peers import FromPolicy, PeerKey, PeerProtocol
 from mailrelay.peering.ping import PingFailed, ping
 
 _LISTS = {"from_domains": "no_from_domains", "allowed_networks": "no_allowed_networks"}
+ZOTONIC_WARNING = (
+    "A Zotonic relay rewrites what it is handed: From becomes the site's own address, Message-ID,"
+    " In-Reply-To, References and DKIM signatures are lost, and so is the envelope sender. When it"
+    " does not send to a recipient that is blocked there, it does not say so: the message stays"
+    " handed_over. See docs/zotonic.md."
+)
 _key_file = click.Path(path_type=Path)
 
 
@@ -106,15 +112,18 @@ def add_peer(
 ) -> None:
     """Know a server, and make the keys that are not given.  They are shown this once."""
     keys = [read_secret(file, "key") if file else None for file in (our_key_file, their_key_file)]
+    details = _given(values)
     with opened(settings) as control:
         made: Sequence[NewPeerKey] = settled(
-            control.peers.add(name, PeerProtocol(protocol), _given(values), *keys)
+            control.peers.add(name, PeerProtocol(protocol), details, *keys)
         )
     if as_json:
         print_json({"name": name, "keys": [_made_row(one) for one in made]})
         return
     click.echo(f"Peer {name} is added.")
     _show(made)
+    if protocol == PeerProtocol.ZOTONIC.value and details.url:
+        click.echo(ZOTONIC_WARNING, err=True)
 
 
 @peer.command("set")

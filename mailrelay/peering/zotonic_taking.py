@@ -199,6 +199,8 @@ class ZotonicTaking:
         recipient, is_whole = recipient_in(wanted.recipient)
         if not is_whole:
             raise Malformed("recipient", "is no address")
+        if not peer.options.shares_suppression:
+            return  # a site repeats for days what is answered otherwise
         lists = self.lists(f"peer:{peer.name}")
         try:
             if wanted.is_blocked:

@@ -64,6 +64,20 @@ class PeerTests(TestCase):
         )
         self.assertEqual(told.stdout, "Peer a has a new key.\n")
 
+    async def test_zotonic(self) -> None:
+        """One secret for each direction, as it is; whoever sends through a site is warned."""
+        operated = await Operated.start(self, reactor)
+        await operated.stop()
+        (operated.config.parent / "ours").write_text("its-receive-secret\n")
+        url = "https://site.example/api/model/email_relay/post/relay"
+        added = ("peer", "add", "site", "--protocol", "zotonic", "--callback-url", url[:-5] + "x")
+        self.assertEqual(operated.run(*added).stderr, "")
+        operated.run("peer", "remove", "site")
+        keys = ("--our-key-file", str(operated.config.parent / "ours"))
+        told = operated.run(*added, "--url", url, *keys)
+        self.assertIn("From becomes", told.stderr)
+        self.assertNotIn("its-receive-secret", told.stdout + told.stderr)
+
     async def test_refused(self) -> None:
         """What cannot be is said, and a key that is not well-formed is not repeated."""
         operated = await Operated.start(self, reactor)

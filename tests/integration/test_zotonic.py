@@ -210,6 +210,12 @@ class RelayingForSiteTests(APICase):
         [report] = await one.told(1)
         self.assertEqual((report["type"], report["status"][:3]), ("permanent_failure", "550"))
 
+    async def test_own_lists(self) -> None:
+        """A peer that shares no suppression is heard, and changes nothing."""
+        one = await self.site(shares_suppression=False)
+        self.assertEqual((await one.post(site.BLOCK, RECIPIENT_PATH)).status, 200)
+        self.assertEqual(await one.control.suppression.find(SuppressionFilter("user")), [])
+
     def api_suppressed(self, api: API) -> Any:
         """Whether the server knows that Rita is suppressed."""
         from mailrelay.smtp.address import Address
