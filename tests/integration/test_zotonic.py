@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from attrs import define, field
+from sqlalchemy import Connection, delete, func, select
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import formatEvent, globalLogPublisher
@@ -19,6 +20,7 @@ from mailrelay.directory.peers import FromPolicy, PeerProtocol
 from mailrelay.observe.events import EventKind
 from mailrelay.peering.zotonic import PATH, RECIPIENT_PATH
 from mailrelay.peering.zotonic_places import ZotonicPlaces
+from mailrelay.storage import tables
 from mailrelay.web.settings import HTTPSettings
 from tests.handoff.endpoint import HTTPEndpoint
 from tests.integration.webapi.api import API, Answered, APICase
@@ -379,6 +381,25 @@ class SendingThroughSiteTests(APICase):
             answered = await self.report(api, place, told, site.SECRET_IN_QUERY)
             self.assertEqual(answered.status, 200, number)
         self.assertEqual(len(await self.events(entry, 1)), 1)
+
+    async def test_long_gone(self) -> None:
+        """A report about a message that was finished ten days ago, and swept, is heard."""
+        api, relay = await self.sending()
+        entry = await self.send(api)
+        await self.events(entry, 1)
+
+        def forget(connection: Connection) -> None:
+            for table in (tables.entry, tables.event, tables.message):
+                connection.execute(delete(table))
+
+        database = api.server.server.stores.database
+        await database.write(forget)
+        body = site.report(b"permanent_failure", f"{entry}@mx.example.org".encode(), b"bounce")
+        place = json.loads(relay.requests[0].body)["webhook_url"]
+        answered = await self.report(api, place, body, site.SECRET_IN_QUERY)
+        self.assertEqual((answered.status, json.loads(answered.body)), (200, {"status": "ok"}))
+        count = select(func.count()).select_from(tables.event)
+        self.assertEqual(await database.read(lambda c: c.execute(count).scalar()), 0)
 
     async def test_other_relay(self) -> None:
         """A relay cannot report on what another was handed."""

@@ -63,6 +63,12 @@ class RefusalTests(SynchronousTestCase):
             options = PeerOptions(from_policy=policy, from_domains=domains)
             self.assertEqual(refuse_from_of_peer(MESSAGE, options), refusal, (domains, policy))
 
+    def test_several_authors(self) -> None:
+        """All of them must be from there."""
+        options = PeerOptions(from_domains=("site.test",))
+        head = b"From: a@site.test, b@evil.test\r\n\r\n"
+        self.assertEqual(refuse_from_of_peer(head, options), NOT_FROM_THERE)
+
     def test_no_author(self) -> None:
         """One From field, with an address."""
         for head in (b"", b"Subject: x\r\n", b"From: nobody\r\n", MESSAGE[:-20] * 2):

@@ -178,6 +178,7 @@ class Attempting(SynchronousTestCase):
             result = self.attempted(handing, JOE)
             self.assertIs(type(result.outcomes[0]), kind, answer)
             self.assertEqual(bool(handing.standing.alarms), alarm, answer)
+            self.assertNotIn("local error", str(result.outcomes[0]), answer)
             for told in (str(result), str(handing.requests), str(handing.standing)):
                 self.assertNotIn("sesame", told)
 
