@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 import msgspec
@@ -14,13 +14,17 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from mailrelay.control.peer_sharing import PeerShares, SharedChange
-from mailrelay.directory.peers import Peer
+from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.peering.client import PeerAnswer, PeerCall, PeerClient
 
 EVERY = 10.0
 MOST_TOGETHER = 200
 REFUSED = frozenset({400, 403, 404, 405, 422})
 """The peer does not want to hear of it: it is not told again."""
+
+
+async def _nobody(peer: Peer, change: SharedChange) -> int | None:
+    return None
 
 
 class PeerSharing(Service):
@@ -34,9 +38,10 @@ class PeerSharing(Service):
         peers: Callable[[], Mapping[str, Peer]],
         client: PeerClient,
         shares: PeerShares,
+        sites: Callable[[Peer, SharedChange], Awaitable[int | None]] = _nobody,
     ) -> None:
         self._clock, self._peers = clock, peers
-        self._client, self._shares = client, shares
+        self._client, self._shares, self._sites = client, shares, sites
         self._next: IDelayedCall | None = None
         self._telling: Deferred[None] = succeed(None)
 
@@ -79,19 +84,26 @@ class PeerSharing(Service):
     async def _told(self, peer: Peer, change: SharedChange) -> bool:
         """Whether the peer heard of it, or does not want to."""
         try:
-            answer = await self._client.ask(peer, _call(change))
+            status = await self._asked(peer, change)
         except Exception:  # its transport says more of that, and the next time is soon
             return False
-        if not _is_over(answer):
+        if status is None:
             return False
-        if answer.status in REFUSED:
+        if status in REFUSED:
             self._log.warn(
                 "{name} takes no changes of suppression lists: it answered {status}",
                 name=peer.name,
-                status=answer.status,
+                status=status,
             )
         await self._shares.told(change)
         return True
+
+    async def _asked(self, peer: Peer, change: SharedChange) -> int | None:
+        """The status of an answer that is the peer's last word; None without one."""
+        if peer.protocol is PeerProtocol.ZOTONIC:
+            return await self._sites(peer, change)
+        answer = await self._client.ask(peer, _call(change))
+        return answer.status if _is_over(answer) else None
 
 
 def _is_over(answer: PeerAnswer) -> bool:

@@ -22,6 +22,7 @@ from mailrelay.peering.sharing import PeerSharing
 from mailrelay.peering.standing import Standing
 from mailrelay.peering.submission import Contents, Digests, MessageSubmitter
 from mailrelay.peering.transport import PeerTransport
+from mailrelay.peering.zotonic_blocks import ZotonicBlocks
 from mailrelay.peering.zotonic_places import ZotonicPlaces
 from mailrelay.peering.zotonic_submission import ZotonicSubmitter
 from mailrelay.queue.content_cache import ContentCache
@@ -115,7 +116,11 @@ class PeersOut:
             )
         )
         self.sharing = PeerSharing(
-            s.clock, lambda: directory().peers, self.client, DatabasePeerShares(stores.database)
+            s.clock,
+            lambda: directory().peers,
+            self.client,
+            DatabasePeerShares(stores.database),
+            ZotonicBlocks(self.clients.of, s.now).told,
         )
         self.transport = PeerTransport(
             lambda: directory().peers,

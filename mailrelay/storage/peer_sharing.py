@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from mailrelay.control.peer_sharing import SharedChange
 from mailrelay.directory.peers import PeerOptions, PeerProtocol
 from mailrelay.observe.events import EventKind
-from mailrelay.policy.suppression import SERVER
+from mailrelay.policy.suppression import SERVER, is_whole_domain
 from mailrelay.smtp.reply import printable
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
@@ -67,9 +67,15 @@ def share(
     is_suppressed: bool,
     reason: str = "",
     but: str = "",
+    is_manual: bool = True,
 ) -> None:
-    """Note a change of a list for those that the account hands mail to, ``but`` one by its name."""
-    for peer_id in _sharing(connection, account_id, but):
+    """Note a change of a list for those that the account hands mail to, ``but`` one by its name.
+
+    Zotonic relays hear of what people block, address by address, and of nothing else.
+    """
+    is_for_sites = is_manual and not is_whole_domain(address)
+    protocols = [one.value for one in PeerProtocol if one in _ALL or is_for_sites]
+    for peer_id in _sharing(connection, account_id, but, protocols):
         own = (_change.c.peer_id == peer_id, _change.c.address == address)
         known = select(_change.c.is_suppressed).where(*own)
         if connection.execute(known).scalar() == is_suppressed:
@@ -87,9 +93,14 @@ def share(
         )
 
 
-def _sharing(connection: Connection, account_id: int, but: str) -> Iterator[int]:
+_ALL = (PeerProtocol.MAILRELAY,)
+
+
+def _sharing(
+    connection: Connection, account_id: int, but: str, protocols: Sequence[str]
+) -> Iterator[int]:
     wanted = select(_peer.c.id, _peer.c.name, _peer.c.options).where(
-        _peer.c.protocol == PeerProtocol.MAILRELAY.value,
+        _peer.c.protocol.in_(protocols),
         _peer.c.url != "",
         _peer.c.disabled == false(),
     )

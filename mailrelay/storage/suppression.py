@@ -152,6 +152,7 @@ def add(
             is_suppressed=True,
             reason=new.reason,
             but=came_from,
+            is_manual=new.manual,
         )
     return True
 

@@ -50,8 +50,10 @@ class DatabaseSuppressionRecords:
 
         def work(connection: Connection) -> Sequence[bool]:
             id_ = _list_id(connection, account)
+            peer = actor.removeprefix("peer:") if actor.startswith("peer:") else ""
             added = [
-                rows.add(connection, _suppression_of(id_, one), replacing=replacing) for one in new
+                rows.add(connection, _suppression_of(id_, one), replacing=replacing, came_from=peer)
+                for one in new
             ]
             bases = [one.base_address for one, was in zip(new, added, strict=True) if was]
             self._changed(connection, actor, "suppression add", account, bases)

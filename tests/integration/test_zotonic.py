@@ -382,6 +382,15 @@ class SendingThroughSiteTests(APICase):
             self.assertEqual(answered.status, 200, number)
         self.assertEqual(len(await self.events(entry, 1)), 1)
 
+    async def test_blocked_here(self) -> None:
+        """What an operator blocks is blocked there."""
+        _, relay = await self.sending(OK)
+        await self.control_.suppression.add(None, "rita@remote.test")
+        await self.until(lambda: relay.requests)
+        [request] = relay.requests
+        line = f"POST {RECIPIENT_PATH}?s={site.SECRET_IN_QUERY} HTTP/1.1"
+        self.assertEqual((request.line, request.body), (line.encode(), site.BLOCK))
+
     async def test_long_gone(self) -> None:
         """A report about a message that was finished ten days ago, and swept, is heard."""
         api, relay = await self.sending()

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attrs import evolve
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.peer_mail import SuppressionChange
 from mailrelay.control.peer_sharing import SharedChange
+from mailrelay.control.suppression import NewSuppression
 from mailrelay.directory.peers import PeerOptions
 from mailrelay.observe.events import EventKind
 from mailrelay.policy.suppression import SERVER, Suppression
+from mailrelay.smtp.address import Address
 from mailrelay.storage import suppression, tables
 from mailrelay.storage.peer_mail import DatabasePeerMail
 from mailrelay.storage.peer_rows import stored_options
 from mailrelay.storage.peer_sharing import DatabasePeerShares
+from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from tests.storage.calling import Calling
 from tests.storage.databases import OnPostgres, OnSQLite
 
@@ -110,6 +113,24 @@ class PeerSharingContract(Calling):
             await mail.suppress(peer_id, 1, change, 80.0)
         told = [one.peer_id for one in self.untold() if one.address == "ann@x.test"]
         self.assertEqual(told, [])
+
+    async def test_sites(self) -> None:
+        """Zotonic relays hear of single addresses that people block, and not their own again."""
+        to_site = update(tables.peer).where(tables.peer.c.id == OTHER).values(protocol="zotonic")
+        await self.database.write(lambda c: c.execute(to_site) and None)
+        by_hand = evolve(LISTED, account_id=SERVER, manual=True)
+        await self.add(evolve(by_hand, base_address="bounced@x.test", manual=False))
+        await self.add(evolve(by_hand, base_address="*@x.test"))
+        await self.add(by_hand)
+        told = [(one.peer_id, one.address) for one in self.untold() if one.peer_id == OTHER]
+        self.assertEqual(told, [(OTHER, JOE)])
+        self.assertEqual(len([one for one in self.untold() if one.peer_id == HUB]), 3)
+        records = DatabaseSuppressionRecords(self.database, lambda: 80.0)
+        new = NewSuppression(Address.parse("ann@x.test"), 70.0)
+        await records.add("peer:other", None, [new])
+        self.assertEqual(
+            [one.peer_id for one in self.untold() if one.address == "ann@x.test"], [HUB]
+        )
 
 
 class SQLiteTests(PeerSharingContract, OnSQLite, TestCase):
