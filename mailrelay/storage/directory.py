@@ -12,6 +12,7 @@ from mailrelay.control.account import EndpointChange
 from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
 from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.routing.relay_chains import ACCOUNT
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.alias_rows import load_aliases
@@ -19,7 +20,7 @@ from mailrelay.storage.call_rows import endpoint_of, standard_of
 from mailrelay.storage.directory_keys import load_keys
 from mailrelay.storage.dkim_rows import load_dkim_keys
 from mailrelay.storage.peer_rows import load_peers
-from mailrelay.storage.relay_rows import load_relay_rules
+from mailrelay.storage.relay_rows import load_relay_rules, remove_relay_rules
 from mailrelay.storage.rows import stored_address
 from mailrelay.webhooks.call import Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import STANDARD
@@ -234,6 +235,7 @@ def remove_account(connection: Connection, name: str) -> None:
         connection.execute(delete(own).where(own.c.account_id == id_))
     connection.execute(delete(tables.sent_to).where(tables.sent_to.c.account_id == id_))
     _remove_templates(connection, id_)
+    remove_relay_rules(connection, {f"{ACCOUNT}{name}"})
     connection.execute(delete(_account).where(_account.c.id == id_))
 
 

@@ -33,8 +33,8 @@ class RelayRulesContract(Base):
     def setUp(self) -> None:
         """One account, no rules."""
         self.database: Database = database_on(self, self.make_engine())
-        directory = DatabaseDirectory(self.database, lambda: 1.0)
-        self.successResultOf(directory.add_account("op", "Anna", ACCOUNT))
+        self.directory = DatabaseDirectory(self.database, lambda: 1.0)
+        self.successResultOf(self.directory.add_account("op", "Anna", ACCOUNT))
         self.records = DatabaseRelayRules(self.database, lambda: 7.0)
         self.control = StoredRelayControl(self.records, "op")
 
@@ -117,6 +117,13 @@ class RelayRulesContract(Base):
                 await asked
             self.assertIn(said, str(caught.exception))
         self.assertEqual(await self.rules(), [])
+
+    async def test_chain_of_an_account_that_goes(self) -> None:
+        """It goes with the account: no later one of that name has it."""
+        await self.control.add_domain("a.test", "r.example")
+        await self.control.add_chain("account:Anna", ["[a.example]"], [])
+        await self.directory.remove_account("op", "Anna")
+        self.assertEqual(await self.rules(), [("map", "@a.test", "[r.example]:25")])
 
     async def test_import(self) -> None:
         """A folder's entries are taken over; what contradicts only when that is asked for."""
