@@ -12,7 +12,7 @@ from mailrelay.cli.output import print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.aliases import AliasDetails
-from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
 
 
 @click.group()
@@ -46,6 +46,16 @@ def _details(command: Callable[..., None]) -> Callable[..., None]:
             metavar="N",
             help="Failures in a row that take a member off; 0 for never.",
         ),
+        click.option(
+            "--rewrite",
+            type=click.Choice([rewrite.value for rewrite in Rewrite]),
+            help="Whose address mail to members elsewhere is from.",
+        ),
+        click.option(
+            "--dmarc-fallback/--no-dmarc-fallback",
+            default=None,
+            help="As --rewrite alias for what would fail DMARC; no effect yet.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -56,7 +66,9 @@ def _given(values: dict[str, Any]) -> AliasDetails:
     answer, no_posters = values.pop("on_disabled"), values.pop("no_posters")
     posters = values.pop("posters") or (() if no_posters else None)
     on_disabled = OnDisabled(answer) if answer else None
-    return AliasDetails(on_disabled=on_disabled, posters=posters, **values)
+    name = values.pop("rewrite")
+    rewrite = Rewrite(name) if name else None
+    return AliasDetails(on_disabled=on_disabled, posters=posters, rewrite=rewrite, **values)
 
 
 @alias.command("add")
@@ -140,4 +152,6 @@ def _row(one: Alias) -> dict[str, object]:
         "posters": sorted(map(str, one.posters)),
         "is_list": one.is_list,
         "removes_after": one.removes_after,
+        "rewrite": one.rewrite.value,
+        "dmarc_fallback": one.dmarc_fallback,
     }

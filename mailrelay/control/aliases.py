@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.control.directory_checks import address_key, checked_domain, checked_limit
 from mailrelay.control.errors import NoSuch, Refusal
-from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
 from mailrelay.directory.expansion import expand
 from mailrelay.directory.model import CATCH_ALL, Directory, Domain, DomainDisabled, NoSuchUser
 from mailrelay.smtp.address import Address, MalformedAddress
@@ -38,6 +38,8 @@ class AliasDetails:
     posters: Sequence[str] | None = None
     is_list: bool | None = None
     removes_after: int | None = None
+    rewrite: Rewrite | None = None
+    dmarc_fallback: bool | None = None
 
 
 _NEW: Mapping[str, object] = {
@@ -50,6 +52,8 @@ _NEW: Mapping[str, object] = {
     "posters": frozenset(),
     "is_list": False,
     "removes_after": None,
+    "rewrite": Rewrite.NONE,
+    "dmarc_fallback": False,
 }
 
 
@@ -159,7 +163,10 @@ def _found(directory: Directory, text: str) -> Alias:
 
 
 def _values(directory: Directory, key: tuple[str, str], details: AliasDetails) -> dict[str, object]:
-    names = ("post_public", "list_members", "allow_from", "disabled", "on_disabled", "is_list")
+    names = (
+        *("post_public", "list_members", "allow_from", "disabled", "on_disabled", "is_list"),
+        *("rewrite", "dmarc_fallback"),
+    )
     values = {name: getattr(details, name) for name in names}
     values = {name: value for name, value in values.items() if value is not None}
     if details.owner is not None:
@@ -170,6 +177,11 @@ def _values(directory: Directory, key: tuple[str, str], details: AliasDetails) -
         values["posters"] = frozenset(_address(one, "poster") for one in details.posters)
     if details.is_list and key[0] == CATCH_ALL:
         raise Refusal(f"@{key[1]} is no list: it has no address that one could write to")
+    if details.rewrite is Rewrite.ALIAS and not directory.domains[key[1]].separator:
+        raise Refusal(
+            f"members answer by addresses behind a separator, and {key[1]} has none:"
+            f" mailrelay domain set {key[1]} --separator +, or --rewrite srs"
+        )
     if details.removes_after is not None:
         values["removes_after"] = checked_limit(details.removes_after, MOST_FAILURES)
     return values

@@ -37,11 +37,14 @@ class AliasTests(TestCase):
             "posters": ["p@example.net"],
             "is_list": False,
             "removes_after": None,
+            "rewrite": "none",
+            "dmarc_fallback": False,
         }
         self.assertEqual(operated.json("alias", "list"), [expected])
         operated.run(
             *("alias", "set", LIST, "--post-members", "--no-posters", "--owner", ""),
             *("--allow-from", "--list-members", "--disabled", "--list", "--removes-after", "3"),
+            *("--rewrite", "alias", "--dmarc-fallback"),
         )
         [row] = operated.json("alias", "list")
         changed: dict[str, object] = {
@@ -50,6 +53,8 @@ class AliasTests(TestCase):
             "list_members": True,
             "is_list": True,
             "removes_after": 3,
+            "rewrite": "alias",
+            "dmarc_fallback": True,
         }
         changed |= {"disabled": True, "posters": [], "owner": None}
         self.assertEqual(row, expected | changed)
@@ -65,12 +70,14 @@ class AliasTests(TestCase):
         """What cannot be is told in words."""
         operated = await Operated.start(self, reactor)
         await operated.stop()
+        operated.run("domain", "add", "flat.example", "--separator", "")
         operated.run("alias", "add", "l_x@example.org", "user@example.org")
         for given, said in (
             (("alias", "add", LIST, "nobody@example.org"), "no nobody@example.org"),
             (("alias", "add", "user@example.org", "a@example.net"), "exists"),
             (("address", "add", "l_x@example.org", "user"), "is an alias"),
             (("alias", "set", LIST, "--disabled"), "no alias"),
+            (("alias", "add", "l@flat.example", "u@x.example", "--rewrite", "alias"), "has none"),
             (("alias", "set", LIST, "--removes-after", "1001"), "at most 1000"),
             (("alias", "add", "@example.org", "user@example.org", "--list"), "no list"),
             (("alias", "add", "@nowhere.test", "user@example.org"), "domain add nowhere.test"),

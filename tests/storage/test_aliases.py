@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.control.aliases import AliasControl, AliasDetails
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch, Refusal
-from mailrelay.directory.aliases import Alias, OnDisabled
+from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
 from mailrelay.directory.model import Domain
 from mailrelay.queue.entry import NULL_PATH
 from mailrelay.smtp.address import Address
@@ -69,6 +69,8 @@ class AliasContract(Base):
             posters=["p@example.net"],
             is_list=True,
             removes_after=3,
+            rewrite=Rewrite.SRS,
+            dmarc_fallback=True,
         )
         await self.control.add("LIST@example.org", ["Anna@example.org", "x@Example.NET"], details)
         [alias] = await self.control.aliases()
@@ -86,6 +88,8 @@ class AliasContract(Base):
             posters=frozenset({Address("p", "example.net")}),
             is_list=True,
             removes_after=3,
+            rewrite=Rewrite.SRS,
+            dmarc_fallback=True,
         )
         self.assertEqual(alias, expected)
         await self.control.set(LIST, AliasDetails(disabled=False, owner="", posters=()))
