@@ -54,7 +54,7 @@ def route_object(found: Explanation) -> dict[str, object]:
         "sender": str(entry.reverse_path or ""),
         "account": found.account,
         "attempts": entry.attempts,
-        "because": decision.because.name.lower(),
+        "because": decision.because.word,
         "reason": decision.because.value,
         "route": route.number if route is not None else None,
         "transport": route.transport.name if route and route.transport else None,

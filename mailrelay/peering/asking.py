@@ -16,6 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from mailrelay.control.peer_feed import PeerFeedStore
@@ -122,8 +123,12 @@ class PeerFeeds(Service):
         if self._s.now() >= self._sweep_due:
             self._sweep_due = self._s.now() + SWEEP_EVERY
             swept = self._s.store.sweep(self._s.now(), SWEPT_TOGETHER)
-            swept.addErrback(lambda f: self._log.failure("requests to peers are not swept", f))
+            swept.addErrback(self._not_swept)
         self._look = self._s.clock.callLater(LOOK_EVERY, self._look_around)
+
+    def _not_swept(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable) is None:
+            self._log.failure("requests to peers are not swept", failure)
 
     def _ended(self, asking: _Asking, result: object) -> None:
         self._asked.pop(asking.name, None)

@@ -28,6 +28,12 @@ class Destination:
     because: str = field(default="", eq=False)  # why routing chose it, in a word, for the history
     route: int | None = field(default=None, eq=False)  # ... and the number of the route that fits
 
+    def chosen(self, because: str, route: int | None) -> Destination:
+        """This one, with why it was; once for each entry, so evolve would cost too much."""
+        return Destination(
+            self.key, self.way, self.is_local, self.concurrency, self.together, because, route
+        )
+
     def lane(self, account_id: int | None, *, urgent: bool = False) -> int:
         """A stable number for this destination and account; collisions do no harm."""
         number = zlib.crc32(f"{self.key}\0{account_id}".encode())

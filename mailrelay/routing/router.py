@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Account, Directory, DomainDisabled, HandedOff, NoSuchUser
@@ -60,6 +60,11 @@ class Because(Enum):
     RELAY_HOST = "no route fits, and [relay_host] takes the rest"
     MX = "no route fits, and there is no [relay_host]"
 
+    @property
+    def word(self) -> str:
+        """For programs, and for the history."""
+        return self.name.lower()
+
 
 @frozen
 class Decision:
@@ -92,7 +97,7 @@ class Router:
         """Where ``entry`` goes now."""
         decision = self.decide(entry)
         route = decision.route.number if decision.route is not None else None
-        return evolve(decision.destination, because=decision.because.name.lower(), route=route)
+        return decision.destination.chosen(decision.because.word, route)
 
     def decide(self, entry: Entry) -> Decision:
         """Where ``entry`` goes now, and why."""

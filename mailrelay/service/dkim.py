@@ -7,11 +7,13 @@ from collections.abc import Callable
 from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailrelay.control.dkim import DKIMControl
 from mailrelay.directory.dkim import KeyState
 from mailrelay.directory.model import Directory
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage.dkim_keys import DatabaseDKIMKeys
 from mailrelay.storage.stores import Stores
 
@@ -41,4 +43,9 @@ class KeyService(TimerService):
 
     def _looked(self) -> Deferred[None]:
         looking = Deferred.fromCoroutine(self.look())
-        return looking.addErrback(lambda f: _log.failure("DKIM keys cannot be looked after", f))
+        return looking.addErrback(_not_looked)
+
+
+def _not_looked(failure: Failure) -> None:
+    if failure.check(StoreUnavailable) is None:
+        _log.failure("DKIM keys cannot be looked after", failure)

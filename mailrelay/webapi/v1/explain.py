@@ -299,7 +299,7 @@ def _copy_out(copy: Explained) -> CopyOut:
     return CopyOut(
         recipient=str(copy.routed.entry.recipient),
         way=_WAYS.get(type(way), ""),
-        because=decision.because.name.lower(),
+        because=decision.because.word,
         held=bool(copy.held_by),
         tls=copy.tls[:40],
         hosts=[
