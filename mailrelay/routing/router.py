@@ -12,6 +12,7 @@ from mailrelay.directory.model import Account, Directory, DomainDisabled, Handed
 from mailrelay.directory.peers import PEER_FALLBACK, SMTP_FALLBACK, Peer
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.simulated import simulated_failure
+from mailrelay.policy.suppression import SERVER
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Entry
 from mailrelay.routing.relay_rules import RelayRules
@@ -102,7 +103,8 @@ class Router:
     def decide(self, entry: Entry) -> Decision:
         """Where ``entry`` goes now, and why."""
         recipient, settings = entry.recipient, self.current()
-        if self.is_suppressed(entry.account_id, recipient):
+        # What is passed on is no account's: the server's own list holds for it.
+        if self.is_suppressed(SERVER if entry.is_of_list else entry.account_id, recipient):
             return _SUPPRESSED
         # A report about a failure on purpose goes to its sender, whatever that is called.
         if entry.message.door != "dsn":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from email import message_from_bytes
 from email.message import Message
 from urllib.parse import urlsplit
@@ -11,8 +12,11 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.config.transports import RelayHostSection
 from mailrelay.control.mailbox import MessageFilter
+from mailrelay.control.queue import EntryFilter, EntryView
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.net.tls import TLSLevel
+from mailrelay.policy.suppression import SERVER
+from mailrelay.queue.entry import EntryState
 from mailrelay.smtp.address import Address
 from mailrelay.testing.loopback import USER
 from mailrelay.testing.scripted_server import Answers, ScriptedServer, polite
@@ -171,6 +175,28 @@ class ListTests(TestCase):
         self.assertEqual(await self.members(place, 1), [USER])
         [text] = await self.told(place, 1)
         self.assertIn(f"{ANN} is no member of {LIST} any more", text)
+
+    async def test_suppressed_and_held(self) -> None:
+        """What goes on to other servers obeys the server's list and rules, no account's."""
+        place = await self.place()
+        await place.control.holds.add(None, None, "example.com")
+        await place.control.suppression.add(None, ANN)
+        await place.control.suppression.add("user", BOB)
+        known = place.server.server._known
+        await until(reactor, lambda: known.suppressed(SERVER, Address.parse(ANN)))
+        await place.alias(LIST, ANN, BOB, "carl@example.com", allow_from=True, owner=OTHER)
+        await place.control.aliases.add_members(LIST, [USER])
+        await self.members(place, 4)
+        await place.post(LIST, author=USER)
+        found: Sequence[EntryView] = ()
+        while len(found) != 1 or found[0].entry.state is not EntryState.HELD:
+            await soon(reactor, 0.02)
+            found = await place.control.queue.find(EntryFilter())
+        self.assertEqual(str(found[0].entry.recipient), "carl@example.com")
+        sent = [line for line in place.outside.lines if line.startswith(b"RCPT")]
+        self.assertEqual([line.split()[1] for line in sent], [b"TO:<bob@example.net>"])
+        [(account, report)] = await place.control.messages.find(MessageFilter())
+        self.assertEqual((account, report.subject), ("other", "Mail delivery failed"))
 
     async def test_last_one_stays(self) -> None:
         """Who is the last stays, and the owner is told each time that it is enough."""
