@@ -6,13 +6,13 @@ import base64
 import json
 from typing import Any
 
-from attrs import evolve
+from sqlalchemy import update
 from twisted.internet import reactor as the_reactor
 
 from mailrelay.config.transports import RelayHostSection
 from mailrelay.control.aliases import AliasDetails
 from mailrelay.net.tls import TLSLevel
-from mailrelay.smtp.address import Address
+from mailrelay.storage import tables
 from mailrelay.testing.fakes import FakeResolver
 from mailrelay.testing.loopback import USER
 from mailrelay.testing.ports import free_port
@@ -117,11 +117,12 @@ class ExplainTests(HistoryCase):
     async def test_forwarded(self) -> None:
         """Where another account has its mail sent is not said."""
         client = await self.outward()
-        known = client.http.server.server._known
-        accounts = known.directory.accounts
-        [other] = [one for one in accounts.values() if one.name == "other"]
-        forwards = evolve(other, forward_to=Address.parse("eve@far.test"))
-        known.directory = evolve(known.directory, accounts={**accounts, other.id: forwards})
+        server = client.http.server.server
+        known, column = server._known, tables.account.c
+        to_eve = update(tables.account).where(column.name == "other")
+        with server.stores.database.engine.begin() as connection:
+            connection.execute(to_eve.values(forward_to="eve@far.test", forward_confirmed_at=1.0))
+        await known.load_directory()
         self.assertTrue(known.directory.forwards)
         found = await self.ok(client, ASKED + "other@example.org")
         [copy] = found["copies"]
