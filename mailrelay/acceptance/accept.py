@@ -321,7 +321,9 @@ class Acceptance:
         directory, recipients = self.directory(), envelope.recipients
         is_sure = source.needs_from or self.passing.settings.trust_from
         writer = Writer(addresses_in(header.first("from") or ""), is_sure)
-        made = copies_of(directory, recipients, writer, partial(is_going_round, directory, header))
+        # Whoever hands mail in says on top whom this very delivery is for.
+        trace = header.without_first("delivered-to") if source.door == "handoff" else header
+        made = copies_of(directory, recipients, writer, partial(is_going_round, directory, trace))
         if made.refused + made.looping == len(made.copies):
             raise Refused(NOT_ALLOWED if made.refused else GOES_ROUND)
         original, now = Original(envelope.reverse_path, header, head), self.now()

@@ -39,6 +39,13 @@ class Header:
         """The unfolded bodies of all fields called ``name``."""
         return map(unfolded, self._by_name.get(name, ()))
 
+    def without_first(self, name: str) -> Header:
+        """The same without the first field called ``name``."""
+        at = next((n for n, (other, _) in enumerate(self.fields) if other == name), None)
+        if at is None:
+            return self
+        return Header((*self.fields[:at], *self.fields[at + 1 :]), self.size_bytes)
+
     def count(self, name: str) -> int:
         """How many fields are called ``name``."""
         return len(self._by_name.get(name, ()))
