@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IReactorFromThreads
@@ -48,3 +48,39 @@ class AtOnce:
     def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """See Executor."""
         return execute(work, *args, **kwargs)
+
+
+class Draining:
+    """Another executor, which knows when nothing is under way there any more.
+
+    Work whose Deferred was canceled counts as long as it runs.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._under_way = 0
+        self._idle: list[Deferred[None]] = []
+
+    def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """See Executor."""
+        answer: Deferred[Any] = Deferred()
+        self._under_way += 1
+
+        def over(result: object) -> None:
+            self._under_way -= 1
+            answer.callback(result)
+            self._tell()
+
+        self._executor.run(work, *args, **kwargs).addBoth(over)
+        return answer
+
+    def drained(self) -> Deferred[None]:
+        """Fires when nothing is under way."""
+        done: Deferred[None] = Deferred()
+        self._idle.append(done)
+        self._tell()
+        return done
+
+    def _tell(self) -> None:
+        while self._idle and not self._under_way:
+            self._idle.pop(0).callback(None)

@@ -36,6 +36,7 @@ from mailrelay.message.srs import SRS
 from mailrelay.net.listening import CannotListen, Listener
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.net.threads import Draining
 from mailrelay.net.tls import ServerCertificate, UnusableCertificate
 from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import EventKind, NewEvent
@@ -111,7 +112,8 @@ class Server(MultiService):
     ) -> None:
         super().__init__()
         self._append = partial(append_text, standard_output=standard_output)
-        self._s, self._settings = surroundings, settings
+        self._workers = Draining(surroundings.workers)
+        self._s, self._settings = evolve(surroundings, workers=self._workers), settings
         self.listeners = [
             Listener(serverFromString(surroundings.reactor, section.endpoint), section.endpoint)
             for section in settings.listener
@@ -516,6 +518,7 @@ class Server(MultiService):
             gone.addCallback(lambda _: self._known.loaded())
             gone.addCallback(lambda _: self._http_client.close())
             gone.addCallback(lambda _: self._ways.close())
+            gone.addCallback(lambda _: self._workers.drained())
             return gone.addCallback(lambda _: self._closed())
 
         stopping.addBoth(stopped)
