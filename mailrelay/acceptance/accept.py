@@ -25,13 +25,15 @@ from mailrelay.acceptance.again import (
 )
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.copies import (
-    Copy,
+    Copies,
+    Taken,
     Writer,
     copies_of,
     entry_for,
     fated,
     only_quotas,
     plain_copies,
+    report_copies,
     told_as,
 )
 from mailrelay.acceptance.envelope import Envelope, Fates, Source
@@ -39,6 +41,7 @@ from mailrelay.acceptance.list_fields import ListFields
 from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
 from mailrelay.acceptance.returned import ONLY_REPORTS, Returning, failure_in, told_to_author
 from mailrelay.acceptance.signing import Signing
+from mailrelay.acceptance.taken import reports_of
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Directory
@@ -72,6 +75,7 @@ from mailrelay.queue.entry import (
     NewMessage,
     StoredAnswer,
 )
+from mailrelay.queue.report import Composer, admitted
 from mailrelay.queue.store import (
     AllOverQuota,
     AnsweredBefore,
@@ -243,7 +247,8 @@ class Acceptance:
         """Send on its way what was stored."""
         if new.content.body is not None:
             self.remember(new.message.id, new.content)
-        self.enqueue(new.entries)
+        for one in new.with_reports:
+            self.enqueue(one.entries)
         return Accepted(new.message, new.entries)
 
     def _new_message(
@@ -288,7 +293,8 @@ class Acceptance:
             is_urgent=wishes.is_urgent,
             tags=wishes.tags,
         )
-        copies = self._copies(source, envelope, header, incoming.head)
+        made = self._copies(source, envelope, header, incoming.head)
+        copies = made.copies
         paths = list(self._own_paths(source, envelope))
         due = self._due_at(envelope, now)
         times = (due if envelope.lives_from is None else envelope.lives_from, due)
@@ -302,21 +308,29 @@ class Acceptance:
         except BadKey:
             raise Refused(BAD_KEY) from None
         conditions = self._conditions(source, envelope, message, entries, kept)
-        return NewMessage(message, content, entries, events, conditions, envelope.of_peer)
+        told = self._told_of_success(message, made.taken, prefix + incoming.head)
+        return NewMessage(message, content, entries, events, conditions, envelope.of_peer, told)
 
-    def _copies(
-        self, source: Source, envelope: Envelope, header: Header, head: bytes
-    ) -> Sequence[Copy]:
+    def _told_of_success(
+        self, message: Message, taken: Sequence[Taken], front: bytes
+    ) -> Sequence[NewMessage]:
+        """The DSNs about aliases that took ``message``."""
+        directory, new_id = self.directory(), self.store.new_id
+        copies = partial(report_copies, directory, new_id)
+        composer = Composer(self.hostname, new_id, self.now, self.token, copies)
+        return [admitted(one, self.admit) for one in reports_of(composer, message, taken, front)]
+
+    def _copies(self, source: Source, envelope: Envelope, header: Header, head: bytes) -> Copies:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
         directory, recipients = self.directory(), envelope.recipients
-        copies: Sequence[Copy] = plain_copies(recipients)
+        made = Copies(plain_copies(recipients))
         if any(directory.passes_on(one.forward_path) for one in recipients):
-            copies = self._passed_on(source, envelope, header, head)
-        return copies if envelope.fates == Fates() else fated(copies, recipients, envelope.fates)
+            made = self._passed_on(source, envelope, header, head)
+        if envelope.fates == Fates():
+            return made
+        return Copies(fated(made.copies, recipients, envelope.fates))
 
-    def _passed_on(
-        self, source: Source, envelope: Envelope, header: Header, head: bytes
-    ) -> Sequence[Copy]:
+    def _passed_on(self, source: Source, envelope: Envelope, header: Header, head: bytes) -> Copies:
         """Those of aliases and forwarding accounts expanded.  Raises: Refused."""
         directory, recipients = self.directory(), envelope.recipients
         is_sure = source.needs_from or self.passing.settings.trust_from
@@ -329,7 +343,7 @@ class Acceptance:
         original, now = Original(envelope.reverse_path, header, head), self.now()
         fields = ListFields(header, lambda alias, member: self.list_link(alias, member, now))
         copies = [self.passing.copy(directory, one, original, now) for one in made.copies]
-        return [fields.above(one) for one in copies]
+        return evolve(made, copies=[fields.above(one) for one in copies])
 
     @property
     def returning(self) -> Returning:

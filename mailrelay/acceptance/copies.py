@@ -21,10 +21,11 @@ from mailrelay.directory.expansion import (
 )
 from mailrelay.directory.model import Account, Directory
 from mailrelay.directory.through import person_behind
+from mailrelay.message.dsn import Action
 from mailrelay.message.edit import Edit
 from mailrelay.queue.entry import NULL_PATH, Entry, Message
 from mailrelay.smtp.address import Address
-from mailrelay.smtp.command import Rcpt
+from mailrelay.smtp.command import Notify, Rcpt
 
 
 @frozen
@@ -85,6 +86,15 @@ class Copies:
     copies: Sequence[Copy]
     refused: int = 0  # recipients to whom the writer must not write
     looping: int = 0  # ... that passed the message on before
+    taken: Sequence[Taken] = ()  # what the sender is told of success, before any copy arrives
+
+
+@frozen
+class Taken:
+    """An alias whose sender asked for SUCCESS, and has it: its members' copies tell of none."""
+
+    recipient: Rcpt
+    action: Action
 
 
 def copies_of(
@@ -103,7 +113,7 @@ def copies_of(
     making.given.update(recipient_key(directory, one.forward_path) for one in plain)
     for number, recipient in enumerate(recipients):
         making.add(number, recipient)
-    return Copies(making.copies, making.refused, making.looping)
+    return Copies(making.copies, making.refused, making.looping, making.taken)
 
 
 @define
@@ -117,6 +127,7 @@ class _Making:
     copies: list[Copy] = field(factory=list)
     refused: int = 0
     looping: int = 0
+    taken: list[Taken] = field(factory=list)
 
     def add(self, number: int, recipient: Rcpt) -> None:
         """The copies of one recipient."""
@@ -148,6 +159,7 @@ class _Making:
             return self._not_expanded(number, recipient, is_loop=True)
         keys = {recipient_key(directory, author) for author in authors}
         fresh = [m for m in expansion.members if m.key not in self.given | keys]
+        recipient = self._as_taken(recipient, alias, len(expansion.members))
         return self._to(number, recipient, fresh) or [
             _without_members(number, recipient, expansion.members)
         ]
@@ -163,6 +175,20 @@ class _Making:
             self.given.add(account.id)
             made = [Copy(number, recipient), *made]
         return made or [_dropped(number, recipient)]
+
+    def _as_taken(self, recipient: Rcpt, alias: Alias, members: int) -> Rcpt:
+        """``recipient``, for its members without what is told already (RFC 3461 section 5.2.7).
+
+        A list is the end of the sender's mail; other aliases are not, and failures of their
+        members here are told as well.  An alias for one other address passes all on.
+        """
+        is_end = alias.is_list
+        if Notify.SUCCESS not in recipient.notify or not members or (members == 1 and not is_end):
+            return recipient
+        action = Action.DELIVERED if is_end else Action.EXPANDED
+        self.taken.append(Taken(recipient, action))
+        left = frozenset() if is_end else recipient.notify - {Notify.SUCCESS}
+        return evolve(recipient, notify=left or frozenset({Notify.NEVER}))
 
     def _loops(self, members: Sequence[Member], recipient: Rcpt) -> bool:
         goes_out = any(member.is_external for member in members)

@@ -161,9 +161,14 @@ class _Unstored:
 
 
 def _is_for_now(envelope: Envelope, new: NewMessage) -> bool:
-    """Whether the application is to be asked: what is held, or asked for later, is queued."""
+    """Whether the application is to be asked: what is held, for later, or told of is queued."""
     mail = envelope.mail
-    if len(new.entries) != 1 or mail.hold_for is not None or mail.hold_until is not None:
+    if (
+        len(new.entries) != 1
+        or new.reports
+        or mail.hold_for is not None
+        or mail.hold_until is not None
+    ):
         return False
     [entry] = new.entries
     to = entry.destination

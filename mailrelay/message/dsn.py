@@ -23,6 +23,7 @@ class Action(Enum):
     DELAYED = "delayed"
     DELIVERED = "delivered"
     RELAYED = "relayed"
+    EXPANDED = "expanded"  # given to the members of an alias
 
 
 @frozen
@@ -66,12 +67,14 @@ SUBJECTS = {
     Action.DELAYED: "Mail delivery delayed",
     Action.DELIVERED: "Mail delivered",
     Action.RELAYED: "Mail relayed",
+    Action.EXPANDED: "Mail passed on",
 }
 _STATUS = {
     Action.FAILED: EnhancedStatus(5, 0, 0),
     Action.DELAYED: EnhancedStatus(4, 0, 0),
     Action.DELIVERED: EnhancedStatus(2, 0, 0),
     Action.RELAYED: EnhancedStatus(2, 0, 0),
+    Action.EXPANDED: EnhancedStatus(2, 0, 0),
 }
 
 
@@ -128,6 +131,7 @@ _INTRODUCTIONS = {
     Action.DELAYED: "Your message has not been delivered yet. We keep trying. It waits for:",
     Action.DELIVERED: "Your message was delivered to:",
     Action.RELAYED: "Your message was passed to a server that sends no confirmations, for:",
+    Action.EXPANDED: "Your message was taken, and passed on to everybody behind:",
 }
 
 

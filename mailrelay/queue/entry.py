@@ -187,7 +187,10 @@ class OfPeer:
 
 @frozen
 class NewMessage:
-    """A message to be stored whole in one transaction: content, entries, events."""
+    """A message to be stored whole in one transaction: content, entries, events.
+
+    ``reports`` are DSNs that tell of its acceptance: stored with it, or not at all.
+    """
 
     message: Message
     content: Content
@@ -195,6 +198,17 @@ class NewMessage:
     events: Sequence[NewEvent]
     conditions: Conditions | None = None
     of_peer: OfPeer | None = None
+    reports: Sequence[NewMessage] = ()
+
+    @property
+    def with_reports(self) -> Sequence[NewMessage]:
+        """All that is stored at once."""
+        return [self, *self.reports]
+
+    @property
+    def all_events(self) -> Sequence[NewEvent]:
+        """Its own, and those of its reports."""
+        return [event for one in self.with_reports for event in one.events]
 
 
 @frozen

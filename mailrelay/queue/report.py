@@ -45,56 +45,17 @@ class Originals(Protocol):
 
 
 @frozen
-class Reporter:
+class Composer:
     """Makes the DSNs.  ``token`` gives 32 hexadecimal digits that nobody can guess."""
 
     hostname: str
-    store: Originals
+    new_id: Callable[[], int]
     now: Callable[[], float]
     token: Callable[[], str]
     # Its entry, or several where the reverse-path is a list's.
-    copies: Callable[[Entry], Sequence[Entry]] = lambda entry: [entry]
+    copies: Callable[[Entry], Sequence[Entry]]
 
-    async def of(
-        self, message: Message, settlement: Settlement, next_attempt_at: float | None
-    ) -> list[NewMessage]:
-        """What the sender is told of ``settlement``, and the owners of lists that passed it on.
-
-        An owner hears of automatic mail, too: it is nobody's autoresponder.
-        """
-        made = await self.reports(message, settlement.reports, next_attempt_at)
-        for owner in dict.fromkeys(owner for owner, _ in settlement.list_reports):
-            told = [report for to, report in settlement.list_reports if to == owner]
-            passed_on = evolve(
-                message, account_id=None, reverse_path=owner, envid=None, is_automatic=False
-            )
-            made += await self.reports(passed_on, told, next_attempt_at)
-        return made
-
-    async def reports(
-        self, message: Message, told: Sequence[Told], next_attempt_at: float | None
-    ) -> list[NewMessage]:
-        """One DSN for each action in ``told``, to the reverse-path of ``message``."""
-        if not told or not may_report(message):
-            return []
-        content = await self.store.content(message.id)
-        original = await self._original(content, full=message.ret == "FULL")
-        return [
-            self._report(message, group, next_attempt_at, original, content.size_bytes)
-            for group in _by_action(told)
-        ]
-
-    async def _original(self, content: Content, *, full: bool) -> bytes:
-        if content.body is not None:
-            return content.prefix + content.body
-        assert content.spool_name is not None
-        size = content.body_size_bytes if full else HEADER_READ_BYTES
-        # A body too large to be returned is not read whole: compose_dsn returns its header.
-        size = min(size, 2 * 1024 * 1024)
-        body = await self.store.read_spool(content.spool_name, 0, size)
-        return content.prefix + body
-
-    def _report(
+    def dsn(
         self,
         message: Message,
         told: Sequence[Told],
@@ -102,8 +63,9 @@ class Reporter:
         original: bytes,
         size_bytes: int,
     ) -> NewMessage:
+        """One that tells the reverse-path of ``message``; ``original`` is its front, or all."""
         now = self.now()
-        id_, entry_id = self.store.new_id(), self.store.new_id()
+        id_, entry_id = self.new_id(), self.new_id()
         assert message.reverse_path is not None
         message_id = f"<{id_}.dsn.{int(now)}@{self.hostname}>"
         body = compose_dsn(
@@ -158,7 +120,59 @@ class Reporter:
         return NewMessage(report, Content(b"", body, None, len(body)), self.copies(entry), events)
 
 
-def _by_action(told: Sequence[Told]) -> Iterator[Sequence[Told]]:
+@frozen
+class Reporter:
+    """Makes the DSNs of outcomes: see Composer."""
+
+    hostname: str
+    store: Originals
+    now: Callable[[], float]
+    token: Callable[[], str]
+    copies: Callable[[Entry], Sequence[Entry]] = lambda entry: [entry]
+
+    async def of(
+        self, message: Message, settlement: Settlement, next_attempt_at: float | None
+    ) -> list[NewMessage]:
+        """What the sender is told of ``settlement``, and the owners of lists that passed it on.
+
+        An owner hears of automatic mail, too: it is nobody's autoresponder.
+        """
+        made = await self.reports(message, settlement.reports, next_attempt_at)
+        for owner in dict.fromkeys(owner for owner, _ in settlement.list_reports):
+            told = [report for to, report in settlement.list_reports if to == owner]
+            passed_on = evolve(
+                message, account_id=None, reverse_path=owner, envid=None, is_automatic=False
+            )
+            made += await self.reports(passed_on, told, next_attempt_at)
+        return made
+
+    async def reports(
+        self, message: Message, told: Sequence[Told], next_attempt_at: float | None
+    ) -> list[NewMessage]:
+        """One DSN for each action in ``told``, to the reverse-path of ``message``."""
+        if not told or not may_report(message):
+            return []
+        content = await self.store.content(message.id)
+        original = await self._original(content, full=message.ret == "FULL")
+        made = Composer(self.hostname, self.store.new_id, self.now, self.token, self.copies)
+        return [
+            made.dsn(message, group, next_attempt_at, original, content.size_bytes)
+            for group in by_action(told)
+        ]
+
+    async def _original(self, content: Content, *, full: bool) -> bytes:
+        if content.body is not None:
+            return content.prefix + content.body
+        assert content.spool_name is not None
+        size = content.body_size_bytes if full else HEADER_READ_BYTES
+        # A body too large to be returned is not read whole: compose_dsn returns its header.
+        size = min(size, 2 * 1024 * 1024)
+        body = await self.store.read_spool(content.spool_name, 0, size)
+        return content.prefix + body
+
+
+def by_action(told: Sequence[Told]) -> Iterator[Sequence[Told]]:
+    """Those that one DSN can tell of."""
     for action in dict.fromkeys(one.action for one in told):
         yield [one for one in told if one.action is action]
 

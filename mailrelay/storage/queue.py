@@ -94,7 +94,9 @@ _unclaim = GuardedUpdate(
 
 
 def insert_messages(connection: Connection, messages: Sequence[NewMessage], node: Node) -> None:
-    """Messages whole: content, entries, events; all ids are fresh."""
+    """Messages whole: content, entries, events, and their reports; all ids are fresh."""
+    if any(m.reports for m in messages):
+        messages = [one for m in messages for one in m.with_reports]
     _insert_message.many(connection, [message_row(m.message) for m in messages])
     _insert_content.many(connection, [content_row(m.message.id, m.content) for m in messages])
     _insert_entry.many(
@@ -136,7 +138,7 @@ class DatabaseQueueStore:
     def add(self, message: NewMessage) -> Deferred[None]:
         """See QueueStore."""
         added = self._database.merge(self._add, message).addCallback(_unless_refused)
-        return added.addCallback(self._announce, message.events)
+        return added.addCallback(self._announce, message.all_events)
 
     def add_all(
         self, messages: Sequence[NewMessage], together: Together
@@ -150,7 +152,7 @@ class DatabaseQueueStore:
 
         def announce(refusals: Sequence[NotStored | None]) -> Sequence[NotStored | None]:
             stored = _accepted(messages, refusals)
-            return self._announce(refusals, [event for one in stored for event in one.events])
+            return self._announce(refusals, [event for one in stored for event in one.all_events])
 
         return self._database.write(add).addCallback(announce)
 

@@ -15,6 +15,7 @@ from mailrelay.acceptance.copies import (
     told_as,
 )
 from mailrelay.directory.aliases import Alias
+from mailrelay.message.dsn import Action
 from mailrelay.queue.entry import NULL_PATH
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify, Rcpt
@@ -83,8 +84,30 @@ class CopiesTests(SynchronousTestCase):
         rcpt = Rcpt(LIST, frozenset({Notify.SUCCESS}), "rfc822;list@example.org")
         copies = copies_of(directory(one), [rcpt], Writer([])).copies
         self.assertEqual([c.recipient.orcpt for c in copies], [rcpt.orcpt, None])
-        self.assertEqual([c.recipient.notify for c in copies], [rcpt.notify, frozenset()])
         self.assertEqual([c.own_path for c in copies], [None, OWNER])
+
+    def test_success(self) -> None:
+        """It is told once for several, or for a list; the rest of NOTIFY is for members here."""
+        never, success = frozenset({Notify.NEVER}), frozenset({Notify.SUCCESS})
+        failure = frozenset({Notify.FAILURE})
+        for notify, members, is_list, actions, left in (
+            (success, ("alice", "bob"), False, [Action.EXPANDED], never),
+            (success | failure, ("alice", "bob"), False, [Action.EXPANDED], failure),
+            (success | failure, ("alice", "bob"), True, [Action.DELIVERED], never),
+            (success | failure, ("alice",), True, [Action.DELIVERED], never),
+            (success | failure, ("alice",), False, [], success | failure),
+            (failure, ("alice", "bob"), True, [], failure),
+            (frozenset(), ("alice", "bob"), False, [], frozenset()),
+        ):
+            one = alias(1, "list", *members, post_public=True, is_list=is_list)
+            made = copies_of(directory(one), [Rcpt(LIST, notify)], Writer([]))
+            self.assertEqual([taken.action for taken in made.taken], actions)
+            self.assertEqual(
+                [taken.recipient.notify for taken in made.taken], [notify][: len(actions)]
+            )
+            self.assertEqual({c.recipient.notify for c in made.copies}, {left})
+        gone = alias(1, "list", "gone", "lost", post_public=True)
+        self.assertFalse(copies_of(directory(gone), [Rcpt(LIST, success)], Writer([])).taken)
 
 
 class ToldTests(SynchronousTestCase):

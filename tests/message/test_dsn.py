@@ -166,6 +166,7 @@ class FieldTests(SynchronousTestCase):
             (Action.DELAYED, Reply(451, "later"), "4.0.0"),
             (Action.DELIVERED, reply(250, "2.1.5", "ok"), "2.1.5"),
             (Action.RELAYED, Reply(250, "ok"), "2.0.0"),
+            (Action.EXPANDED, Reply(250, "ok"), "2.0.0"),
         ):
             _, parts = parts_of(compose_dsn(report(told(action=action, reply=answer))))
             fields = blocks_of(parts[1])[1]

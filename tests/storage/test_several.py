@@ -104,6 +104,19 @@ class SeveralContract(Base):
         self.assertEqual((counts["message"], counts["sent_to"]), (4, 3))
         self.assertEqual((self.kept(), len(self.told)), (b"3", 4))
 
+    async def test_reports(self) -> None:
+        """Reports are there with what they tell of, by either way in, and not without it."""
+        told = evolve(self.to("a", "b", most=None), reports=[self.to("sender", most=None)])
+        await self.store.add(told)
+        self.assertEqual(list(self.counts().values())[:5], [2, 3, 2, 2, 0])
+        refused = evolve(self.to("c", "d", "e", most=2), reports=[self.to("sender", most=None)])
+        taken = evolve(self.to("c", most=2), reports=[self.to("sender", most=None)])
+        await self.add(refused, taken)
+        self.assertEqual(list(self.counts().values())[:5], [4, 5, 4, 4, 1])
+        with self.assertRaises(TooManyNewRecipients):
+            await self.store.add(refused)
+        self.assertEqual((self.counts()["message"], len(self.told)), (4, 4))
+
     async def test_one_from_id(self) -> None:
         """The conditions of one are not those of another."""
         taken = new_message(self.store, from_id="f")
