@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.peer_requests import Answered, KnownOfMessage, PeerRequest, Told
@@ -15,9 +16,27 @@ from mailrelay.observe.events import EventKind
 from mailrelay.queue.entry import EntryState
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.group_commit import Operation
+from mailrelay.storage.statements import Insert, KeyedUpdate, Prepared, Row, chunked
 
 _request, _state, _came = tables.peer_request, tables.peer_state, tables.peer_message
 _entry = tables.entry
+
+_insert = Insert(_request, ("peer_id", "key", "message_id", "entries", "meta", "created_at"))
+_answer = KeyedUpdate(
+    "peer_request",
+    {"peer_id": "bigint", "key": "text"},
+    {
+        "answered_at": "double precision",
+        "relay_id": "text",
+        "results": "text",
+        "open_until": "double precision",
+    },
+)
+_contact = Prepared(
+    select(_state.c.alarm, _state.c.last_contact_at).where(_state.c.peer_id == bindparam("b_peer")),
+    ("b_peer",),
+)
 
 CONTACT_EVERY = 60.0
 """Seconds after which it is written again that a peer was reached."""
@@ -42,23 +61,11 @@ class DatabasePeerRequests:
 
     def add(self, request: PeerRequest) -> Deferred[None]:
         """See PeerRequests."""
-        values = {
-            "peer_id": request.peer_id,
-            "key": request.key,
-            "message_id": request.message_id,
-            "entries": _encoded(list(request.entries.items())),
-            "meta": request.meta,
-            "created_at": request.created_at,
-        }
-
-        def work(connection: Connection) -> None:
-            connection.execute(insert(_request).values(values))
-
-        return self.database.write(work)
+        return self.database.merge(_ADD, request)
 
     def answered(self, answered: Answered) -> Deferred[Sequence[str]]:
         """See PeerRequests."""
-        return self.database.write(lambda c: _answered(c, answered))
+        return self.database.merge(_ANSWERED, answered)
 
     def alarm(self, peer_id: int, text: str, at: float) -> Deferred[None]:
         """See PeerRequests."""
@@ -85,17 +92,21 @@ def ensure_state(connection: Connection, peer_id: int) -> None:
 
 def note_contact(connection: Connection, peer_id: int, at: float) -> None:
     """A peer was reached and is well; written when that is news."""
-    ensure_state(connection, peer_id)
-    is_news = or_(
-        _state.c.alarm != "",
-        _state.c.last_contact_at.is_(None),
-        _state.c.last_contact_at < at - CONTACT_EVERY,
-    )
+    known = _contact.rows(connection, (peer_id,))
+    if not known:
+        ensure_state(connection, peer_id)
+    elif not _is_news(known[0], at):
+        return
     connection.execute(
         update(_state)
-        .where(_state.c.peer_id == peer_id, is_news)
+        .where(_state.c.peer_id == peer_id)
         .values(alarm="", alarm_since=None, last_contact_at=at)
     )
+
+
+def _is_news(row: Row, at: float) -> bool:
+    alarm, last_contact_at = row
+    return bool(alarm) or last_contact_at is None or last_contact_at < at - CONTACT_EVERY
 
 
 def request_of(row: Any) -> PeerRequest:
@@ -138,39 +149,83 @@ def _of_message(connection: Connection, peer_id: int, message_id: int) -> KnownO
     )
 
 
-def _answered(connection: Connection, answered: Answered) -> Sequence[str]:
-    this = (_request.c.peer_id == answered.peer_id, _request.c.key == answered.key)
-    row = connection.execute(select(_request).where(*this)).one_or_none()
-    if row is None:
-        return []
-    taken = [id_ for id_, told in answered.results.items() if told.state == "queued"]
-    results = {id_: (told.state, told.code, told.text) for id_, told in answered.results.items()}
-    connection.execute(
-        update(_request)
-        .where(*this)
-        .values(
-            answered_at=answered.at,
-            relay_id=answered.relay_id,
-            results=_encoded(results),
-            open_until=answered.at + answered.awaited_for if taken else None,
+def _added(connection: Connection, items: Sequence[PeerRequest]) -> Sequence[None]:
+    rows = [
+        (
+            one.peer_id,
+            one.key,
+            one.message_id,
+            _encoded(list(one.entries.items())),
+            one.meta,
+            one.created_at,
         )
-    )
-    note_contact(connection, answered.peer_id, answered.at)
-    entries = entries_of(row.entries)
-    return [entries[id_] for id_ in _dropped(connection, taken)]
-
-
-def _dropped(connection: Connection, ids: Sequence[int]) -> Sequence[int]:
-    """Those that ended here without the peer: somebody canceled them, or they are gone."""
-    wanted = select(_entry.c.id, _entry.c.state, _entry.c.outcome).where(_entry.c.id.in_(ids))
-    found = {row.id: row for row in connection.execute(wanted)} if ids else {}
-    ended = (EventKind.CANCELED.value, EventKind.FAILED.value)
-    return [
-        id_
-        for id_ in ids
-        if id_ not in found
-        or (found[id_].state == EntryState.RETIRED.value and found[id_].outcome in ended)
+        for one in items
     ]
+    _insert.many(connection, rows)
+    return [None] * len(rows)
+
+
+def _answered(connection: Connection, items: Sequence[Answered]) -> Sequence[Sequence[str]]:
+    """For each, those of its recipients that the peer took though they were dropped here."""
+    asked = _asked(connection, items)
+    known = [one for one in items if (one.peer_id, one.key) in asked]
+    _answer.many(connection, [_answer_row(one) for one in known])
+    for peer_id in {one.peer_id for one in known}:
+        last = max(one.at for one in known if one.peer_id == peer_id)
+        note_contact(connection, peer_id, last)
+    dropped = _dropped(connection, [id_ for one in known for id_ in _taken(one)])
+    return [
+        [asked[one.peer_id, one.key][id_] for id_ in _taken(one) if id_ in dropped]
+        if (one.peer_id, one.key) in asked
+        else []
+        for one in items
+    ]
+
+
+def _asked(
+    connection: Connection, answers: Sequence[Answered]
+) -> Mapping[tuple[int, str], Mapping[int, str]]:
+    """The recipients of the requests that are answered, by peer and key."""
+    keys = [(one.peer_id, one.key) for one in answers]
+    own = tuple_(_request.c.peer_id, _request.c.key)
+    return {
+        (row.peer_id, row.key): entries_of(row.entries)
+        for some in chunked(keys)
+        for row in connection.execute(
+            select(_request.c.peer_id, _request.c.key, _request.c.entries).where(own.in_(some))
+        )
+    }
+
+
+def _answer_row(answered: Answered) -> Row:
+    results = {id_: (told.state, told.code, told.text) for id_, told in answered.results.items()}
+    open_until = answered.at + answered.awaited_for if _taken(answered) else None
+    relay_id, at = answered.relay_id, answered.at
+    return (answered.peer_id, answered.key, at, relay_id, _encoded(results), open_until)
+
+
+def _taken(answered: Answered) -> Sequence[int]:
+    return [id_ for id_, told in answered.results.items() if told.state == "queued"]
+
+
+def _dropped(connection: Connection, ids: Sequence[int]) -> AbstractSet[int]:
+    """Those that ended here without the peer: somebody canceled them, or they are gone."""
+    ended = (EventKind.CANCELED.value, EventKind.FAILED.value)
+    alive = {
+        row.id
+        for some in chunked([(id_,) for id_ in ids])
+        for row in connection.execute(
+            select(_entry.c.id, _entry.c.state, _entry.c.outcome).where(
+                _entry.c.id.in_([id_ for (id_,) in some])
+            )
+        )
+        if row.state != EntryState.RETIRED.value or row.outcome not in ended
+    }
+    return set(ids) - alive
+
+
+_ADD: Operation[PeerRequest, None] = Operation("ask a peer", 6, _added)
+_ANSWERED: Operation[Answered, Sequence[str]] = Operation("a peer answered", 7, _answered)
 
 
 def _has_alarm(connection: Connection, peer_id: int) -> bool:

@@ -8,7 +8,7 @@ reactor thread each row then waits up to 0.3 ms to have it back.  So many rows g
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -96,6 +96,28 @@ class Insert:
             head, values, row = self._one.text(connection).partition("VALUES ")
             text = self._texts[key] = head + values + ", ".join([row] * count)
         return text
+
+
+class KeyedUpdate:
+    """An UPDATE of rows by their key, each with values of its own, several in one statement.
+
+    ``key`` and ``sets`` have the type of each column; a row is a key and then its values.
+    """
+
+    def __init__(self, table: str, key: Mapping[str, str], sets: Mapping[str, str]) -> None:
+        self._types = (*key.values(), *sets.values())
+        set_ = ", ".join(f"{name} = v.column{i}" for i, name in enumerate(sets, len(key) + 1))
+        same = (f"{table}.{name} = v.column{i}" for i, name in enumerate(key, 1))
+        self._head = f"UPDATE {table} SET {set_} FROM (VALUES "
+        self._tail = f") AS v WHERE {' AND '.join(same)}"
+
+    def many(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Update every row that is there; keys are different from each other."""
+        mark = "%s" if connection.dialect.name == "postgresql" else "?"
+        row = f"({', '.join(f'CAST({mark} AS {type_})' for type_ in self._types)})"
+        for chunk in chunked(rows):
+            text = self._head + ", ".join([row] * len(chunk)) + self._tail
+            cursor_of(connection).execute(text, [value for one in chunk for value in one])
 
 
 class GuardedUpdate:

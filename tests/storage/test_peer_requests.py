@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
 from sqlalchemy import insert, select
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.peer_requests import Answered, KnownOfMessage, PeerRequest, Told
@@ -38,6 +40,10 @@ class PeerRequestContract(Calling):
         read = self.database.read(lambda c: c.execute(query.where(state.c.peer_id == HUB)).all())
         return self.successResultOf(read)
 
+    def together(self, work: Callable[[], list[Deferred[Any]]]) -> Deferred[list[Deferred[Any]]]:
+        """What ``work`` asks for is asked while the writer is busy: the next commit has it all."""
+        return self.database.write(lambda _: work())
+
     async def test_kept(self) -> None:
         """A request is read as it was added, with its answer once there is one."""
         self.assertEqual(self.known(5), KnownOfMessage([]))
@@ -51,6 +57,33 @@ class PeerRequestContract(Calling):
         await self.requests.answered(Answered(HUB, "k1", 20.0, "q1", results))
         answered = evolve(request, answered_at=20.0, relay_id="q1", results=results)
         self.assertEqual(self.known(5).requests[1], answered)
+
+    async def test_several(self) -> None:
+        """Requests that are kept and answered in one transaction do not mix."""
+        entries = [await self.entry(recipient=f"r{i}@example.net") for i in range(70)]
+        requests = [
+            PeerRequest(HUB, f"k{i}", one.message.id, {one.id: f"r{i}"}, b"{}\n", 10.0)
+            for i, one in enumerate(entries)
+        ]
+        for adding in await self.together(lambda: [self.requests.add(one) for one in requests]):
+            await adding
+        await self.records.drop("op", [entries[3].id, entries[68].id], 100.0, 1000.0)
+        answers = [
+            Answered(HUB, f"k{i}", 20.0 + i / 10, f"q{i}", {one.id: Told("queued")})
+            for i, one in enumerate(entries)
+        ]
+        gone = Answered(HUB, "unknown", 20.0, "q", {entries[3].id: Told("queued")})
+        answering = await self.together(
+            lambda: [self.requests.answered(one) for one in (gone, *answers)]
+        )
+        dropped = [await one for one in answering]
+        self.assertEqual([i for i, one in enumerate(dropped) if one], [4, 69])
+        self.assertEqual((dropped[4], dropped[69]), (["r3"], ["r68"]))
+        for request, answered in zip(requests, answers, strict=True):
+            [kept] = self.known(request.message_id).requests
+            self.assertEqual((kept.relay_id, kept.answered_at), (answered.relay_id, answered.at))
+            self.assertEqual((kept.key, kept.results), (request.key, answered.results))
+        self.assertEqual(self.state(), [("", None, 20.0 + 69 / 10)])
 
     async def test_keys(self) -> None:
         """No key is given twice, and all are keys, however long the server's name."""
