@@ -13,6 +13,9 @@ from mailrelay.smtp.reply import printable
 
 MESSAGE_TYPE = "application/vnd.mailrelay.message"
 
+DOOR = "relay"
+"""By which messages came that a peer handed to us so."""
+
 _TEXT_CHARACTERS = 300
 
 

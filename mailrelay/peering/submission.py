@@ -29,7 +29,7 @@ from mailrelay.net.http import BLOCK_BYTES, Body, BodyIncomplete, CallFailed, St
 from mailrelay.net.threads import Executor
 from mailrelay.peering.answers import Verdict, outcome_of, verdict_of
 from mailrelay.peering.client import PeerAnswer, PeerCall, PeerClient
-from mailrelay.peering.meta import MESSAGE_TYPE, meta_line
+from mailrelay.peering.meta import DOOR, MESSAGE_TYPE, meta_line
 from mailrelay.peering.standing import Found
 from mailrelay.peering.transport import Submitted
 from mailrelay.queue.copy import copy_of
@@ -100,7 +100,7 @@ class MessageSubmitter:
 
     async def submit(self, peer: Peer, job: Job) -> Submitted:
         """See Submitter."""
-        known = await self.requests.of_message(peer.id, job.message.id)
+        known = await self._known(peer, job)
         hops = (*known.hops, self.server_id)
         if self.server_id in known.hops or len(hops) > MOST_HOPS:
             return Submitted([PermanentFailure(LOOP)] * len(job.entries), found=None)
@@ -123,6 +123,12 @@ class MessageSubmitter:
                 break
         missing = Deferral(reply(451, "4.4.2", said[-1])) if said else Deferral(NOT_TOLD)
         return Submitted([outcomes.get(one.id, missing) for one in job.entries], said, found)
+
+    async def _known(self, peer: Peer, job: Job) -> KnownOfMessage:
+        """What was asked before, and how it came: attempts are counted before they are made."""
+        if job.message.door != DOOR and not any(entry.attempts for entry in job.entries):
+            return KnownOfMessage()
+        return await self.requests.of_message(peer.id, job.message.id)
 
     async def _requests(
         self,

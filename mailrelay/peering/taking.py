@@ -28,6 +28,7 @@ from mailrelay.directory.peers import PeerOptions
 from mailrelay.observe.events import EventKind
 from mailrelay.peering.arriving import Arriving
 from mailrelay.peering.door import Claim, Door, Refusal, Verified, answer
+from mailrelay.peering.meta import DOOR
 from mailrelay.peering.offer import LONGEST_META, MOST_HOPS, Offer, read_offer
 from mailrelay.policy.daily import OVER_DAILY_LIMIT, OVER_NEW_RECIPIENTS
 from mailrelay.policy.limits import LOOPING
@@ -39,7 +40,6 @@ from mailrelay.smtp.command import Rcpt
 from mailrelay.smtp.reply import Reply
 from mailrelay.web.request import Response
 
-DOOR = "relay"
 KEPT_FOR = 14 * 86400.0
 """Seconds for which a request may come again."""
 

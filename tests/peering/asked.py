@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -121,9 +122,11 @@ class RememberedRequests:
     hops: tuple[str, ...] = ()
     dropped: list[str] = field(factory=list)
     alarms: list[str] = field(factory=list)
+    read: list[int] = field(factory=list)
 
     def of_message(self, peer_id: int, message_id: int) -> Deferred[KnownOfMessage]:
         """See PeerRequests."""
+        self.read.append(message_id)
         return succeed(KnownOfMessage(list(self.known.values()), self.hops))
 
     def new_key(self, server_id: str, now: float) -> str:
@@ -167,6 +170,7 @@ class Handing:
     spool: bytes = b""
     hub: Peer = HUB
     seconds: float = 0.0
+    attempts: Counter[int] = field(factory=Counter)
     standing: Standing = field(init=False)
     transport: PeerTransport = field(init=False)
 
@@ -195,6 +199,12 @@ class Handing:
             self.requests,
             lambda: NOW,
         )
+
+    def begun(self, *entries: Entry) -> list[Entry]:
+        """``entries`` as they are claimed: with the attempts that were made before this one."""
+        claimed = [evolve(one, attempts=self.attempts[one.id]) for one in entries]
+        self.attempts.update(one.id for one in entries)
+        return claimed
 
 
 def entry_to(id_: int, localpart: str, **given: Any) -> Entry:

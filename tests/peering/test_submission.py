@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailrelay.peering.meta import DOOR
 from mailrelay.peering.standing import PROBE_EVERY
 from mailrelay.queue.entry import Content
 from mailrelay.queue.outcome import Deferral, HandedOver, Outcome, PermanentFailure, Refrained
@@ -43,7 +44,8 @@ class Attempting(SynchronousTestCase):
 
     def attempted(self, handing: Handing, *entries: Any) -> Result:
         """What came of one attempt."""
-        result: Result = self.successResultOf(handing.transport.attempt(job_of(*entries)))
+        job = job_of(*handing.begun(*entries))
+        result: Result = self.successResultOf(handing.transport.attempt(job))
         self.assertEqual(len(result.outcomes), len(entries))
         self.flushLoggedErrors()
         return result
@@ -153,6 +155,16 @@ class SubmissionTests(Attempting):
         handing = Handing(FakePeer(partial(taking_with, 200)))
         self.assertIsInstance(self.attempted(handing, JOE).outcomes[0], HandedOver)
 
+    def test_first(self) -> None:
+        """Nothing can be known of a message at its first attempt, unless a peer brought it."""
+        handing = Handing(FakePeer(lambda said: (0, b"")))
+        self.attempted(handing, JOE)
+        self.assertEqual(handing.requests.read, [])
+        self.attempted(handing, ANN)
+        self.assertEqual(handing.requests.read, [])
+        self.attempted(handing, JOE, entry_to(9, "new"))
+        self.assertEqual(handing.requests.read, [MESSAGE.id])
+
     def test_repeated(self) -> None:
         """Until it is answered, a request is repeated byte for byte; what is new goes apart."""
         handing = Handing(FakePeer(lambda said: (0, b"")))
@@ -203,14 +215,15 @@ class SubmissionTests(Attempting):
 
     def test_loops(self) -> None:
         """What came through us, or through too many, goes nowhere."""
+        relayed = evolve(JOE, message=evolve(MESSAGE, door=DOOR))
         for hops in (("us.test",), ("us.test", "b"), tuple(f"h{i}" for i in range(8))):
             handing = Handing(FakePeer(taking), RememberedRequests(hops=hops))
-            [outcome] = self.attempted(handing, JOE).outcomes
+            [outcome] = self.attempted(handing, relayed).outcomes
             self.assertIsInstance(outcome, PermanentFailure)
             self.assertIn("5.4.6", str(outcome.reply))
             self.assertEqual(handing.peer.said, [])
         handing = Handing(FakePeer(taking), RememberedRequests(hops=("a", "b")))
-        self.attempted(handing, JOE)
+        self.attempted(handing, relayed)
         self.assertEqual(handing.peer.said[0].meta["hops"], ["a", "b", "us.test"])
 
 
