@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from mailrelay.message.words import CONTROLS
 from mailrelay.peering.door import Refusal
 from mailrelay.smtp.address import Address, MalformedAddress
-from mailrelay.smtp.command import Mail, Notify, Rcpt
+from mailrelay.smtp.command import Mail, Notify, Rcpt, original_recipient
 
 LONGEST_META = 1024 * 1024
 MOST_HOPS = 8
@@ -61,9 +61,11 @@ def read_offer(line: bytes, now: float) -> Offer:
     said, unknown = _decoded(line)
     extra = {**said.extra, **{name: _as_text(value) for name, value in unknown.items()}}
     _check_extra(extra)
-    for name, text in (("msg_id", said.msg_id), ("envid", said.envid or "")):
-        if CONTROLS.search(text):
-            raise _wrong(name, "has a control character")
+    if CONTROLS.search(said.msg_id):
+        raise _wrong("msg_id", "has a control character")
+    envid = said.envid or ""
+    if not (envid.isascii() and envid.isprintable()):  # RFC 3461 section 4.4
+        raise _wrong("envid", "has control characters, or some beyond ASCII")
     if any(CONTROLS.search(hop) for hop in said.hops):
         raise _wrong("hops", "has a control character")
     if said.not_before is not None and not said.not_before < now + FURTHEST_RELEASE:
@@ -131,9 +133,11 @@ def _recipient(text: str, said: _Offer) -> Rcpt | None:
     if "NEVER" in wanted and len(wanted) > 1:
         raise _wrong("notify", "has NEVER beside others")
     orcpt = (said.orcpt or {}).get(text)
-    if orcpt is not None and (CONTROLS.search(orcpt) or ";" not in orcpt):
-        raise _wrong("orcpt", "is no address with its type")
-    return Rcpt(path, frozenset(Notify(one) for one in wanted), orcpt)
+    try:
+        original = original_recipient(orcpt) if orcpt is not None else None
+    except ValueError as error:
+        raise _wrong("orcpt", str(error)) from None
+    return Rcpt(path, frozenset(Notify(one) for one in wanted), original)
 
 
 def _wrong(field: str, text: str) -> Refusal:

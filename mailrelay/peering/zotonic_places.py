@@ -29,7 +29,8 @@ class ZotonicPlaces:
 
     def peer_at(self, token: str, peers: Iterable[Peer]) -> Peer | None:
         """Whose place this is, told in constant time."""
-        found = [one for one in peers if hmac.compare_digest(self._token(one), token)]
+        given = token.encode()  # as text, it would have to be ASCII
+        found = [one for one in peers if hmac.compare_digest(self._token(one).encode(), given)]
         return found[0] if found else None
 
     def _token(self, peer: Peer) -> str:

@@ -282,11 +282,30 @@ def _notify(text: str) -> frozenset[Notify]:
     return wanted
 
 
+def original_recipient(text: str) -> str:
+    """``addr-type;address`` as Rcpt has it, of one whose address is not in xtext.
+
+    Raises: ValueError.
+    """
+    type_, value = _addr_type(text)
+    if type_.lower() == "utf-8":
+        return f"{type_};{_utf8_address(value)}"
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("has control characters, or some beyond ASCII")
+    return text
+
+
 def _orcpt(text: str) -> str:
+    type_, value = _addr_type(text)
+    return f"{type_};{_utf8_address(value) if type_.lower() == 'utf-8' else _xtext(value)}"
+
+
+def _addr_type(text: str) -> tuple[str, str]:
+    """What is before the semicolon, and what is behind it."""
     type_, semicolon, value = text.partition(";")
     if not semicolon or not _ATOM.fullmatch(type_) or len(text) > 500:
         raise ValueError("must be addr-type;address")
-    return f"{type_};{_utf8_address(value) if type_.lower() == 'utf-8' else _xtext(value)}"
+    return type_, value
 
 
 def _utf8_address(text: str) -> str:

@@ -366,6 +366,7 @@ class SendingThroughSiteTests(APICase):
         for where, secret, code in (
             (place[:-1] + ("1" if place[-1] == "0" else "0"), site.SECRET_IN_QUERY, 404),
             (place.rpartition("/")[0] + "/x", site.SECRET_IN_QUERY, 404),
+            (place.rpartition("/")[0] + "/%C3%A9", site.SECRET_IN_QUERY, 404),
             (place, "wrong", 403),
             (place, "", 403),
             (place, "their-own-secret", 403),

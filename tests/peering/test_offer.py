@@ -48,6 +48,28 @@ class OfferTests(SynchronousTestCase):
         offer = read_offer(line(extra={"a": "b"}, colour="blue", list=[1, {"x": None}]), 0.0)
         self.assertEqual(offer.extra, {"a": "b", "colour": "blue", "list": '[1,{"x":null}]'})
 
+    def test_nothing_beside(self) -> None:
+        """What is said for DSNs is one word of the next server's command, whatever it says."""
+        to = "b@remote.test"
+        for original in (
+            "rfc822 NOTIFY=NEVER;x@y.test",
+            "utf-8;x@y.test NOTIFY=NEVER",
+            "rfc822;x\u20ac",
+            "x@y.test",
+            ";x",
+        ):
+            refused = self.assertRaises(Refusal, read_offer, line(orcpt={to: original}), 0.0)
+            self.assertEqual((refused.status, str(refused)[:6]), (400, "orcpt "), original)
+        for original, kept in (
+            ("rfc822;x y@z.test", "rfc822;x y@z.test"),  # quoted there as it is sent
+            ("utf-8;\u00e9@y.test", "utf-8;\\x{E9}@y.test"),
+            ("utf-8;\\x{E9}@y.test", "utf-8;\\x{E9}@y.test"),
+        ):
+            [(_, rcpt)] = read_offer(line(orcpt={to: original}), 0.0).recipients
+            self.assertEqual(rcpt.orcpt if rcpt else None, kept)
+        refused = self.assertRaises(Refusal, read_offer, line(envid="\u20ac"), 0.0)
+        self.assertEqual(str(refused)[:6], "envid ")
+
     @given(st.binary(max_size=200))
     def test_any_bytes(self, said: bytes) -> None:
         """What is no meta is refused, and nothing else happens."""
