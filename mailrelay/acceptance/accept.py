@@ -52,6 +52,7 @@ from mailrelay.message.header import (
     header_end,
     parse_header,
 )
+from mailrelay.message.mailboxes import hides_address
 from mailrelay.message.trace import Hop, date_field, message_id_field, received_field
 from mailrelay.message.words import decoded_words
 from mailrelay.observe.events import EventKind, NewEvent
@@ -232,9 +233,11 @@ class Acceptance:
     ) -> NewMessage | Deferred[NewMessage]:
         """What is stored, signed where that is ours to do."""
         new = self._new_message(body, source, envelope, incoming)
-        if source.needs_from and self.signing is not None and self.signing.has_keys:
-            return self.signing.signed(new, incoming.head)
-        return new
+        if not source.needs_from or self.signing is None or not self.signing.has_keys:
+            return new
+        if any(entry.answers_as_alias for entry in new.entries):
+            return new  # a signature would tell the member's domain, and be broken
+        return self.signing.signed(new, incoming.head)
 
     def stored(self, source: Source, new: NewMessage) -> Deferred[Accepted]:
         """Store what was prepared, and send it on its way."""
@@ -440,9 +443,10 @@ class Acceptance:
         if header.count("received") > self.max_received:
             raise Refused(LOOPING)
         if source.needs_from:
-            if header.count("from") != 1:
+            author = header.first("from") or ""
+            if header.count("from") != 1 or hides_address(author):
                 raise Refused(NO_FROM)
-            addresses = addresses_in(header.first("from") or "")
+            addresses = addresses_in(author)
             refusal = refuse_from(self.directory(), source.submitter, addresses)
             if refusal is not None:
                 raise Refused(refusal)

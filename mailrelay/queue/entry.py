@@ -90,6 +90,11 @@ class Entry:
         return self.alias is not None and self.own_reverse_path is not None and not self.from_id
 
     @property
+    def answers_as_alias(self) -> bool:
+        """Whether a member sends it in an alias's name, and is not to be known."""
+        return self.alias is None and self.edit is not None
+
+    @property
     def returns_to_author(self) -> bool:
         """Whether failures of what is passed on are the sender's, who must not know to whom."""
         return (

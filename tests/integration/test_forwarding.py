@@ -18,6 +18,7 @@ from mailrelay.control.aliases import AliasDetails
 from mailrelay.control.mailbox import MessageFilter
 from mailrelay.control.queue import EntryFilter
 from mailrelay.directory.aliases import Alias, Rewrite
+from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.net.tls import TLSLevel
 from mailrelay.service.controls import Control
 from mailrelay.testing.loopback import PASSWORD, USER, Loopback
@@ -312,6 +313,24 @@ class RewrittenFromTests(TestCase):
         self.assertNotIn(USER.encode(), sent)
         self.assertIn(b'From: "Cleo" <list@example.org>\r\nSubject: Re: hello\r\n', sent)
         self.assertTrue(sent.endswith(b"\r\n\r\nhi Ann\r\n"))
+
+    async def test_answer_of_other_domain(self) -> None:
+        """Neither a signature of the member's domain tells who that was, nor where it came from."""
+        place = await start(self)
+        await place.alias(LIST, "user@dash.example", MEMBER, rewrite=Rewrite.ALIAS)
+        keys = await place.control.dkim.add("dash.example", [Algorithm.ED25519])
+        await place.control.dkim.activate(keys)
+        known = place.server.server
+        await until(reactor, lambda: "dash.example" in known.directory.dkim_keys)
+        answer = b"From: user@dash.example\r\nMessage-ID: <2@x.test>\r\n\r\nhi Ann\r\n"
+        for recipient in ("list+ann=client.test@example.org", AUTHOR):
+            reply = await place.submit(recipient, answer)
+            self.assertEqual(reply[:3], b"250", reply)
+            await place.gone(len(place.outside.contents) + 1)
+        as_alias, own = place.outside.contents
+        for told in (b"dash.example", b"DKIM-Signature", b"client.test (", b"127.0.0.1"):
+            self.assertNotIn(told, as_alias)
+        self.assertIn(b"d=dash.example", own)
 
     async def test_forged_answer(self) -> None:
         """A From alone makes nobody a member: not even of an alias that all may write to."""
