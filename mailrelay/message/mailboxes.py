@@ -26,11 +26,20 @@ def mailboxes_in(text: str) -> list[NamedAddress]:
 
     What is no address is left out; a name may stand in a comment behind its address.
     """
+    return _read(text).found
+
+
+def hides_address(text: str) -> bool:
+    """Whether another reader may find an address in the list that ``mailboxes_in`` leaves out."""
+    return _read(text).hides_address
+
+
+def _read(text: str) -> _Reader:
     reader = _Reader(text)
     while reader.position < len(text):
         reader.step()
     reader.finish_mailbox()
-    return reader.found
+    return reader
 
 
 @define
@@ -43,6 +52,7 @@ class _Reader:
     written: list[str] = field(factory=list)
     comment: str = ""
     spec: str | None = None  # what stood in angle brackets
+    hides_address: bool = False
     found: list[NamedAddress] = field(factory=list)
 
     def step(self) -> None:
@@ -52,6 +62,7 @@ class _Reader:
             self.finish_mailbox()
             self.position += 1
         elif character == ":":  # what was before is a group's name
+            self.hides_address |= "@" in "".join(self.written)
             self._start_mailbox()
             self.position += 1
         elif character == "(":
@@ -72,7 +83,7 @@ class _Reader:
         try:
             address = Address.parse(spec.strip())
         except MalformedAddress:
-            pass
+            self.hides_address |= "@" in spec
         else:
             self.found.append(NamedAddress(shown_text(name or self.comment.strip()), address))
         self._start_mailbox()
@@ -97,6 +108,8 @@ class _Reader:
         match = _ANGLE.match(self.text, self.position)
         if match is not None and self.spec is None:
             self.spec = match.group(1)
+        elif match is not None:
+            self.hides_address |= "@" in match.group(1)
         self.position = self.position + 1 if match is None else match.end()
 
     def _read_word(self) -> None:
@@ -110,6 +123,7 @@ class _Reader:
             spaced = bool(self.words) and self.words[-1].endswith(" ")
             self.words.append(word.removeprefix(" ") if spaced else word)
         self.written.append(match.group())
+        self.hides_address |= self.spec is not None and "@" in match.group()
         self.position = match.end()
 
 

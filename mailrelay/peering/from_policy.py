@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mailrelay.directory.peers import FromPolicy, PeerOptions
 from mailrelay.message.header import HeaderTooLarge, addresses_in, parse_header
-from mailrelay.message.mailboxes import NamedAddress, mailboxes_in
+from mailrelay.message.mailboxes import NamedAddress, hides_address, mailboxes_in
 from mailrelay.message.words import Folding, add_phrase
 from mailrelay.policy.relay import NO_FROM
 from mailrelay.smtp.address import Address
@@ -26,8 +26,9 @@ def refuse_from_of_peer(head: bytes, options: PeerOptions) -> Reply | None:
         header = parse_header(head)
     except HeaderTooLarge as error:
         return reply(552, "5.3.4", str(error))
-    authors = addresses_in(header.first("from") or "")
-    if header.count("from") != 1 or not authors:
+    written = header.first("from") or ""
+    authors = addresses_in(written)
+    if header.count("from") != 1 or not authors or hides_address(written):
         return NO_FROM
     if options.from_policy is FromPolicy.REWRITE or not options.from_domains:
         return None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.message.mailboxes import mailboxes_in
+from mailrelay.message.mailboxes import hides_address, mailboxes_in
 
 
 class MailboxesTests(SynchronousTestCase):
@@ -42,6 +42,29 @@ class MailboxesTests(SynchronousTestCase):
             with self.subTest(text):
                 found = [(mailbox.name, str(mailbox.address)) for mailbox in mailboxes_in(text)]
                 self.assertEqual(found, expected)
+
+    def test_hidden(self) -> None:
+        """An address that one reader shows, and we do not see."""
+        for text in (
+            "<a@x> <b@y>",
+            "<a@x> b@y",
+            "a@x, b@y..z",
+            "a@x, b@y]",
+            'a@x, "n" b@y',
+            "<@y, <a@x>",
+            "b@y: a@x;",
+        ):
+            self.assertTrue(hides_address(text), text)
+        for text in (
+            "a@x, B <b@x>, (b@y) <c@x> (b@y)",
+            '"b@y" <a@x>',
+            "b@y <a@x>",
+            "M, J <a@x>",
+            "Group: <@r.example:a@x>;",
+            "undisclosed-recipients:;",
+            "",
+        ):
+            self.assertFalse(hides_address(text), text)
 
     @given(st.text(alphabet='<>@"(),:;\\[]ab. é=?', max_size=60))
     def test_any_text(self, text: str) -> None:

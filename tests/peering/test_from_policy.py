@@ -71,7 +71,8 @@ class RefusalTests(SynchronousTestCase):
 
     def test_no_author(self) -> None:
         """One From field, with an address."""
-        for head in (b"", b"Subject: x\r\n", b"From: nobody\r\n", MESSAGE[:-20] * 2):
+        hidden = b"From: <a@site.test> <b@evil.test>\r\n\r\n"
+        for head in (b"", b"Subject: x\r\n", b"From: nobody\r\n", MESSAGE[:-20] * 2, hidden):
             self.assertEqual(refuse_from_of_peer(head, PeerOptions()), NO_FROM, head)
         large = b"X: y\r\n" * 1001 + b"\r\n"
         refusal = refuse_from_of_peer(large, PeerOptions())
