@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mailrelay.cli.came_by import alias_object, alias_properties, directory_for
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.output import fail, moment, print_json, print_properties
 from mailrelay.cli.route import route_object
@@ -19,6 +20,7 @@ from mailrelay.control.explain import (
     attempt_of,
     decided,
 )
+from mailrelay.directory.model import Directory
 from mailrelay.observe.events import Event
 
 UNKNOWN = "how the destination is doing, which only the running server knows: /api/v1/explain"
@@ -55,14 +57,16 @@ def explain(
     with opened(settings) as control:
         if entry_id is not None:
             history = settled(control.queue.history(entry_id))
-            _print_decided(decided(history.view, history.events), as_json=as_json)
+            directory = directory_for(control, [history.view.entry])
+            _print_decided(decided(history.view, history.events), directory, as_json=as_json)
             return
         question = control.explain.question(sender, recipient, account, client_ip, message)
         found = settled(control.explain.explain(question))
+        directory = directory_for(control, [copy.routed.entry for copy in found.copies])
     if as_json:
-        print_json(would_be_object(found))
+        print_json(would_be_object(found, directory))
     else:
-        _print(found)
+        _print(found, directory)
 
 
 def _content(file: Path) -> bytes:
@@ -73,7 +77,7 @@ def _content(file: Path) -> bytes:
         fail(f"{file} cannot be read: {error.strerror}")
 
 
-def would_be_object(found: WouldBe) -> dict[str, object]:
+def would_be_object(found: WouldBe, directory: Directory) -> dict[str, object]:
     """What would happen, for programs."""
     question, reply = found.question, found.reply
     account = question.submitter.account
@@ -91,15 +95,16 @@ def would_be_object(found: WouldBe) -> dict[str, object]:
             {"name": one.name, "most": one.most, "used": one.used, "left": one.left}
             for one in found.limits
         ],
-        "copies": [_copy_object(copy) for copy in found.copies],
+        "copies": [_copy_object(copy, directory) for copy in found.copies],
         "not_known": [UNKNOWN] if any(copy.state is None for copy in found.copies) else [],
     }
 
 
-def _copy_object(copy: Explained) -> dict[str, object]:
+def _copy_object(copy: Explained, directory: Directory) -> dict[str, object]:
     entry = copy.routed.entry
     return {
         **route_object(copy.routed),
+        **alias_object(directory, entry),
         "reverse_path": str(entry.reverse_path or ""),
         "held_by": [rule.id for rule in copy.held_by],
         "tls": copy.tls or None,
@@ -121,7 +126,7 @@ def _state_object(state: DestinationState | None) -> dict[str, object] | None:
     }
 
 
-def _print(found: WouldBe) -> None:
+def _print(found: WouldBe, directory: Directory) -> None:
     account = found.question.submitter.account
     verdict = "accepted" if found.accepted else f"{found.refused_at} is answered {found.reply}"
     print_properties(
@@ -135,18 +140,19 @@ def _print(found: WouldBe) -> None:
     )
     for copy in found.copies:
         click.echo()
-        print_properties(_copy_properties(copy))
+        print_properties(_copy_properties(copy, directory))
     if any(copy.state is None for copy in found.copies):
         click.echo(f"\nNot known: {UNKNOWN}.")
 
 
-def _copy_properties(copy: Explained) -> dict[str, object]:
+def _copy_properties(copy: Explained, directory: Directory) -> dict[str, object]:
     routed = copy.routed
     values = route_object(routed)
     passed = [f"route {route.number}: {why}" for route, why in routed.passed_over]
     held = ", ".join(f"rule {rule.id}" for rule in copy.held_by)
     return {
         "recipient": values["recipient"],
+        **alias_properties(directory, routed.entry),
         "reverse-path": str(routed.entry.reverse_path or "<>"),
         "held": f"by {held}: mailrelay holdrule list" if held else None,
         "way": values["way"],
@@ -160,7 +166,7 @@ def _copy_properties(copy: Explained) -> dict[str, object]:
     }
 
 
-def decided_object(was: WasDecided) -> dict[str, object]:
+def decided_object(was: WasDecided, directory: Directory) -> dict[str, object]:
     """What was decided, for programs."""
     entry = was.view.entry
     return {
@@ -169,7 +175,7 @@ def decided_object(was: WasDecided) -> dict[str, object]:
         "recipient": str(entry.recipient),
         "reverse_path": str(entry.reverse_path or ""),
         "account": was.view.account,
-        "alias": str(entry.alias) if entry.alias is not None else None,
+        **alias_object(directory, entry),
         "state": was.state,
         "accepted": _event_object(was.accepted) if was.accepted is not None else None,
         "kept": [_event_object(event) for event in was.kept],
@@ -187,9 +193,9 @@ def _attempt_object(event: Event) -> dict[str, object]:
     return {"at": moment(event.at), "event": event.kind.value, **attempt_of(event)}
 
 
-def _print_decided(was: WasDecided, *, as_json: bool) -> None:
+def _print_decided(was: WasDecided, directory: Directory, *, as_json: bool) -> None:
     if as_json:
-        print_json(decided_object(was))
+        print_json(decided_object(was, directory))
         return
     entry, accepted = was.view.entry, was.accepted
     print_properties(
@@ -197,7 +203,7 @@ def _print_decided(was: WasDecided, *, as_json: bool) -> None:
             "recipient": entry.recipient,
             "reverse-path": str(entry.reverse_path or "<>"),
             "account": was.view.account,
-            "alias": entry.alias,
+            **alias_properties(directory, entry),
             "state": was.state,
             "door": accepted.data.get("door") if accepted is not None else None,
             "accepted": moment(accepted.at) if accepted is not None else None,

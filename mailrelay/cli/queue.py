@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from mailrelay.cli.came_by import alias_object, alias_properties, directory_for
 from mailrelay.cli.durations import DURATION
 from mailrelay.cli.output import fail, moment, print_json, print_rows, shown
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
+from mailrelay.directory.model import Directory
 
 COLUMNS = ("id", "state", "sender", "recipient", "attempts", "next_attempt", "queued", "size")
 OUTCOMES = ("delivered", "handed_over", "failed", "suppressed", "canceled")
@@ -56,7 +58,8 @@ def list_entries(settings: Settings, as_json: bool, **given: Any) -> None:
     """List entries that are not retired."""
     with opened(settings) as control:
         found = settled(control.queue.find(make_filter(**given)))
-    print_rows([entry_row(v) for v in found], COLUMNS, "The queue is empty.", as_json=as_json)
+        directory = directory_for(control, [view.entry for view in found])
+    _print_entries(found, directory, COLUMNS, "The queue is empty.", as_json=as_json)
 
 
 @queue.command()
@@ -67,10 +70,11 @@ def show(settings: Settings, entry_id: int, as_json: bool) -> None:
     """Show everything that happened to an entry, with each attempt's transcript."""
     with opened(settings) as control:
         history = settled(control.queue.history(entry_id))
+        directory = directory_for(control, [history.view.entry])
     if as_json:
-        print_json(history_object(history))
+        print_json(history_object(history, directory))
     else:
-        click.echo(history_text(history))
+        click.echo(history_text(history, directory))
 
 
 def _change(name: str, text: str, done: str) -> click.Command:
@@ -122,11 +126,27 @@ def list_retired(settings: Settings, as_json: bool, **given: Any) -> None:
     """List retired entries that are still kept."""
     with opened(settings) as control:
         found = settled(control.queue.find(make_filter(retired=True, **given)))
-    rows = [entry_row(view) for view in found]
-    print_rows(rows, RETIRED_COLUMNS, "Nothing is retired yet.", as_json=as_json)
+        directory = directory_for(control, [view.entry for view in found])
+    empty = "Nothing is retired yet."
+    _print_entries(found, directory, RETIRED_COLUMNS, empty, as_json=as_json)
 
 
-def entry_row(view: EntryView) -> dict[str, object]:
+def _print_entries(
+    found: Sequence[EntryView],
+    directory: Directory,
+    columns: Sequence[str],
+    empty: str,
+    *,
+    as_json: bool,
+) -> None:
+    """The alias that something came by has a column where anything did."""
+    rows = [entry_row(view, directory) for view in found]
+    if any(row["alias"] is not None for row in rows):
+        columns = [*columns, "alias", "alias_is"]
+    print_rows(rows, columns, empty, as_json=as_json)
+
+
+def entry_row(view: EntryView, directory: Directory) -> dict[str, object]:
     """An entry as listed; times are UTC."""
     entry, message = view.entry, view.entry.message
     return {
@@ -136,6 +156,7 @@ def entry_row(view: EntryView) -> dict[str, object]:
         "account": view.account,
         "sender": str(message.reverse_path) if message.reverse_path else "<>",
         "recipient": entry.recipient.unicode,
+        **alias_object(directory, entry),
         "attempts": entry.attempts,
         "last_attempt": moment(entry.last_attempt_at),
         "next_attempt": moment(entry.next_attempt_at),
@@ -147,7 +168,7 @@ def entry_row(view: EntryView) -> dict[str, object]:
     }
 
 
-def history_object(history: History) -> dict[str, object]:
+def history_object(history: History, directory: Directory) -> dict[str, object]:
     """An entry with its events, for programs."""
     events = [
         {
@@ -159,13 +180,14 @@ def history_object(history: History) -> dict[str, object]:
         }
         for event in history.events
     ]
-    return {**entry_row(history.view), "events": events}
+    return {**entry_row(history.view, directory), "events": events}
 
 
-def history_text(history: History) -> str:
+def history_text(history: History, directory: Directory) -> str:
     """An entry with its events, for people."""
-    row = entry_row(history.view)
-    lines = [f"{name + ':':<14}{value}" for name, value in row.items() if value is not None]
+    row = entry_row(history.view, directory) | alias_properties(directory, history.view.entry)
+    told = ((name, value) for name, value in row.items() if name != "alias_is")
+    lines = [f"{name + ':':<14}{value}" for name, value in told if value is not None]
     for event in history.events:
         lines.append("")
         data = dict(event.data)

@@ -8,6 +8,7 @@ from mailrelay.cli.directory import json_option
 from mailrelay.cli.output import print_json, print_properties
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
+from mailrelay.control.came_by import kind_of
 from mailrelay.control.routes import Explanation, way_text
 
 
@@ -39,8 +40,16 @@ def explain(
     """Say which route and transport decide for mail to RECIPIENT, and why."""
     with opened(settings) as control:
         found = settled(control.routes.explain(recipient, sender, account, attempts))
+        members = settled(control.routes.passed_on(found))
+        kind = kind_of(control.routes.router.directory(), found.entry.recipient)
     if as_json:
-        print_json(route_object(found))
+        told = {"alias_is": kind.value, "members": [route_object(one) for one in members]}
+        print_json(route_object(found) | (told if members else {}))
+    elif members:
+        print_properties({"recipient": f"{found.entry.recipient.unicode}, {kind.words}"})
+        for one in members:
+            click.echo()
+            print_properties({"member": one.entry.recipient.unicode} | _properties(one))
     else:
         print_properties(_properties(found))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from mailrelay.control.came_by import passed_on
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.model import Account, Directory
 from mailrelay.queue.entry import Entry, Message
@@ -73,6 +74,11 @@ class RouteControl:
         to = address_of(recipient, "recipient")
         entry = Entry(1, message, to, queued_at=0.0, next_attempt_at=0.0, attempts=attempts)
         return self.of_entry(entry, account)
+
+    async def passed_on(self, found: Explanation) -> Sequence[Explanation]:
+        """What is decided for each of those to whom the recipient passes it on."""
+        entries = passed_on(self.router.directory(), found.entry)
+        return [self.of_entry(entry, found.account) for entry in entries]
 
     def of_entry(self, entry: Entry, account: str | None) -> Explanation:
         """Where ``entry`` goes, of the account of that name."""

@@ -130,6 +130,11 @@ class WouldBeTests(TestCase):
         self.assertEqual([copy["recipient"] for copy in found["copies"]], ["eve@far.test"])
         operated.run("alias", "set", "team@example.org", "--post-public")
         found = operated.json(*FROM_OUTSIDE, "--to", "team@example.org")
+        told = {
+            (copy["alias"], copy["alias_is"], copy["member"] == copy["recipient"])
+            for copy in found["copies"]
+        }
+        self.assertEqual(told, {("team@example.org", "alias", True)})
         ways = {copy["recipient"]: copy["because"] for copy in found["copies"]}
         self.assertEqual(ways, {"user@example.org": "mailbox", "eve@far.test": "mx"})
         operated.run("alias", "set", "team@example.org", "--post-members")
@@ -179,6 +184,71 @@ class WouldBeTests(TestCase):
             (("--id", "999999"), 1, "no entry 999999"),
         ):
             self.assertIn(said, operated.run("explain", *given, code=code).stderr)
+
+
+class CameByTests(TestCase):
+    """By which alias something came, in what all commands say of it."""
+
+    timeout = 60
+
+    async def operated(self) -> Operated:
+        """A list whose copy waits, beside another recipient's; the server is gone."""
+        operated = await Operated.start(self, reactor)
+        members = ("eve@slow.test", "user@example.org")
+        operated.run("alias", "add", "team@example.org", *members, "--post-public", "--list")
+        known = operated.server.server
+        await operated.until(lambda: ("team", "example.org") in known.directory.aliases)
+        post = b"From: joe@client.test\r\nSubject: hello\r\n\r\nhi"
+        await operated.accept("team+x@example.org", "bob@other.test", body=post)
+        await operated.waiting("eve@slow.test")
+        await operated.waiting("bob@other.test")
+        await operated.stop()
+        return operated
+
+    async def test_list(self) -> None:
+        """The alias as it was written to, that it is a list, and the member."""
+        operated = await self.operated()
+        by_list = ("team+x@example.org", "list", "eve@slow.test")
+        rows = {
+            row["recipient"]: (row["alias"], row["alias_is"], row["member"])
+            for row in operated.json("queue", "list")
+        }
+        self.assertEqual(rows, {"eve@slow.test": by_list, "bob@other.test": (None, None, None)})
+        table = operated.run("queue", "list").stdout
+        self.assertRegex(table, r"alias +alias_is\n")
+        self.assertRegex(table, r"eve@slow\.test .* team\+x@example\.org +list\n")
+        table = operated.run("queue", "list", "--domain", "other.test").stdout
+        self.assertNotIn("alias", table)
+        [row] = operated.json("queue", "list", "--domain", "slow.test")
+        for command in (("queue", "show"), ("explain", "--id")):
+            found = operated.json(*command, str(row["id"]))
+            self.assertEqual((found["alias"], found["alias_is"], found["member"]), by_list)
+            said = operated.run(*command, str(row["id"])).stdout
+            self.assertRegex(said, r"(?m)^alias: +team\+x@example\.org, a list$")
+            self.assertRegex(said, r"(?m)^member: +eve@slow\.test$")
+        [kept] = operated.json("retired", "list")
+        self.assertEqual((kept["alias_is"], kept["member"]), ("list", "user@example.org"))
+        operated.run("alias", "remove", "team@example.org")
+        said = operated.run("queue", "show", str(row["id"])).stdout
+        self.assertIn("team+x@example.org, which passes nothing on any more", said)
+        said = operated.run("queue", "show", str(kept["id"])).stdout
+        self.assertIn("team+x@example.org", said)
+
+    async def test_before(self) -> None:
+        """What would come by it, whole and by its route alone."""
+        operated = await self.operated()
+        said = operated.run(*FROM_OUTSIDE, "--to", "team@example.org").stdout
+        self.assertEqual(said.count("team@example.org, a list\n"), 2, said)
+        for member in ("eve@slow.test", "user@example.org"):
+            self.assertRegex(said, rf"(?m)^member: +{member}$")
+        found = operated.json("route", "explain", "team@example.org")
+        ways = [(one["recipient"], one["because"]) for one in found["members"]]
+        self.assertEqual(ways, [("eve@slow.test", "mx"), ("user@example.org", "mailbox")])
+        self.assertEqual(found["alias_is"], "list")
+        said = operated.run("route", "explain", "team@example.org").stdout
+        self.assertIn("team@example.org, a list\n", said)
+        self.assertRegex(said, r"(?m)^member: +eve@slow\.test$")
+        self.assertNotIn("members", operated.json("route", "explain", "user@example.org"))
 
 
 class DecidedTests(TestCase):
