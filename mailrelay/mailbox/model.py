@@ -72,6 +72,7 @@ class MailboxStore(Protocol):
     def deliver(self, incoming: Incoming) -> Deferred[bool]:
         """Store ``incoming`` once: what its entry has delivered before is not delivered again.
 
-        False when the account's quota does not allow it; once true it survives a crash.
+        False when the account's quota does not allow it, and when its entry is held or has ended
+        by now, whatever was known when the attempt began; once true it survives a crash.
         Fails with StoreUnavailable.
         """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal_column, select, update
 from twisted.internet.defer import Deferred, fail
 
 from mailrelay.control.mailbox import Imported, MessageFilter, OverQuota
@@ -14,7 +14,7 @@ from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming, MailboxMessage
 from mailrelay.message.header import parse_header
 from mailrelay.message.words import decoded_words
 from mailrelay.observe.events import NewEvent
-from mailrelay.queue.entry import Content, Message
+from mailrelay.queue.entry import Content, EntryState, Message
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import printable
@@ -37,6 +37,14 @@ BLOCK_BYTES = 1024 * 1024
 _insert = Insert(_message)
 _insert_message = Insert(tables.message)
 _insert_content = Insert(tables.content)
+_entry = tables.entry
+_not_now = Prepared(
+    select(_entry.c.id).where(
+        _entry.c.id == bindparam("b_entry"),
+        _entry.c.state != literal_column(str(EntryState.READY.value)),
+    ),
+    ("b_entry",),
+)
 _delivered = Prepared(
     select(_message.c.id).where(_message.c.entry_id == bindparam("b_entry")), ("b_entry",)
 )
@@ -218,7 +226,10 @@ def _add(connection: Connection, new: Imported, message_id: int, mailbox_id: int
 
 
 def deliver_all(connection: Connection, items: Sequence[Incoming]) -> Sequence[bool]:
-    """Put each message in its mailbox, once per entry; False where the quota forbids it."""
+    """Put each message in its mailbox, once per entry.
+
+    False where the quota forbids it, and where the entry is held, or has ended, by now.
+    """
     by_mailbox: dict[tuple[int, str], list[int]] = {}
     for index, incoming in enumerate(items):
         by_mailbox.setdefault((incoming.account_id, incoming.mailbox), []).append(index)
@@ -230,10 +241,10 @@ def deliver_all(connection: Connection, items: Sequence[Incoming]) -> Sequence[b
         used = 0
         for index in indexes:
             incoming = items[index]
-            known = incoming.entry_id is not None and _delivered.rows(
-                connection, (incoming.entry_id,)
-            )
-            stored[index] = bool(known) or room is None or used + incoming.size_bytes <= room
+            own = (incoming.entry_id,)
+            known = incoming.entry_id is not None and _delivered.rows(connection, own)
+            has_room = room is None or used + incoming.size_bytes <= room
+            stored[index] = bool(known) or (has_room and not _not_now.rows(connection, own))
             if stored[index] and not known:
                 used += incoming.size_bytes
                 rows.append(_row(incoming, mailbox_id, uid))

@@ -171,6 +171,22 @@ class MailboxStoreContract(Base):
         content = await self.records.content(message.id)
         self.assertEqual(content, b"Return-Path: <a@client.test>\r\n" + PREFIX + BODY)
 
+    async def test_held_meanwhile(self) -> None:
+        """What is held when its delivery comes stays out of the mailbox, until it is released."""
+        new = new_message(self.queue)
+        added = self.queue.add(new)
+        self.later.flush()
+        await added
+        own = f"id = {new.entries[0].id}"
+        for state, expected in ((1, False), (2, False), (0, True), (1, True)):
+            with self.database.engine.begin() as connection:
+                connection.exec_driver_sql(f"UPDATE entry SET state = {state} WHERE {own}")
+            incoming = self.incoming(entry_id=new.entries[0].id)
+            delivering = self.boxes.deliver(incoming)
+            self.later.flush()
+            self.assertIs(await delivering, expected, state)
+            self.assertEqual(len(self.found()), int(expected))
+
     async def test_large_content(self) -> None:
         """A spooled body is read whole."""
         body = b"0123456789" * 200_000
