@@ -72,7 +72,10 @@ class ZotonicDoor:
         """What is served."""
         relay = partial(self._answered, read_relay_request, self._relay)
         block = partial(self._answered, read_block_request, self._block)
-        return [Route(("POST",), PATH, relay), Route(("POST",), RECIPIENT_PATH, block)]
+        return [
+            Route(("POST",), PATH, relay, is_limited=False),
+            Route(("POST",), RECIPIENT_PATH, block, is_limited=False),
+        ]
 
     async def _answered(
         self,
