@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from attrs import frozen
@@ -49,6 +50,7 @@ class Destination:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+@lru_cache(maxsize=1024)
 def parse_url(url: str) -> Destination:
     """The destination that ``url`` names, in one way of reading only.
 
