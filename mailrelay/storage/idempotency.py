@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, select, tuple_
 
 from mailrelay.queue.entry import StoredAnswer
 from mailrelay.storage import tables
+from mailrelay.storage.statements import Insert, Prepared
 
 _row = tables.idempotency_key
+_COLUMNS = ("account_id", "key", "request_hash", "status", "answer", "expires_at")
+
+_own = (_row.c.account_id == bindparam("b_account"), _row.c.key == bindparam("b_key"))
+_find = Prepared(
+    select(*(_row.c[name] for name in _COLUMNS)).where(
+        *_own, _row.c.expires_at > bindparam("b_now")
+    ),
+    ("b_account", "b_key", "b_now"),
+)
+_forget = Prepared(delete(_row).where(*_own), ("b_account", "b_key"))
+_insert = Insert(_row, _COLUMNS)
 
 
 def find_answer(
     connection: Connection, account_id: int, key: str, now: float
 ) -> StoredAnswer | None:
     """What was answered to the account's request of that key, while it is kept."""
-    wanted = select(_row).where(_row.c.account_id == account_id, _row.c.key == key)
-    found = connection.execute(wanted.where(_row.c.expires_at > now)).first()
-    if found is None:
+    found = _find.rows(connection, (account_id, key, now))
+    if not found:
         return None
-    return StoredAnswer(
-        found.account_id,
-        found.key,
-        bytes(found.request_hash),
-        found.status,
-        bytes(found.answer),
-        found.expires_at,
-    )
+    account, key, request_hash, status, answer, expires_at = found[0]
+    return StoredAnswer(account, key, bytes(request_hash), status, bytes(answer), expires_at)
 
 
 def keep_answer(connection: Connection, answer: StoredAnswer) -> None:
     """Keep an answer in the transaction that makes it true; one that has expired gives way."""
-    own = (_row.c.account_id == answer.account_id, _row.c.key == answer.key)
-    connection.execute(delete(_row).where(*own))
-    values = {
-        "account_id": answer.account_id,
-        "key": answer.key,
-        "request_hash": answer.request_hash,
-        "status": answer.status,
-        "answer": answer.answer,
-        "expires_at": answer.expires_at,
-    }
-    connection.execute(insert(_row).values(values))
+    _forget.many(connection, [(answer.account_id, answer.key)])
+    row = (
+        answer.account_id,
+        answer.key,
+        answer.request_hash,
+        answer.status,
+        answer.answer,
+        answer.expires_at,
+    )
+    _insert.many(connection, [row])
 
 
 def sweep_answers(connection: Connection, now: float, limit: int) -> None:

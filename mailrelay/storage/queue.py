@@ -191,17 +191,17 @@ class DatabaseQueueStore:
     def _apply_add(
         self, connection: Connection, items: Sequence[NewMessage]
     ) -> Sequence[NotStored | None]:
-        free = [item for item in items if item.conditions is None]
-        insert_messages(connection, free, self._node)
-        return [self._add_if_allowed(connection, item) for item in items]
-
-    def _add_if_allowed(self, connection: Connection, item: NewMessage) -> NotStored | None:
-        if item.conditions is None:
-            return None
-        refusal = refusal_of(connection, item)
-        if refusal is None:
-            insert_messages(connection, [item], self._node)
-        return refusal
+        refusals: list[NotStored | None] = []
+        stored: list[NewMessage] = []
+        for item in items:
+            if item.conditions is not None and item.conditions.unique_from_id is not None:
+                insert_messages(connection, stored, self._node)  # it is looked for among them
+                stored = []
+            refusals.append(refusal_of(connection, item))
+            if refusals[-1] is None:
+                stored.append(item)
+        insert_messages(connection, stored, self._node)
+        return refusals
 
     def claim_due(
         self, now: float, limit: int, full_lanes: Sequence[int], urgent: int = 0

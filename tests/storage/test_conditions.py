@@ -95,7 +95,10 @@ class ConditionsContract(Base):
             assert isinstance(error, NotStored), error
             return type(error)
 
-        adding = [self.store.add(one).addErrback(refusal) for one in new]
+        # They wait while the writer is busy: the next commit has them all.
+        adding = await self.database.write(
+            lambda _: [self.store.add(one).addErrback(refusal) for one in new]
+        )
         return await gatherResults(adding)
 
     async def test_from_id(self) -> None:
