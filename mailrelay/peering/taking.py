@@ -33,7 +33,7 @@ from mailrelay.peering.offer import LONGEST_META, MOST_HOPS, Offer, read_offer
 from mailrelay.policy.daily import OVER_DAILY_LIMIT, OVER_NEW_RECIPIENTS
 from mailrelay.policy.limits import LOOPING
 from mailrelay.policy.relay import Submitter, refuse_recipient
-from mailrelay.queue.entry import Entry, EntryState, Message, OfPeer, StoredAnswer
+from mailrelay.queue.entry import LARGE_BYTES, Entry, EntryState, Message, OfPeer, StoredAnswer
 from mailrelay.queue.store import AnsweredBefore
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Rcpt
@@ -112,23 +112,36 @@ class Taking:
                 arriving.abandon()
 
     async def _once(self, verified: Verified, arriving: Arriving) -> Response:
-        """The answer to the first request of its key; to others what that was."""
+        """The answer to the first request of its key; to others what that was.
+
+        Of small ones the transaction that stores them looks; and whatever is refused is looked
+        for, as it may have been taken before.
+        """
         key = f"peer/{verified.peer.id}/{verified.key}"
         if key in self._under_way:
             raise Refusal(409, "the same request is under way", retry_after=1)
         self._under_way.add(key)
         try:
-            found = await self.answers.find(0, key)
-            if found is not None:
-                return _again(found, verified)
-            return await self._take(verified, key, arriving)
-        except AnsweredBefore as before:  # by another process, meanwhile
-            found = before.found or await self.answers.find(0, key)
+            is_large = arriving.content.size_bytes >= LARGE_BYTES
+            before = await self._before(verified, key) if is_large else None
+            return before or await self._take(verified, key, arriving)
+        except Refusal:
+            before = await self._before(verified, key)
+            if before is None:
+                raise
+            return before
+        except AnsweredBefore as answered:
+            found = answered.found or await self.answers.find(0, key)
             if found is None:
                 raise Refusal(409, "the same request is under way", retry_after=1) from None
             return _again(found, verified)
         finally:
             self._under_way.discard(key)
+
+    async def _before(self, verified: Verified, key: str) -> Response | None:
+        """What was answered to the same request before.  Raises: Refusal."""
+        found = await self.answers.find(0, key)
+        return None if found is None else _again(found, verified)
 
     async def _take(self, verified: Verified, key: str, arriving: Arriving) -> Response:
         if arriving.refusal is not None:
@@ -141,8 +154,9 @@ class Taking:
         recipients = [rcpt for rcpt, _ in judged if rcpt is not None]
         results = [result for _, result in judged]
         if not recipients:
+            before = await self._before(verified, key)
             arriving.abandon()
-            return answer(202, told("", results))
+            return before or answer(202, told("", results))
 
         def kept(message: Message, entries: Sequence[Entry]) -> StoredAnswer:
             body = msgspec.json.encode(told(str(message.id), results))

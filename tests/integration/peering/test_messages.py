@@ -26,6 +26,13 @@ BASE = "/relay/v1/messages"
 class MessageTests(PeerCase):
     """What is taken, what is not, and what is told."""
 
+    async def listed(self, address: str) -> None:
+        """Have an address on the list of the peer's account."""
+        await self.control.suppression.add("user", address)
+        self.server.server._known.changed({"suppression"})
+        while not self.server.server._known.suppressed._lists:
+            await self.soon()
+
     def rows(self, table: Any) -> list[Any]:
         """All of a table."""
         with self.control.database.engine.connect() as connection:
@@ -207,13 +214,29 @@ class MessageTests(PeerCase):
         refused = await signer.post("k2")
         self.assertEqual((refused.status, refused.headers["retry-after"]), (429, "3600"))
 
+    async def test_repeated_though_refused(self) -> None:
+        """What was taken is told again, though it would be refused or left out by now."""
+        signer = await self.signer(PeerDetails(account="full"))
+        taken = await signer.post("k1", rcpt_to=["b@remote.test"] * 2)
+        self.assertEqual((await signer.post("k2")).status, 429)
+        again = await signer.post("k1", rcpt_to=["b@remote.test"] * 2)
+        self.assertEqual((again.status, again.body), (200, taken.body))
+        other = await signer.post("k1", rcpt_to=["c@remote.test"] * 2)
+        self.assertEqual((other.status, other.is_signed), (422, True))
+        self.assertEqual(len(self.messages()), 1)
+
+    async def test_repeated_to_nobody(self) -> None:
+        """What was taken is told again, though all of its recipients do not want mail by now."""
+        signer = await self.signer()
+        taken = await signer.post("k1")
+        await self.listed("b@remote.test")
+        again = await signer.post("k1")
+        self.assertEqual((again.status, again.body), (200, taken.body))
+
     async def test_nobody(self) -> None:
         """When no recipient is taken there is no message, and each is told why."""
         signer = await self.signer()
-        await self.control.suppression.add("user", "b@remote.test")
-        self.server.server._known.changed({"suppression"})
-        while not self.server.server._known.suppressed._lists:
-            await self.soon()
+        await self.listed("b@remote.test")
         answered = await signer.post("k1", rcpt_to=["b@remote.test", "x@off.example"])
         self.assertEqual((answered.status, answered.json["id"]), (202, ""))
         states = [(one["state"], one.get("code")) for one in answered.json["results"]]
