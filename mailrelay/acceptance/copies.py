@@ -159,7 +159,7 @@ class _Making:
             return self._not_expanded(number, recipient, is_loop=True)
         keys = {recipient_key(directory, author) for author in authors}
         fresh = [m for m in expansion.members if m.key not in self.given | keys]
-        recipient = self._as_taken(recipient, alias, len(expansion.members))
+        recipient = self._as_taken(recipient, alias, expansion.members)
         return self._to(number, recipient, fresh) or [
             _without_members(number, recipient, expansion.members)
         ]
@@ -176,14 +176,16 @@ class _Making:
             made = [Copy(number, recipient), *made]
         return made or [_dropped(number, recipient)]
 
-    def _as_taken(self, recipient: Rcpt, alias: Alias, members: int) -> Rcpt:
+    def _as_taken(self, recipient: Rcpt, alias: Alias, members: Sequence[Member]) -> Rcpt:
         """``recipient``, for its members without what is told already (RFC 3461 section 5.2.7).
 
-        A list is the end of the sender's mail; other aliases are not, and failures of their
-        members here are told as well.  An alias for one other address passes all on.
+        A list is the end of the sender's mail, and so is one address elsewhere whose failures he
+        never hears of; other aliases are not: failures of members here are told as well.  An alias
+        for one mailbox passes all on.
         """
-        is_end = alias.is_list
-        if Notify.SUCCESS not in recipient.notify or not members or (members == 1 and not is_end):
+        is_end = alias.is_list or (len(members) == 1 and _ends_elsewhere(members[0]))
+        is_several = len(members) > 1
+        if Notify.SUCCESS not in recipient.notify or not (is_several or (members and is_end)):
             return recipient
         action = Action.DELIVERED if is_end else Action.EXPANDED
         self.taken.append(Taken(recipient, action))
@@ -204,6 +206,11 @@ class _Making:
         self.looping += is_loop
         self.refused += not is_loop
         return [Copy(number, recipient)]
+
+
+def _ends_elsewhere(member: Member) -> bool:
+    """Whether it is confidential (RFC 3461 section 5.2.7.4): nothing comes back to the sender."""
+    return member.is_external and (member.owner is not None or member.rewrite is Rewrite.NONE)
 
 
 def _dropped(number: int, recipient: Rcpt) -> Copy:

@@ -16,7 +16,7 @@ from mailrelay.queue.report import Composer, by_action, may_report
 from mailrelay.smtp.reply import EnhancedStatus, Reply
 
 _WORDS = {
-    Action.DELIVERED: "the list has it",
+    Action.DELIVERED: "taken here, where it ends for its sender",
     Action.EXPANDED: "passed on to the members of the alias",
 }
 

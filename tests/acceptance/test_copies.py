@@ -14,7 +14,7 @@ from mailrelay.acceptance.copies import (
     report_copies,
     told_as,
 )
-from mailrelay.directory.aliases import Alias
+from mailrelay.directory.aliases import Alias, Rewrite
 from mailrelay.message.dsn import Action
 from mailrelay.queue.entry import NULL_PATH
 from mailrelay.smtp.address import Address
@@ -96,6 +96,7 @@ class CopiesTests(SynchronousTestCase):
             (success | failure, ("alice", "bob"), True, [Action.DELIVERED], never),
             (success | failure, ("alice",), True, [Action.DELIVERED], never),
             (success | failure, ("alice",), False, [], success | failure),
+            (success, ("ann@example.net",), False, [Action.DELIVERED], frozenset()),
             (failure, ("alice", "bob"), True, [], failure),
             (frozenset(), ("alice", "bob"), False, [], frozenset()),
         ):
@@ -106,6 +107,8 @@ class CopiesTests(SynchronousTestCase):
                 [taken.recipient.notify for taken in made.taken], [notify][: len(actions)]
             )
             self.assertEqual({c.recipient.notify for c in made.copies}, {left})
+        back = alias(1, "list", "ann@example.net", post_public=True, rewrite=Rewrite.SRS)
+        self.assertFalse(copies_of(directory(back), [Rcpt(LIST, success)], Writer([])).taken)
         gone = alias(1, "list", "gone", "lost", post_public=True)
         self.assertFalse(copies_of(directory(gone), [Rcpt(LIST, success)], Writer([])).taken)
 
