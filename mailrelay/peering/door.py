@@ -6,7 +6,8 @@ Invariants:
   signature, which has the digest, is known to be the peer's.
 - An unknown key and a wrong signature get the same answer after the same work.
 - What is answered to a verified request is signed, refusals too, so that a proxy's answer is never
-  taken for ours.
+  taken for ours.  What is answered before that is not: whoever asks would have us sign it for a
+  request of another's, and learn which keys there are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from mailrelay.directory.model import Directory
@@ -90,7 +91,7 @@ def answer(status: int, value: object, headers: dict[str, str] | None = None) ->
     return evolve(Response.json(status, msgspec.json.encode(value)), headers=headers or {})
 
 
-@frozen
+@define
 class Claim:
     """Who a request says it is of, to be verified by its body.  ``key`` is None when unknown."""
 
@@ -99,6 +100,7 @@ class Claim:
     given: str
     peer: Peer | None
     key: PeerKey | None
+    is_verified: bool = field(default=False, init=False)
 
     @property
     def signature(self) -> str:
@@ -106,8 +108,8 @@ class Claim:
         return self.given.removeprefix(PREFIX)
 
     def signs(self, response: Response) -> Response:
-        """``response``, signed where there is a key to do it with."""
-        if self.key is None or not isinstance(response.body, bytes):
+        """``response``, signed where the request was."""
+        if self.key is None or not self.is_verified or not isinstance(response.body, bytes):
             return response
         secret = self.key.secret
         signed = response_signature(secret, response.status, self.signature, response.body)
@@ -212,6 +214,7 @@ class Door:
         if not right or peer is None:
             self.failures.failed(request.peer_ip)
             raise Unverified
+        claim.is_verified = True
         if not is_in_time(signed.timestamp, self.now()):
             raise Refusal(401, "the timestamp is more than 300 seconds off: look at both clocks")
         if peer.disabled:

@@ -94,6 +94,21 @@ class DoorTests(PeerCase):
         self.assertEqual(self.messages(), [])
         self.assertEqual((await signer.send(raw, signed)).status, 202)
 
+    async def test_not_verified(self) -> None:
+        """Who cannot sign gets nothing signed, for whichever request, and learns of no key."""
+        signer = await self.signer()
+        raw, signed = signer.request("POST", "/relay/v1/messages", body_of(), "k1", MESSAGE)
+        told = []
+        for key_id in (KEY_ID, "unknown"):
+            forged = raw.replace(MESSAGE.encode(), b"text/plain").replace(
+                KEY_ID.encode(), key_id.encode()
+            )
+            answered = await signer.send(forged, signed)
+            self.assertFalse(answered.is_signed)
+            told.append((answered.status, answered.body, {*answered.headers}))
+        self.assertEqual(told[0], told[1])
+        self.assertEqual(told[0][0], 415)
+
     async def test_two_of_a_kind(self) -> None:
         """A field that is signed is there once."""
         signer = await self.signer()
