@@ -363,10 +363,15 @@ class SendingThroughSiteTests(APICase):
         nr = f"{entry}@mx.example.org".encode()
         body = site.report(b"relayed", nr)
         place = json.loads(relay.requests[0].body)["webhook_url"]
+        logged: list[str] = []
+        globalLogPublisher.addObserver(tell := lambda event: logged.append(repr(event)))
+        self.addCleanup(globalLogPublisher.removeObserver, tell)
         for where, secret, code in (
             (place[:-1] + ("1" if place[-1] == "0" else "0"), site.SECRET_IN_QUERY, 404),
             (place.rpartition("/")[0] + "/x", site.SECRET_IN_QUERY, 404),
             (place.rpartition("/")[0] + "/%C3%A9", site.SECRET_IN_QUERY, 404),
+            (f"{place}/", site.SECRET_IN_QUERY, 404),
+            (f"{place}/%FF", site.SECRET_IN_QUERY, 404),
             (place, "wrong", 403),
             (place, "", 403),
             (place, "their-own-secret", 403),
@@ -376,6 +381,8 @@ class SendingThroughSiteTests(APICase):
         for bad in (b"", b"[]", b'{"type":"x"}'):
             answered = await self.report(api, place, bad, site.SECRET_IN_QUERY)
             self.assertEqual(answered.status, 400, bad)
+        self.assertTrue(any("/relay/zotonic/" in one for one in logged))
+        self.assertFalse([one for one in logged if place.rpartition("/")[2] in one])
         # Of nobody, of a message long gone, of another's: heard, and let be.
         for number in (b"1@mx.example.org", b"99999@elsewhere", b"a@b@c", b"<>", nr + b"x"):
             told = site.report(b"permanent_failure", number, b"550 no")
