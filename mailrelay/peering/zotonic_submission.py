@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from mailrelay.control.peer_requests import Answered, PeerRequest, PeerRequests, Told
 from mailrelay.directory.peers import Peer
+from mailrelay.message.edit import Edit
 from mailrelay.message.header import HeaderTooLarge, parse_header
 from mailrelay.message.seven_bit import seven_bit
 from mailrelay.net.http import CallFailed, HTTPAnswer
@@ -30,6 +31,7 @@ from mailrelay.peering.submission import Contents
 from mailrelay.peering.transport import Submitted
 from mailrelay.peering.zotonic import MOST_BODY_BYTES, relay_body, scrubbed, with_secret
 from mailrelay.peering.zotonic_answers import ZotonicVerdict, verdict_of
+from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import LARGE_BYTES, Entry
 from mailrelay.queue.outcome import Deferral, HandedOver, Outcome, PermanentFailure
 from mailrelay.queue.transport import Job
@@ -91,7 +93,7 @@ class ZotonicSubmitter:
             raise NoKey(f"no secret of ours works for {peer.name}: mailrelay peer rotate --ours")
         known = await self.requests.of_message(peer.id, job.message.id)
         noted = {one.key: one for one in known.requests}
-        raw = await self._content(job.message.id)
+        raw = await self._content(job.message.id, job.entries[0].edit)
         text = await self.executor.run(mail_text, raw, f"{job.message.id}@{self._host}")
         if text is None:
             return _all(job, NOT_TEXT)
@@ -127,11 +129,12 @@ class ZotonicSubmitter:
     def _host(self) -> str:
         return self.hostname[-MOST_HOST:].lstrip(".-")
 
-    async def _content(self, message_id: int) -> bytes:
-        content = await self.contents.content(message_id)
+    async def _content(self, message_id: int, edit: Edit | None) -> bytes:
+        whole = await self.contents.content(message_id)
+        content = await copy_of(whole, edit, self.contents.read_spool)
         if content.body is not None:
             return content.prefix + content.body
-        name, pieces, offset = content.spool_name, [content.prefix], 0
+        name, pieces, offset = content.spool_name, [content.prefix], content.body_from
         assert name is not None
         while piece := await self.contents.read_spool(name, offset, BLOCK_BYTES):
             pieces.append(piece)

@@ -364,8 +364,9 @@ class SendingThroughSiteTests(APICase):
         body = site.report(b"relayed", nr)
         place = json.loads(relay.requests[0].body)["webhook_url"]
         logged: list[str] = []
-        globalLogPublisher.addObserver(tell := lambda event: logged.append(repr(event)))
-        self.addCleanup(globalLogPublisher.removeObserver, tell)
+        note: Any = lambda event: logged.append(repr(event))  # noqa: E731
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
         for where, secret, code in (
             (place[:-1] + ("1" if place[-1] == "0" else "0"), site.SECRET_IN_QUERY, 404),
             (place.rpartition("/")[0] + "/x", site.SECRET_IN_QUERY, 404),

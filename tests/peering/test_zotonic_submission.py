@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.directory.peers import Peer, PeerKey, PeerProtocol
+from mailrelay.message.edit import Edit
 from mailrelay.net.http import CallFailed, HTTPAnswer
 from mailrelay.net.threads import AtOnce
 from mailrelay.peering.standing import Standing
@@ -137,6 +138,26 @@ class Attempting(SynchronousTestCase):
         self.assertIn(f"\r\nMessage-Id: <{MESSAGE.id}@us.test>\r\n", head)
         self.assertIn("Content-Transfer-Encoding: quoted-printable", head)
         self.assertEqual(body, "h=C3=B6\r\n")
+
+    def test_own_copy(self) -> None:
+        """What an alias changed in a member's copy is changed here, too."""
+        member = b"From: <secret@member.test>\r\n"
+        whole = member + b"Message-ID: <1@x.test>\r\n\r\nhi\r\n"
+        edit = Edit(
+            b"Delivered-To: list@us.test\r\n", ((0, len(member), b"From: <list@us.test>\r\n"),)
+        )
+        for content in (
+            Content(b"", whole, None, len(whole)),
+            Content(b"", None, "spooled", len(whole)),
+        ):
+            handing = Handing(FakeSite([QUEUED]), content, spool=whole)
+            self.attempted(handing, evolve(JOE, edit=edit))
+            [posted] = handing.site.bodies
+            self.assertEqual(
+                posted["email"],
+                "Delivered-To: list@us.test\r\nFrom: <list@us.test>\r\n"
+                "Message-ID: <1@x.test>\r\n\r\nhi\r\n",
+            )
 
     def test_number(self) -> None:
         """It is the same for every attempt, and what was answered is not asked again."""
