@@ -148,7 +148,9 @@ class _Making:
         person = person_behind(directory, recipient.forward_path)
         is_answer = person is not None and alias.rewrite is Rewrite.ALIAS
         if is_answer and are_members(directory, alias, expansion, authors):
-            if person is not None and self.writer.is_sure:
+            # A mailbox here keeps what came, in which the member is named.
+            is_here = person is not None and isinstance(directory.resolve(person), Account | Alias)
+            if person is not None and self.writer.is_sure and not is_here:
                 return [
                     Copy(number, Rcpt(person), answers=directory.compared(recipient.forward_path))
                 ]

@@ -314,6 +314,15 @@ class RewrittenFromTests(TestCase):
         self.assertIn(b'From: "Cleo" <list@example.org>\r\nSubject: Re: hello\r\n', sent)
         self.assertTrue(sent.endswith(b"\r\n\r\nhi Ann\r\n"))
 
+    async def test_answer_to_one_of_ours(self) -> None:
+        """A mailbox here would show the member: that is refused."""
+        place = await self.place()
+        answer = b"From: Cleo <user@example.org>\r\n\r\nhi\r\n"
+        await place.alias("inner@example.org", OTHER)
+        for person in ("other", "inner"):
+            reply = await place.submit(f"list+{person}=example.org@example.org", answer)
+            self.assertEqual(reply[:9], b"550 5.7.2", person)
+
     async def test_answer_of_other_domain(self) -> None:
         """Neither a signature of the member's domain tells who that was, nor where it came from."""
         place = await start(self)
