@@ -12,9 +12,9 @@ import msgspec
 
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.durations import DURATION
-from mailrelay.cli.output import moment, print_json, print_rows
+from mailrelay.cli.output import fail, moment, print_json, print_rows
 from mailrelay.cli.passwords import read_secret
-from mailrelay.cli.target import opened, settled, target_options
+from mailrelay.cli.target import EX_USAGE, opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.peers import KEY_KEPT_FOR, ListedPeer, NewPeerKey, PeerDetails
 from mailrelay.directory.peers import FromPolicy, PeerKey, PeerProtocol
@@ -140,7 +140,7 @@ def set_peer(settings: Settings, name: str, **values: Any) -> None:
 @peer.command("rotate")
 @target_options
 @click.argument("name")
-@click.option("--ours/--theirs", "is_ours", required=True, default=None, help="Who signs with it.")
+@click.option("--ours/--theirs", "is_ours", default=None, help="Who signs with it: give one.")
 @click.option("--key-file", type=_key_file, help="The new key; else one is made.  - is stdin.")
 @click.option(
     "--overlap",
@@ -153,12 +153,14 @@ def set_peer(settings: Settings, name: str, **values: Any) -> None:
 def rotate(
     settings: Settings,
     name: str,
-    is_ours: bool,
+    is_ours: bool | None,
     key_file: Path | None,
     overlap: float,
     as_json: bool,
 ) -> None:
     """Give a peer a new key beside the old one.  What is made is shown this once."""
+    if is_ours is None:
+        fail("whose key? Give --ours for what we sign with, --theirs for what it does", EX_USAGE)
     text = read_secret(key_file, "key") if key_file else None
     with opened(settings) as control:
         one: NewPeerKey | None = settled(

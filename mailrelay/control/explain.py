@@ -6,11 +6,13 @@ Invariant: nothing is decided here.  Acceptance judges, the router routes, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Protocol
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
+from mailrelay.control.errors import Refusal
 from mailrelay.control.queue import EntryView, state_word
 from mailrelay.control.routes import Explanation, RouteControl, account_named, address_of
 from mailrelay.directory.model import Account, Directory
@@ -179,7 +181,7 @@ class ExplainControl:
     ) -> Question:
         """What an operator asks; an empty ``sender`` is the null reverse-path.  Raises: Refusal."""
         found = account_named(self.known.directory(), account)
-        trusted = client_ip is not None and self.known.is_trusted(client_ip)
+        trusted = client_ip is not None and self.known.is_trusted(_ip(client_ip))
         path = address_of(sender, "sender") if sender else None
         submitter = Submitter(found, trusted, str(path) if found and path else None)
         to = address_of(recipient, "recipient")
@@ -256,3 +258,10 @@ def attempt_of(event: Event) -> Mapping[str, object]:
     """What was decided for one attempt, and what came of it; what was not kept is left out."""
     names = ("because", "route", "destination", "host", "ip", "tls", "code", "status", "reply")
     return {name: event.data[name] for name in names if event.data.get(name) not in (None, "")}
+
+
+def _ip(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise Refusal(f"the client {text!r} is no IP address: write it as 192.0.2.1") from None

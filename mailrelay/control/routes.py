@@ -9,6 +9,7 @@ from attrs import frozen
 from mailrelay.control.came_by import passed_on
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.model import Account, Directory
+from mailrelay.net.tls import TLSLevel
 from mailrelay.queue.entry import Entry, Message
 from mailrelay.routing.route import Route
 from mailrelay.routing.router import Because, Decision, Router
@@ -152,7 +153,12 @@ def _through(socks: SocksProxy | None) -> str:
 
 
 def _host_text(host: RelayHost) -> str:
-    start = "TLS from the first byte" if host.implicit_tls else "STARTTLS"
+    if host.implicit_tls:
+        tls = f"TLS from the first byte, level {host.tls.value}"
+    elif host.tls is TLSLevel.NONE:
+        tls = "without TLS"
+    else:
+        tls = f"STARTTLS, level {host.tls.value}"
     login = f", logging in as {host.username}" if host.username else ""
     mx = " (by its MX records)" if host.mx_lookup else ""
-    return f"{host.host} port {host.port}{mx}, {start}, level {host.tls.value}{login}"
+    return f"{host.host} port {host.port}{mx}, {tls}{login}"

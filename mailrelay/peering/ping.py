@@ -7,12 +7,13 @@ import http.client
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_network
 
 import msgspec
 from attrs import field, frozen
 
 from mailrelay.directory.peers import Peer
-from mailrelay.net.destination import Destination, UnusableURL, parse_url
+from mailrelay.net.destination import Destination, UnusableURL, is_permitted, parse_url
 from mailrelay.peering.client import BASE
 from mailrelay.peering.signature import MOST_SKEW, PREFIX, Signed, fits, response_signature
 from mailrelay.smtp.reply import printable
@@ -99,6 +100,8 @@ def _answer(
         else:
             connection = http.client.HTTPConnection(there.host, there.port, timeout=timeout)
         try:
+            connection.connect()
+            _check_address(peer, there, connection.sock.getpeername()[0])
             connection.request("GET", there.path, headers=dict(headers))
             response = connection.getresponse()
             fields = {name.lower(): value for name, value in response.getheaders()}
@@ -111,6 +114,13 @@ def _answer(
     except (OSError, http.client.HTTPException) as error:
         why = printable(str(error) or type(error).__name__, 200)
         raise PingFailed(f"{there.authority} cannot be reached: {why}") from error
+
+
+def _check_address(peer: Peer, there: Destination, address: str) -> None:
+    """The server goes to no address that it may not; so a command that did would mislead."""
+    if not is_permitted(address, [ip_network(text) for text in peer.options.allowed_networks]):
+        what = f"{there.host} is at {address}, which is not a public address"
+        raise PingFailed(f"{what}: mailrelay peer set {peer.name} --allowed-network {address}")
 
 
 def _why(peer: Peer, status: int, body: bytes, difference: float | None, *, is_signed: bool) -> str:

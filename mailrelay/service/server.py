@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -158,6 +159,8 @@ class Server(MultiService):
             s.clock.callLater,
         )
         settings = self._settings
+        with suppress(OSError):  # the store says what is wrong
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.stores: Stores = open_stores(
             settings.storage.url, settings.data_dir, settings.node, threads, s.now()
         )

@@ -181,6 +181,7 @@ class WouldBeTests(TestCase):
             (("--to", "nothing"), 1, "the recipient 'nothing' is no address"),
             (("--from", "no", "--to", "a@b.test"), 1, "the sender 'no' is no address"),
             (("--to", "a@b.test", "--account", "ghost"), 1, "no account ghost"),
+            (("--to", "a@b.test", "--client", "zz"), 1, "the client 'zz' is no IP address"),
             (("--id", "999999"), 1, "no entry 999999"),
         ):
             self.assertIn(said, operated.run("explain", *given, code=code).stderr)

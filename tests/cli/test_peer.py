@@ -82,6 +82,8 @@ class PeerTests(TestCase):
         """What cannot be is said, and a key that is not well-formed is not repeated."""
         operated = await Operated.start(self, reactor)
         await operated.stop()
+        told = operated.run("peer", "rotate", "b", code=64).stderr
+        self.assertIn("--ours", told)
         for given, said in (
             (("add", "b", "--account", "nobody"), "no account nobody"),
             (("add", "b", "--url", "http://relay.example.net"), "https"),

@@ -94,6 +94,14 @@ class ExplainTests(TestCase):
             ],
         )
 
+    async def test_without_tls(self) -> None:
+        """A relay host that is spoken to in clear is said to be."""
+        operated = await self.operated()
+        host = '[relay_host]\nhost = "127.0.0.1"\nport = 2525\ntls = "none"\n'
+        operated.config.write_text(CONFIG + host)
+        said = operated.json("route", "explain", "a@slow.test")
+        self.assertEqual(said["way"], "by 127.0.0.1 port 2525, without TLS")
+
     async def test_suppressed(self) -> None:
         """What an account does not send to is not routed."""
         operated = await self.operated()

@@ -180,3 +180,21 @@ class RenewedCertificateTests(TestCase):
         self.assertRaises(UnusableCertificate, server.server.reload, evolve(server.settings))
         self.assertEqual(self.serial(await self.greeted(server, "submissions")), before)
         self.assertEqual(await self.in_tls(await self.greeted(server)), before)
+
+
+class FirstStartTests(TestCase):
+    """A server that was never started before."""
+
+    timeout = 60
+
+    def test_no_data_dir(self) -> None:
+        """``data_dir`` is made, for nobody else to look into."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        sink = Sink(defers=0.0, cuts=0.0)
+        self.addCleanup(sink.close)
+        server = ServerProcess(folder, configuration(folder / "new" / "data", sink.port))
+        self.addCleanup(server.kill)
+        server.start()
+        server.stop()
+        self.assertEqual((folder / "new" / "data").stat().st_mode & 0o777, 0o700)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.directory.peers import Peer, PeerKey
+from mailrelay.directory.peers import Peer, PeerKey, PeerOptions
 from mailrelay.peering.ping import PingFailed, Pong, ping
 from mailrelay.peering.signature import PREFIX, response_signature
 from mailrelay.testing.ports import free_port
@@ -61,7 +61,9 @@ class PingTests(SynchronousTestCase):
         self.addCleanup(self.server.server_close)
         self.addCleanup(self.server.shutdown)
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.peer = Peer(1, "hub", url=url, keys=[PeerKey("k1", SECRET, True, 0.0)])
+        keys = [PeerKey("k1", SECRET, True, 0.0)]
+        options = PeerOptions(allowed_networks=("127.0.0.0/8",))
+        self.peer = Peer(1, "hub", url=url, keys=keys, options=options)
 
     def failed(self, peer: Peer | None = None) -> str:
         """Why it did not work."""
@@ -95,3 +97,8 @@ class PingTests(SynchronousTestCase):
         self.assertIn("no key of ours", self.failed(evolve(self.peer, keys=[])))
         away = evolve(self.peer, url=f"http://127.0.0.1:{free_port()}")
         self.assertIn("cannot be reached", self.failed(away))
+
+    def test_not_public(self) -> None:
+        """Where the server does not go, the command does not, and says which option is missing."""
+        said = self.failed(evolve(self.peer, options=PeerOptions()))
+        self.assertIn("peer set hub --allowed-network 127.0.0.1", said)
