@@ -105,15 +105,17 @@ class Arriving:
         elif self._head is None:
             self.content.write(data)
         else:
+            searched = max(0, len(self._head) - len(_HEADER_END) + 1)
             self._head += data
-            self._look_for_end()
+            self._look_for_end(searched)
 
-    def _look_for_end(self) -> None:
+    def _look_for_end(self, searched: int) -> None:
+        """Judge the header section if its end came, which is nowhere before ``searched``."""
         assert self._head is not None
         if self._head.startswith(b"\r\n"):
             self._pass_head(0)
             return
-        end = self._head.find(_HEADER_END)
+        end = self._head.find(_HEADER_END, searched)
         if end >= 0:
             self._pass_head(end + len(_HEADER_END))
         elif len(self._head) > MAX_HEADER_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from time import perf_counter
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -52,6 +53,15 @@ class ArrivingTests(SynchronousTestCase):
         """However it is cut, the same comes of it."""
         whole = b"{}\n" + b"".join(body)
         self.assertEqual(taken(whole, cuts, options), taken(whole, [], options))
+
+    def test_byte_by_byte(self) -> None:
+        """A long header in single bytes, of whom nobody has verified yet, takes half a second."""
+        arriving = Arriving(no_spool, PeerOptions(from_domains=("sender.test",)), 1_000_000)
+        began = perf_counter()
+        for byte in b"{}\n" + b"a:\r\n" * 50_000:
+            arriving.write(bytes((byte,)))
+        self.assertLess(perf_counter() - began, 5.0)
+        self.assertIsNone(arriving.refusal)
 
     @given(st.lists(st.integers(0, 10_000)))
     def test_rewritten(self, cuts: list[int]) -> None:
