@@ -19,10 +19,19 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.peer_requests import ensure_state, entries_of, note_contact, request_of
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
 from mailrelay.storage.queue_records import entry_views, every_entry
+from mailrelay.storage.statements import GuardedUpdate, chunked
 from mailrelay.storage.suppression import after_outcomes
 
 _request, _state = tables.peer_request, tables.peer_state
 _entry, _event, _message = tables.entry, tables.event, tables.message
+
+_retire = GuardedUpdate(
+    "entry",
+    "state = 2, node_id = 0, epoch = 0, attempts = attempts + {1}, keep_until = {2},"
+    " outcome = COALESCE({3}, outcome)",
+    "1 = 1",
+    ("bigint", "int", "double precision", "text"),
+)
 
 _ENDS = (
     *(EventKind.DELIVERED, EventKind.FAILED),
@@ -237,25 +246,15 @@ def _known_ends(
 
 def _change_entries(connection: Connection, recording: _Recording) -> None:
     """Retire what was told of, with its outcome; those that ended are kept as others are."""
+    rows = []
     for id_ in sorted(recording.changed):
         view, outcome = recording.views[id_], recording.outcomes.get(id_)
         kept_for = recording.kept_for(view.entry.account_id)
         is_over = outcome in _ENDS or (outcome is None and view.outcome in _END_WORDS)
         keep_until = recording.at + kept_for + (0.0 if is_over else AWAITED_FOR)
-        values: dict[str, object] = {"keep_until": keep_until}
-        if outcome is not None:
-            values["outcome"] = outcome.value
-        connection.execute(
-            update(_entry)
-            .where(_entry.c.id == id_)
-            .values(
-                state=EntryState.RETIRED.value,
-                node_id=0,
-                epoch=0,
-                attempts=_entry.c.attempts + recording.attempts.get(id_, 0),
-                **values,
-            )
-        )
+        word = outcome.value if outcome is not None else None
+        rows.append((id_, recording.attempts.get(id_, 0), keep_until, word))
+    _retire.run(connection, rows)
 
 
 _END_WORDS = frozenset(kind.value for kind in _ENDS)
@@ -265,16 +264,25 @@ def _close(
     connection: Connection, peer_id: int, requests: Mapping[str, Mapping[str, int]], at: float
 ) -> None:
     """Requests of which all is told are awaited no more; one that is told of was answered."""
-    for key, entries in requests.items():
-        this = (_request.c.peer_id == peer_id, _request.c.key == key)
-        awaited = exists().where(
-            _entry.c.id.in_(list(entries.values())),
-            or_(
-                _entry.c.state != EntryState.RETIRED.value,
-                _entry.c.outcome == EventKind.HANDED_OVER.value,
-            ),
-        )
-        if not connection.execute(select(awaited)).scalar():
-            answered_at = func.coalesce(_request.c.answered_at, at)
-            over = update(_request).where(*this)
-            connection.execute(over.values(open_until=None, answered_at=answered_at))
+    awaited = _awaited(connection, [id_ for one in requests.values() for id_ in one.values()])
+    over = [(key,) for key, entries in requests.items() if awaited.isdisjoint(entries.values())]
+    answered_at = func.coalesce(_request.c.answered_at, at)
+    for some in chunked(over):
+        these = (_request.c.peer_id == peer_id, _request.c.key.in_([key for (key,) in some]))
+        closing = update(_request).where(*these)
+        connection.execute(closing.values(open_until=None, answered_at=answered_at))
+
+
+def _awaited(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Those of the entries ``ids`` of which more is to be told."""
+    is_awaited = or_(
+        _entry.c.state != EntryState.RETIRED.value,
+        _entry.c.outcome == EventKind.HANDED_OVER.value,
+    )
+    return {
+        id_
+        for some in chunked([(id_,) for id_ in sorted(set(ids))])
+        for id_ in connection.execute(
+            select(_entry.c.id).where(_entry.c.id.in_([one for (one,) in some]), is_awaited)
+        ).scalars()
+    }

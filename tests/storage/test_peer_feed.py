@@ -98,6 +98,20 @@ class PeerFeedContract(Calling):
         self.assertEqual([one.event for one in self.rows("call")], ["delivered"])
         self.assertEqual(await self.feed.state(HUB, 300.0), PeerFeedState(9, is_awaited=False))
 
+    async def test_over(self) -> None:
+        """A request is over with the last of its recipients; others are not, told together."""
+        first, second = [await self.entry(recipient=f"{one}@example.net") for one in "ab"]
+        await self.handed_over(first, second)
+        await self.handed_over(other := await self.entry(recipient="c@example.net"), key="o")
+        told = [
+            news(at, DELIVERED, key, str(one.recipient))
+            for at, key, one in ((5, "k", first), (6, "o", other), (7, "k", second))
+        ]
+        await self.record(*told[:2])
+        self.assertEqual([one.key for one in await self.feed.open_requests(HUB, 300.0, 10)], ["k"])
+        await self.record(told[2])
+        self.assertEqual(await self.feed.open_requests(HUB, 300.0, 10), [])
+
     async def test_once(self) -> None:
         """What was taken in before is passed over, whatever page it comes in."""
         entry = await self.entry()
