@@ -7,10 +7,13 @@ lines follow theirs indented (human) or stand in it (JSON).
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import syslog
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -33,6 +36,8 @@ MOST_LINE_CHARACTERS = 2000
 # Twisted tells of every port and factory at info: that is not for operators.
 _CHATTY = ("twisted", "log_legacy")
 _START_AND_STOP = "twisted.scripts"
+
+_NAMES_ALONE = re.compile(r"[^{}]*(?:\{[a-z_]+\}[^{}]*)*")
 
 
 class CannotLog(Exception):
@@ -190,7 +195,17 @@ def json_log_line(event: LogEvent) -> str:
 
 
 def _text(event: LogEvent) -> str:
+    """What an event says.  Nearly all say it with names alone, which ``str`` formats by itself."""
+    format_ = event.get("log_format")
+    if isinstance(format_, str) and "log_failure" not in event and _has_names_alone(format_):
+        with suppress(Exception):  # Twisted says of an event what is wrong with it
+            return format_.format_map(event)
     return eventAsText(event, includeTimestamp=False, includeSystem=False)
+
+
+@lru_cache(maxsize=1024)
+def _has_names_alone(format_: str) -> bool:
+    return _NAMES_ALONE.fullmatch(format_) is not None
 
 
 def _level(event: LogEvent) -> str:

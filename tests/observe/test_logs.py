@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, eventAsText
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -118,6 +118,25 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(len(encoded.splitlines()), 1)
         encoded.encode("utf-8")
         json.loads(encoded)
+
+    def test_formats(self) -> None:
+        """However an event is formatted, the line has what Twisted makes of it."""
+
+        class Stubborn:
+            def __format__(self, _: str) -> str:
+                raise ValueError("no")
+
+            __repr__ = __str__ = lambda self: "stubborn"
+
+        for format_ in (
+            *("{text}", "{n} {text}", "a {{b}} {text}", "{text!r} {n:03d}", "{when()}", "{text.x}"),
+            *("{stubborn}", "{missing}", "{", "}", "{}", "{0}", "{N}", "", b"{text}", None),
+        ):
+            event = {**self.event("hello"), "log_format": format_, "n": 7}
+            event |= {"when": lambda: "now", "stubborn": Stubborn()}
+            wanted = eventAsText(event, includeTimestamp=False, includeSystem=False)
+            text = json.loads(json_log_line(event))["text"]
+            self.assertEqual(text.split("\n")[0][:60], wanted.split("\n")[0][:60], format_)
 
     def test_traceback(self) -> None:
         """A traceback follows its event's line, and stands in its object."""
