@@ -83,6 +83,8 @@ class FailureLimits:
         What others tried with a login does not count against an address that never failed:
         the right password works from there, whoever guesses meanwhile.
         """
+        if not self._counts:
+            return True
         own = networks(ip)[0]
         has_failed = self._counts.get((own, 86400.0, self._slot(86400.0)), 0) > 0
         return all(

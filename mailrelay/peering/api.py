@@ -15,6 +15,9 @@ from mailrelay.peering.taking import Taking
 from mailrelay.web.request import Response, Route
 
 BASE = "/relay/v1"
+HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+"""Of every answer: peers are no browsers."""
+
 FEATURES = ("events", "suppressions", "cancel", "not_before", "expires_at", "require_tls")
 
 
@@ -43,7 +46,7 @@ class PeerAPI:
 
     def _route(self, method: str, path: str, work: Callable[[Claim], Awaitable[Response]]) -> Route:
         handle = partial(self.door.answered, work=work)
-        return Route((method,), BASE + path, handle, is_limited=False)
+        return Route((method,), BASE + path, handle, HEADERS, is_limited=False)
 
     async def ping(self, claim: Claim) -> Response:
         """Who we are, and what we take; the key works."""

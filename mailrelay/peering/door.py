@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -35,7 +36,7 @@ from mailrelay.peering.signature import (
 )
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.web.body import BodyRefused, BodyTrouble
-from mailrelay.web.request import Refused, Request, Response
+from mailrelay.web.request import JSON, Refused, Request, Response
 
 KEY, TIMESTAMP = "mailrelay-key", "mailrelay-timestamp"
 SIGNATURE, IDEMPOTENCY_KEY = "mailrelay-signature", "idempotency-key"
@@ -88,7 +89,7 @@ Sink = Callable[[bytes], Awaitable[object] | None]
 
 def answer(status: int, value: object, headers: dict[str, str] | None = None) -> Response:
     """JSON, not signed yet."""
-    return evolve(Response.json(status, msgspec.json.encode(value)), headers=headers or {})
+    return Response(status, msgspec.json.encode(value), headers or {}, JSON)
 
 
 @define
@@ -239,6 +240,7 @@ class Unverified(Exception):
     """Whoever asks is not who they say."""
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(ip: str) -> bool:
     try:
         return ip_address(ip).is_loopback

@@ -23,6 +23,8 @@ from mailrelay.web.headers import STRICT_HEADERS, Headers
 
 MOST_QUERY_FIELDS = 100
 
+JSON = "application/json; charset=utf-8"
+
 
 @frozen
 class Response:
@@ -49,7 +51,7 @@ class Response:
     @classmethod
     def json(cls, status: int, encoded: bytes) -> Response:
         """JSON that is encoded already."""
-        return cls(status, encoded, content_type="application/json; charset=utf-8")
+        return cls(status, encoded, content_type=JSON)
 
     @classmethod
     def html(cls, status: int, page: str) -> Response:
