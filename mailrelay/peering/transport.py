@@ -21,6 +21,7 @@ from mailrelay.net.tls import UnusableCertificate
 from mailrelay.peering.client import NoKey
 from mailrelay.peering.standing import WELL, Found, Standing
 from mailrelay.queue.outcome import Deferral, Outcome, outcome_of_error
+from mailrelay.queue.store import ContentGone, StoreUnavailable
 from mailrelay.queue.transport import Attempt, Job, Result
 from mailrelay.routing.ways import ToPeer
 from mailrelay.smtp.reply import Reply, printable, reply
@@ -28,6 +29,8 @@ from mailrelay.smtp.reply import Reply, printable, reply
 NO_SUCH_PEER = reply(451, "4.3.5", "there is no peer of that name any more")
 SWITCHED_OFF = reply(451, "4.3.2", "the peer is switched off")
 TAKES_NO_MAIL = reply(451, "4.3.5", "the peer has no URL to hand mail to")
+NOT_NOTED = reply(451, "4.3.1", "what is handed to peers cannot be noted here")
+TOLD_MEANWHILE = reply(451, "4.3.0", "the message has no content any more")
 RESTING = reply(451, "4.3.2", "the peer is left alone for a while")
 
 
@@ -94,6 +97,10 @@ class PeerTransport:
             why = printable(str(error), 300)
             outcome = Deferral(reply(451, "4.3.5", f"the peer cannot be asked: {why}"))
             found = Found(is_well=False, alarm=why)
+        except StoreUnavailable:
+            why, outcome, found = NOT_NOTED.text, Deferral(NOT_NOTED), None
+        except ContentGone:  # the peer has told meanwhile that it has the message
+            why, outcome, found = TOLD_MEANWHILE.text, Deferral(TOLD_MEANWHILE), None
         except Exception as error:
             self._log.failure("a message cannot be handed to a peer")
             why, outcome, found = "not posted: a reason of our own", outcome_of_error(error), None

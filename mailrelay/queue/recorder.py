@@ -19,7 +19,7 @@ from mailrelay.queue.entry import Begun, Entry, NewMessage
 from mailrelay.queue.report import Reporter, admitted
 from mailrelay.queue.salvage import in_our_words, one_by_one
 from mailrelay.queue.settle import Rules, Settlement, settle
-from mailrelay.queue.store import QueueStore, StoreUnavailable
+from mailrelay.queue.store import ContentGone, QueueStore, StoreUnavailable
 from mailrelay.queue.transport import Job, Result, without_lost
 
 STORE_RETRY_AFTER = 2.0
@@ -87,6 +87,8 @@ class Recorder:
             return await self.reporter.of(job.message, settlement, settlement.next_attempt_at)
         except StoreUnavailable:
             raise
+        except ContentGone:
+            return []  # all its entries ended meanwhile, in another way
         except Exception:
             self._log.failure("no DSN could be made for message {id}", id=job.message.id)
             return []

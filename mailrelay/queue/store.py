@@ -11,6 +11,10 @@ from twisted.internet.defer import Deferred
 from mailrelay.queue.entry import Begun, Content, Entry, Finished, NewMessage, StoredAnswer
 
 
+class ContentGone(Exception):
+    """The message's content was dropped: all its entries are retired and no mailbox has it."""
+
+
 class StoreUnavailable(Exception):
     """The store cannot do this now (full, I/O error, no connection): nothing was changed."""
 

@@ -24,7 +24,7 @@ from mailrelay.queue.entry import (
     Finished,
     NewMessage,
 )
-from mailrelay.queue.store import NotStored, Together
+from mailrelay.queue.store import ContentGone, NotStored, Together
 from mailrelay.storage import tables
 from mailrelay.storage.calls import insert_calls
 from mailrelay.storage.clock_steps import move_batch, record_step
@@ -348,10 +348,6 @@ class _Recorded:
     was: Sequence[bool]
     events: Mapping[int | None, NewEvent]
     unneeded: Sequence[str]
-
-
-class ContentGone(Exception):
-    """The message's content was dropped: all its entries are retired and no mailbox has it."""
 
 
 def read_content(connection: Connection, message_id: int) -> Content:

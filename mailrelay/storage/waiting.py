@@ -12,9 +12,10 @@ from mailrelay.mailbox.access import StoredMessage
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.queue.copy import copy_of
 from mailrelay.queue.entry import Content, Entry
+from mailrelay.queue.store import ContentGone
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
-from mailrelay.storage.queue import ContentGone, read_content
+from mailrelay.storage.queue import read_content
 from mailrelay.storage.queue_records import entry_views, every_entry
 from mailrelay.storage.spool import Spool
 

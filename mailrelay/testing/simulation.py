@@ -31,7 +31,17 @@ from mailrelay.config.settings import (
     SMTPOutSection,
     StorageSection,
 )
+from mailrelay.config.transports import (
+    ChainSection,
+    HopSection,
+    RelayingSection,
+    RouteSection,
+    TransportSection,
+)
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
+from mailrelay.control.peers import PeerDetails
+from mailrelay.directory.peers import PeerProtocol
+from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.net.threads import AtOnce
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits
@@ -44,6 +54,16 @@ from mailrelay.storage.database import Database, open_engine
 from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.testing.simulated.http_hops import (
+    APPLICATION,
+    KEY_ID,
+    KEYED,
+    PEER,
+    PLACES,
+    SECRET,
+    Application,
+    Peer,
+)
 from mailrelay.testing.simulated.network import Network
 from mailrelay.testing.simulated.node import (
     ADDRESSES,
@@ -55,7 +75,7 @@ from mailrelay.testing.simulated.node import (
     WatchedTransport,
     database_path,
 )
-from mailrelay.testing.simulated.peers import CHARACTERS, Peers
+from mailrelay.testing.simulated.peers import CHAIN, CHARACTERS, Peers
 from mailrelay.testing.simulated.promises import Promises
 from mailrelay.testing.simulated.submitters import Mail, Submitters
 from mailrelay.testing.simulated.world import EPOCH, World
@@ -64,6 +84,9 @@ MAILS = 20
 CRASHES_PER_SEED = 3
 LONGEST = 6 * 3600.0
 """Virtual seconds after which a run that is not quiet is stuck."""
+
+HTTP_TIMEOUT = 40.0
+LOOPBACK = ("127.0.0.0/8",)
 
 RETRIES = RetryProfile(
     first_after=20.0,
@@ -119,11 +142,22 @@ def _template() -> Path:
     control = open_control(_settings(folder), "simulation", lambda: EPOCH, Random(1))
     first = FirstAccount("user", "example.org", "user", "password", "admin password")
     Deferred.fromCoroutine(bootstrap(control.directory, first))
+    details = PeerDetails(
+        url=_url(PEER), options={"allowed_networks": LOOPBACK, "timeout": HTTP_TIMEOUT}
+    )
+    key = f"{KEY_ID}:{SECRET.hex()}"
+    Deferred.fromCoroutine(control.peers.add("peer", PeerProtocol.MAILRELAY, details, key))
     control.close()
     return folder / "mailrelay.db"
 
 
+def _url(domain: str) -> str:
+    host, port = PLACES[domain]
+    return f"http://{host}:{port}"
+
+
 def _settings(folder: Path) -> Settings:
+    hops = [HopSection(f"[{ADDRESSES[domain]}]:25") for domain in CHAIN]
     return Settings(
         "mx.example.org",
         folder,
@@ -137,6 +171,19 @@ def _settings(folder: Path) -> Settings:
         smtp_out=SMTPOutSection(mx_tls=TLSLevel.NONE, command_timeout=40.0, connect_timeout=10.0),
         log=LogSection(mail_log=""),
         stop_grace=5.0,
+        relaying=RelayingSection(chain=[ChainSection(hops, f"@{CHAIN[0]}")]),
+        transport=[TransportSection("peer", peer="peer")],
+        route=[RouteSection(transport="peer", to_domain=[PEER])],
+        handoff=[
+            HandOffSettings(
+                "app",
+                f"{_url(APPLICATION)}/in",
+                [APPLICATION],
+                timeout=HTTP_TIMEOUT,
+                permanent_statuses=[422],
+                allowed_networks=LOOPBACK,
+            )
+        ],
     )
 
 
@@ -207,6 +254,8 @@ class Simulation:
         world = self.world
         for domain in CHARACTERS:
             self.network.listen(ADDRESSES[domain], 25, self.peers.factory(domain))
+        for hop in (Application(APPLICATION, self.peers), Peer(PEER, self.peers)):
+            self.network.listen(*PLACES[hop.domain], hop.factory())
         self.submitters.begin([(world.random.uniform(0, 60), self._mail(i)) for i in range(MAILS)])
         self._begin_faults()
         world.calm_after = 150.0
@@ -229,7 +278,7 @@ class Simulation:
 
     def _mail(self, number: int) -> Mail:
         chance = self.world.random
-        everywhere = [*CHARACTERS, "dead.example", "nowhere.example", "unknown"]
+        everywhere = [*CHARACTERS, *KEYED, *KEYED, "dead.example", "nowhere.example", "unknown"]
         domains = [
             chance.choice((*everywhere, "example.org", "example.org", "flaky.example"))
             for _ in range(chance.choice((1, 1, 1, 2, 4)))
@@ -237,7 +286,9 @@ class Simulation:
         large = number % 10 == 3
         return Mail(
             number,
-            chance.choice((None, "example.org", "good.example", "flaky.example", "strict.example")),
+            chance.choice(
+                (None, "example.org", "good.example", "flaky.example", "strict.example", *CHAIN)
+            ),
             domains,
             chance.choice(("", "", "NEVER", "SUCCESS,FAILURE", "DELAY")),
             chance.randrange(70_000, 400_000) if large else chance.randrange(10, 4000),
@@ -255,6 +306,15 @@ class Simulation:
             step = chance.choice((-600.0, -200.0, -20.0, 20.0, 200.0, 3600.0))
             clock.callLater(chance.uniform(10, 150), world.step_wall_clock, step)
         clock.callLater(chance.uniform(5, 120), self._hold_something, "node_id = 0")
+        for where in (*PLACES.values(), (ADDRESSES[CHAIN[0]], 25)):
+            for _ in range(chance.choice((0, 1, 2))):
+                clock.callLater(chance.uniform(5, 120), self._take_down, where)
+
+    def _take_down(self, where: tuple[str, int]) -> None:
+        world = self.world
+        world.count("next hop down")
+        world.note(f"{where[0]} is down")
+        self.network.take_down(where, world.random.uniform(1, 60))
 
     def _begin_life(self) -> None:
         world = self.world

@@ -10,11 +10,11 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Conditions, Content, NewMessage, StoredAnswer
-from mailrelay.queue.store import AnsweredBefore, FromIDTaken, TooManyNewRecipients
+from mailrelay.queue.store import AnsweredBefore, ContentGone, FromIDTaken, TooManyNewRecipients
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.nodes import register
-from mailrelay.storage.queue import ContentGone, DatabaseQueueStore
+from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.spool import RowSpool
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of
 from tests.storage.values import delivered, new_message

@@ -15,13 +15,14 @@ from mailrelay.message.edit import Edit
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.destination import URGENT_LANES
 from mailrelay.queue.entry import Begun, Content, Entry, EntryState, NewMessage
+from mailrelay.queue.store import ContentGone
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.due import IS_NOT_URGENT, IS_URGENT, due_query
 from mailrelay.storage.nodes import register
-from mailrelay.storage.queue import ContentGone, DatabaseQueueStore
+from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import BATCH, DatabaseQueueRecords
 from mailrelay.storage.spool import RowSpool
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids_of

@@ -39,7 +39,7 @@ class End:
         self.protocol: Any = None
         self.on_lost: Callable[[Failure], None] = lambda reason: None
         self.connected = True
-        self.disconnecting = False
+        self.disconnecting = self.aborted = False
         self._arrives_at = 0.0
         self._unsent = 0
         self._paused = False
@@ -98,7 +98,7 @@ class End:
 
     def abortConnection(self) -> None:
         """See ITCPTransport."""
-        self.disconnecting = True
+        self.disconnecting = self.aborted = True
         self.lose(ConnectionAborted(), ConnectionLost())
 
     def lose(self, here: Exception, there: Exception) -> None:
@@ -193,6 +193,17 @@ class Network:
     world: World
     listening: dict[tuple[str, int], Any] = field(factory=dict)
     _next_port: int = 40_000
+    _served: dict[tuple[str, int], list[End]] = field(factory=dict)
+
+    def take_down(self, where: tuple[str, int], seconds: float) -> None:
+        """Cut what is connected there, and refuse what comes, for a while."""
+        port = self.listening.pop(where, None)
+        if port is None:
+            return
+        for end in self._served.pop(where, ()):
+            if end.connected:
+                end.abortConnection()
+        self.world.clock.callLater(seconds, self.listening.__setitem__, where, port)
 
     def listen(self, ip: str, port: int, factory: Any) -> Any:
         """``factory`` gets what connects to the address."""
@@ -235,6 +246,7 @@ class Network:
             return
         near, far = End(self.world, here, there), End(self.world, there, here)
         near.other, far.other = far, near
+        self._served.setdefault(connector.to, []).append(far)
         near.protocol, far.protocol = calling, answering
         accepted = getattr(port, "accepted", None)
         opened(near)
@@ -330,8 +342,8 @@ class NodeReactor:
 
     @property
     def open_ends(self) -> int:
-        """Connections that are open."""
-        return sum(end.connected for end in self._ends)
+        """Connections that are open, and not being aborted."""
+        return sum(end.connected and not end.aborted for end in self._ends)
 
     def die(self) -> None:
         """kill -9: nothing of this life happens any more; the others see connections break."""

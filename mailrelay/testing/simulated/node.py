@@ -22,8 +22,9 @@ from mailrelay.queue.scheduler import QueueSettings
 from mailrelay.queue.transport import Job, Result, Transport
 from mailrelay.service.server import Server
 from mailrelay.storage.upkeep import Intervals
+from mailrelay.testing.simulated.http_hops import PLACES
 from mailrelay.testing.simulated.network import Network, NodeReactor
-from mailrelay.testing.simulated.peers import CHARACTERS
+from mailrelay.testing.simulated.peers import CHAIN, CHARACTERS
 from mailrelay.testing.simulated.world import World
 
 IP = "10.0.0.1"
@@ -152,8 +153,10 @@ class SlowResolver:
 
 
 ADDRESSES = {domain: f"10.1.0.{i + 1}" for i, domain in enumerate(CHARACTERS)} | {
-    "dead.example": "10.1.1.1"
+    "dead.example": "10.1.1.1",
+    **{host: host for host, _ in PLACES.values()},
 }
+ADDRESSES |= {ADDRESSES[domain]: ADDRESSES[domain] for domain in CHAIN}
 
 
 class SimulatedServer(Server):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -37,7 +37,12 @@ CHARACTERS = {
     "slow.example": Character(slow=0.5, drop=0.1),
     "liar.example": Character(lie=0.5, drop=0.1),
     "never.example": Character(always_temporary=True),
+    "hub.example": Character(drop=0.15, temporary=0.15),
+    "spare.example": Character(drop=0.1),
 }
+
+CHAIN = ("hub.example", "spare.example")
+"""The relay hosts of who sends as somebody of the first."""
 
 STAGES = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "content")
 
@@ -63,6 +68,18 @@ class Peers:
     def factory(self, domain: str) -> Factory:
         """What listens as the host of ``domain``."""
         return _PeerFactory(self, CHARACTERS[domain], domain)
+
+    def keep(
+        self, domain: str, recipients: Sequence[str], content: bytes, life: int | None = None
+    ) -> list[Acceptance]:
+        """A next hop has a message, from this life unless another is named."""
+        now = self.world.seconds()
+        life = self.world.lives if life is None else life
+        kept = [Acceptance(one, life, now, content) for one in recipients]
+        self.accepted += kept
+        for one in recipients:
+            self.world.note(f"peer {domain} has {one}")
+        return kept
 
 
 def _lies(stage: str) -> list[str]:
@@ -280,12 +297,7 @@ class _Peer(Protocol):
             self._stage("content", lambda: self._accept(recipients, content))
 
     def _keep(self, recipients: list[str], content: bytes) -> list[Acceptance]:
-        now = self._world.seconds()
-        kept = [Acceptance(one, self._life, now, content) for one in recipients]
-        self._peers.accepted += kept
-        for one in recipients:
-            self._world.note(f"peer {self._domain} has {one}")
-        return kept
+        return self._peers.keep(self._domain, recipients, content, self._life)
 
     def _accept(self, recipients: list[str], content: bytes) -> None:
         kept = self._keep(recipients, content)
