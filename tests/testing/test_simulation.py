@@ -10,16 +10,28 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.acceptance.accept import Acceptance, Accepted
+from mailrelay.control.peer_requests import KnownOfMessage
+from mailrelay.handoff import transport
+from mailrelay.outbound import transport as outbound
 from mailrelay.queue import settle
-from mailrelay.queue.entry import Begun
+from mailrelay.queue.entry import Begun, Entry
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.schedule import RetryProfile, next_attempt_at
 from mailrelay.storage import nodes, queue, stores
+from mailrelay.storage.peer_feed import DatabasePeerFeed
+from mailrelay.storage.peer_requests import DatabasePeerRequests
+from mailrelay.testing.simulated import http_hops
 from mailrelay.testing.simulated.node import CRASHES, SimulatedServer
+from mailrelay.testing.simulated.peers import CHAIN
 from mailrelay.testing.simulation import CRASHES_PER_SEED, MAILS, simulate
 from tests.testing.seeds import SEEDS, run_seeds
 
-FAULTS = ("dropped connection", "4xx", "5xx", "slow peer", "lying peer", "clock step", "full disk")
+FAULTS = (
+    *("dropped connection", "4xx", "5xx", "slow peer", "lying peer", "clock step", "full disk"),
+    *("next hop down", "HTTP repeat", "HTTP recipient 450", "HTTP recipient 550"),
+    *(f"HTTP {fault}" for fault in http_hops.FAULTS),
+    *(f"relayed by {host}" for host in CHAIN),
+)
 
 SEEDS_TO_FIND = 40
 """Within how many seeds a planted bug must be found."""
@@ -174,6 +186,40 @@ class PlantedBugTests(SynchronousTestCase):
             )
 
         self._find(plant, "0 DSNs tell that")
+
+    def test_key_of_each_attempt(self) -> None:
+        """An application that is asked again must know what it has."""
+
+        def key(hostname: str, entry: Entry) -> str:
+            return f"{hostname}.{entry.id}.{entry.attempts}"
+
+        self.patch(transport, "idempotency_key", key)
+        self._find(lambda server: None, "was taken twice, by different keys")
+
+    def test_requests_to_a_peer_forgotten(self) -> None:
+        """What may have reached a peer is repeated as it was, under its key."""
+        known = KnownOfMessage([], ())
+        self.patch(DatabasePeerRequests, "of_message", lambda *of: succeed(known))
+        self._find(lambda server: None, "was taken twice, by different keys")
+
+    def test_events_of_a_peer_skipped(self) -> None:
+        """What a peer tells is recorded before it is asked for what comes later."""
+        record = DatabasePeerFeed.record
+
+        def skip(store: Any, peer_id: int, news: Any, *rest: Any) -> Deferred[Any]:
+            return record(store, peer_id, news[1:], *rest)
+
+        self.patch(DatabasePeerFeed, "record", skip)
+        self._find(lambda server: None, "and that is not known here", "is lost")
+
+    def test_next_relay_host_asked_too(self) -> None:
+        """What one of a chain took is nobody else's."""
+
+        def everybody(said: Any, patterns: object, *, is_gone: bool) -> Sequence[int]:
+            return range(len(said.replies))
+
+        self.patch(outbound, "to_ask_next", everybody)
+        self._find(lambda server: None, "was delivered twice without need")
 
     def test_window_ignored(self) -> None:
         """No more is claimed than there is room for."""

@@ -79,6 +79,8 @@ class Peers:
         self.accepted += kept
         for one in recipients:
             self.world.note(f"peer {domain} has {one}")
+            if domain in CHAIN and not one.endswith(f"@{domain}"):
+                self.world.count(f"relayed by {domain}")
         return kept
 
 

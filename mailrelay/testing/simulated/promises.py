@@ -133,6 +133,9 @@ class Promises:
         ):
             name = EntryState(state).name.lower()
             self.world.violated(f"entry {id_} to {recipient} is {name} and nobody moves it")
+        waiting = "SELECT recipient FROM entry WHERE outcome = 'handed_over'"
+        for (recipient,) in self.store.execute(waiting):
+            self.world.violated(f"{recipient} was relayed, and that is not known here")
         self._check_acknowledged()
         self._check_duplicates()
         self._check_reports()
