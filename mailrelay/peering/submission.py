@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 from attrs import define, field, frozen
@@ -116,7 +117,8 @@ class MessageSubmitter:
                 verdict = verdict_of(answer, request.entries)
                 found = verdict.found
             said.append(verdict.said)
-            await self._answered(peer, request, verdict, job)
+            with suppress(StoreUnavailable):  # the outcomes are recorded once that is possible
+                await self._answered(peer, request, verdict, job)
             for id_ in request.entries:
                 outcomes.setdefault(id_, _outcome(peer, verdict, id_))
             if not found.is_well:
