@@ -157,7 +157,7 @@ class Door:
 
     def _claim(self, request: Request) -> Claim:
         """What the header says.  Raises: Refusal."""
-        if not (request.is_secure or self.behind_proxy or _is_loopback(request.peer_ip)):
+        if not (request.is_secure or self.behind_proxy or is_loopback(request.peer_ip)):
             raise Refusal(403, "peers are spoken with over https")
         if not self.failures.allows(request.peer_ip):
             raise Refusal(429, "too many requests of unknown peers", retry_after=60)
@@ -241,7 +241,8 @@ class Unverified(Exception):
 
 
 @lru_cache(maxsize=1024)
-def _is_loopback(ip: str) -> bool:
+def is_loopback(ip: str) -> bool:
+    """Whether the client is on this machine: nobody reads what it says on the way."""
     try:
         return ip_address(ip).is_loopback
     except ValueError:

@@ -274,7 +274,7 @@ class Server(MultiService):
             Monitor(self.health, self._scrape),
             self._application_routes(),
             self._handing_in.routes,
-            lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes],
+            lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
         upkeep = Upkeep(

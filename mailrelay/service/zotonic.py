@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from attrs import evolve
 from twisted.application.service import MultiService
 
 import mailrelay
 from mailrelay.config.settings import Settings
 from mailrelay.directory.peers import Peer
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.peering.door import is_loopback
+from mailrelay.peering.zotonic import error_body
 from mailrelay.peering.zotonic_door import ZotonicDoor
 from mailrelay.peering.zotonic_places import ZotonicPlaces
 from mailrelay.peering.zotonic_reports import Poster, ReportSurroundings, ZotonicReports
@@ -21,13 +24,11 @@ from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.relayed import DatabaseRelayedMail
 from mailrelay.storage.stores import Stores
 from mailrelay.web.intake import Intake
-from mailrelay.web.request import Route
+from mailrelay.web.request import Handler, Request, Response, Route
 
 
 class ZotonicSites(MultiService):
-    """``routes`` are where they hand mail to us; while it runs they are told of that."""
-
-    routes: Sequence[Route]
+    """Where they hand mail to us; while it runs they are told of that."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class ZotonicSites(MultiService):
             s.now,
             self._kept_for,
         )
-        self.routes = [*door.routes(), *status.routes()]
+        self._doors = [*door.routes(), *status.routes()]
         reports = ZotonicReports(
             ReportSurroundings(
                 clock=s.clock,
@@ -83,3 +84,18 @@ class ZotonicSites(MultiService):
     def _kept_for(self, account_id: int | None) -> float:
         own = self._directory().retired_kept_for(account_id)
         return self._retired_kept_for if own is None else own
+
+    def routes(self, behind_proxy: bool) -> Sequence[Route]:
+        """What a listener serves; what stands before it, if anything does, sees to HTTPS."""
+        return [evolve(one, handle=in_secret(one.handle, behind_proxy)) for one in self._doors]
+
+
+def in_secret(handle: Handler, behind_proxy: bool) -> Handler:
+    """``handle`` for requests whose secret nobody reads on the way."""
+
+    async def handled(request: Request) -> Response:
+        if request.is_secure or behind_proxy or is_loopback(request.peer_ip):
+            return await handle(request)
+        return Response.json(403, error_body("eacces", "the secret goes by https alone"))
+
+    return handled
