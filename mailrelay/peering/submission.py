@@ -142,8 +142,11 @@ class MessageSubmitter:
     ) -> Sequence[PeerRequest]:
         """What is to be posted: what was before and is not answered, then what is new, kept."""
         wanted = {entry.id: entry for entry in job.entries if entry.id not in outcomes}
+        # One that the peer told of in events counts as answered, and has no results.
         repeated = [
-            one for one in known.requests if one.answered_at is None and wanted.keys() & one.entries
+            one
+            for one in known.requests
+            if (one.answered_at is None or not one.results) and wanted.keys() & one.entries
         ]
         open_ = {id_ for one in repeated for id_ in one.entries}
         fresh = [entry for id_, entry in wanted.items() if id_ not in open_]
