@@ -519,7 +519,6 @@ class Server(MultiService):
             gone = self._ways.pool.gone()
             gone.addCallback(lambda _: self.stores.database.writer.drained())
             gone.addCallback(lambda _: self._known.loaded())
-            gone.addCallback(lambda _: self.stores.database.reads_ended())
             gone.addCallback(lambda _: self._http_client.close())
             gone.addCallback(lambda _: self._ways.close())
             gone.addCallback(lambda _: self._workers.drained())

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from attrs import field, frozen
+from attrs import frozen
 from sqlalchemy import Connection, Engine, create_engine, event, pool
 from sqlalchemy.engine import URL, make_url
 from twisted.internet.defer import Deferred
@@ -57,7 +57,6 @@ class Database:
     writer: GroupCommit
     readers: Executor
     read_cap: float = READ_CAP
-    _reading: set[Deferred[Any]] = field(factory=set, init=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -74,32 +73,8 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """Run ``work`` on a reader's connection.  Fails with StoreUnavailable."""
-        reading: Deferred[T] = self.readers.run(_read, self.engine, self.read_cap, work)
-        told: Deferred[T] = Deferred()
-        self._reading.add(reading)
-
-        def ended(result: T | Failure) -> None:
-            self._reading.discard(reading)
-            told.callback(result)
-
-        reading.addBoth(ended)  # also when nobody waits for it any more: threads do not stop
-        return told.addErrback(as_unavailable)
-
-    def reads_ended(self) -> Deferred[None]:
-        """Fires when no read is under way, whoever asked for it."""
-        return Deferred.fromCoroutine(self._reads_ended())
-
-    async def _reads_ended(self) -> None:
-        while self._reading:
-            ended: Deferred[None] = Deferred()
-            one = next(iter(self._reading))
-            one.addBoth(_passed, ended)
-            await ended
-
-
-def _passed(result: object, ended: Deferred[None]) -> object:
-    ended.callback(None)
-    return result
+        reading = self.readers.run(_read, self.engine, self.read_cap, work)
+        return reading.addErrback(as_unavailable)
 
 
 def _read(engine: Engine, cap: float, work: Callable[[Connection], T]) -> T:
