@@ -17,11 +17,9 @@ from twisted.python.failure import Failure
 
 from mailrelay.acceptance.again import (
     BAD_KEY,
-    AcceptedBefore,
     BadKey,
     answer_to_keep,
     queued_text,
-    reply_again,
 )
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.copies import (
@@ -34,14 +32,20 @@ from mailrelay.acceptance.copies import (
     only_quotas,
     plain_copies,
     report_copies,
-    told_as,
 )
 from mailrelay.acceptance.envelope import Envelope, Fates, Source
 from mailrelay.acceptance.list_fields import ListFields
 from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
+from mailrelay.acceptance.refusal import (
+    STORE_FULL,
+    Refused,
+    answered_before,
+    refused_by,
+)
 from mailrelay.acceptance.returned import ONLY_REPORTS, Returning, failure_in, told_to_author
 from mailrelay.acceptance.signing import Signing
 from mailrelay.acceptance.taken import reports_of
+from mailrelay.acceptance.told import accepted_event, held_events
 from mailrelay.acceptance.wishes import NotUnderstood, Wishes, wishes_in
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Directory
@@ -55,10 +59,7 @@ from mailrelay.message.header import (
 from mailrelay.message.mailboxes import hides_address
 from mailrelay.message.trace import Hop, date_field, message_id_field, received_field
 from mailrelay.message.words import decoded_words
-from mailrelay.observe.events import EventKind, NewEvent
-from mailrelay.policy.daily import OVER_NEW_RECIPIENTS
 from mailrelay.policy.from_id import (
-    NOT_UNIQUE,
     ONE_RECIPIENT,
     from_id_in,
     gets_from_ids,
@@ -71,7 +72,6 @@ from mailrelay.queue.entry import (
     Conditions,
     Content,
     Entry,
-    EntryState,
     Message,
     NewMessage,
     StoredAnswer,
@@ -79,7 +79,6 @@ from mailrelay.queue.entry import (
 from mailrelay.queue.report import Composer, admitted
 from mailrelay.queue.store import (
     AllOverQuota,
-    AnsweredBefore,
     FromIDTaken,
     NotStored,
     StoreUnavailable,
@@ -91,36 +90,7 @@ from mailrelay.smtp.reply import Reply, printable, reply
 
 T = TypeVar("T")
 
-STORE_FULL = reply(452, "4.3.1", "cannot store mail right now, try again later")
-ALL_OVER_QUOTA = reply(452, "4.2.2", "no mailbox behind the alias has room")
-LOCAL_ERROR = reply(451, "4.3.0", "local error in processing")
 NO_HEADER = Header((), 0)
-
-_NOT_STORED: dict[type[NotStored], Reply] = {
-    FromIDTaken: NOT_UNIQUE,
-    TooManyNewRecipients: OVER_NEW_RECIPIENTS,
-    AllOverQuota: ALL_OVER_QUOTA,
-}
-
-
-class Refused(Exception):
-    """The message is not accepted; ``reply`` says why."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
-
-
-def _answered_before(failure: Failure, mine: StoredAnswer) -> Failure:
-    if not isinstance(failure.value, AnsweredBefore):
-        return failure
-    raise told_again(failure.value, mine)
-
-
-def told_again(before: AnsweredBefore, mine: StoredAnswer) -> AcceptedBefore | Refused:
-    """What a submission fails with whose key was used before."""
-    told = reply_again(before, mine)
-    return AcceptedBefore(told) if told.is_positive else Refused(told)
 
 
 class AcceptanceStore(Protocol):
@@ -243,7 +213,7 @@ class Acceptance:
         """Store what was prepared, and send it on its way."""
         stored = self.store.add(new)
         if source.door == "submission" and new.conditions and new.conditions.answer:
-            stored.addErrback(_answered_before, new.conditions.answer)
+            stored.addErrback(answered_before, new.conditions.answer)
         return stored.addCallback(lambda _: self.committed(new))
 
     def committed(self, new: NewMessage) -> Accepted:
@@ -285,7 +255,7 @@ class Acceptance:
             message_id=message_id,
             subject=printable(decoded_words(header.first("subject") or ""), 500),
             eight_bit=not incoming.is_ascii,
-            smtputf8=mail.smtputf8 and _needs_smtputf8(envelope, incoming.head),
+            smtputf8=mail.smtputf8 and envelope.needs_smtputf8(incoming.head),
             require_tls=mail.require_tls,
             is_automatic=header.is_automatic,
             is_report=header.is_report,
@@ -299,13 +269,13 @@ class Acceptance:
         made = self._copies(source, envelope, header, incoming.head)
         copies = made.copies
         paths = list(self._own_paths(source, envelope))
-        due = self._due_at(envelope, now)
+        due = envelope.due_at(now)
         times = (due if envelope.lives_from is None else envelope.lives_from, due)
         entries = [
             self.admit(entry_for(copy, next(ids), message, times, paths[copy.number]))
             for copy in copies
         ]
-        events = [self._event(source, message, entries), *_held(message, entries)]
+        events = [accepted_event(source, message, entries), *held_events(message, entries)]
         try:
             kept = answer_to_keep(source, envelope, header, incoming, message)
         except BadKey:
@@ -380,7 +350,7 @@ class Acceptance:
             directory, self.store.new_id, self.hostname, author, failure, now, self.token()
         )
         entries = [self.admit(one) for one in copies]
-        events = [self._event(source, message, entries), *_held(message, entries)]
+        events = [accepted_event(source, message, entries), *held_events(message, entries)]
         answer = envelope.answer(message, entries) if envelope.answer is not None else None
         conditions = Conditions(answer=answer, notes=envelope.notes)
         kept = conditions if conditions != Conditions() else None
@@ -472,67 +442,10 @@ class Acceptance:
             return hop
         return evolve(hop, helo=source.helo, peer_ip=source.peer_ip)
 
-    def _due_at(self, envelope: Envelope, now: float) -> float:
-        """When the first attempt is due: now, or when the client asked for (RFC 4865)."""
-        mail = envelope.mail
-        if mail.hold_for is not None:
-            return now + mail.hold_for
-        return max(now, mail.hold_until or now)
-
-    def _event(self, source: Source, message: Message, entries: Sequence[Entry]) -> NewEvent:
-        told = told_as(entries)
-        data: dict[str, object] = {
-            "door": source.door,
-            "protocol": source.protocol,
-            "reverse_path": str(message.reverse_path or ""),
-            "size_bytes": message.size_bytes,
-            "message_id": message.message_id,
-            "recipients": told[:100],
-            "recipient_count": len(told),
-            "peer_ip": source.peer_ip,
-            "helo": source.helo,
-            "tls": source.tls,
-        }
-        return NewEvent(
-            EventKind.ACCEPTED,
-            message.received_at,
-            message.id,
-            None,
-            message.account_id,
-            {name: value for name, value in data.items() if value is not None},
-        )
-
 
 def _abandon(failure: Failure, incoming: IncomingContent) -> Failure:
     incoming.abandon()
     return failure
-
-
-def refused_by(reason: NotStored) -> Refused:
-    """What the sender is told of a message whose conditions do not hold."""
-    return Refused(_NOT_STORED.get(type(reason), LOCAL_ERROR))
-
-
-def _held(message: Message, entries: Sequence[Entry]) -> list[NewEvent]:
-    """The events of entries that a hold rule keeps."""
-    return [
-        NewEvent(
-            EventKind.HELD,
-            message.received_at,
-            message.id,
-            entry.id,
-            entry.account_id,
-            {"by": "hold rule", "recipient": str(entry.told_as)},
-        )
-        for entry in entries
-        if entry.state is EntryState.HELD
-    ]
-
-
-def _needs_smtputf8(envelope: Envelope, head: bytes) -> bool:
-    """Whether the message really is beyond ASCII (RFC 6531 section 3.2): else any hop will do."""
-    paths = [envelope.reverse_path, *(r.forward_path for r in envelope.recipients)]
-    return not head[: header_end(head)].isascii() or any(p and not p.is_ascii for p in paths)
 
 
 def queued_reply(accepted: Accepted) -> Reply:
@@ -540,10 +453,3 @@ def queued_reply(accepted: Accepted) -> Reply:
     if accepted.is_delivered:
         return reply(250, "2.0.0", f"delivered as {accepted.message.id}")
     return reply(250, "2.0.0", queued_text(accepted.message.id))
-
-
-def refused_reply(failure: Failure) -> Reply:
-    """What an SMTP client is told of its refused message; other failures stay failures."""
-    failure.trap(Refused, AcceptedBefore)
-    assert isinstance(failure.value, Refused | AcceptedBefore)
-    return failure.value.reply

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, field, frozen
 
 from mailrelay.acceptance.wishes import Wishes
+from mailrelay.message.header import header_end
 from mailrelay.policy.relay import Submitter
 from mailrelay.queue.entry import Entry, Message, OfPeer, StoredAnswer
 from mailrelay.smtp.address import Address
@@ -61,3 +62,17 @@ class Envelope:
     def reverse_path(self) -> Address | None:
         """Where failures are reported; None when null."""
         return self.mail.reverse_path
+
+    def due_at(self, now: float) -> float:
+        """When the first attempt is due: now, or when the client asked for (RFC 4865)."""
+        if self.mail.hold_for is not None:
+            return now + self.mail.hold_for
+        return max(now, self.mail.hold_until or now)
+
+    def needs_smtputf8(self, head: bytes) -> bool:
+        """Whether the message really is beyond ASCII (RFC 6531 section 3.2): else any hop will do.
+
+        ``head`` is the start of its content.
+        """
+        paths = [self.reverse_path, *(one.forward_path for one in self.recipients)]
+        return not head[: header_end(head)].isascii() or any(p and not p.is_ascii for p in paths)

@@ -18,15 +18,10 @@ from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from mailrelay.acceptance.accept import (
-    Acceptance,
-    Accepted,
-    Refused,
-    refused_by,
-    told_again,
-)
+from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.refusal import Refused, refused_by, told_again
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Content, Entry, EntryState, Finished, NewMessage
 from mailrelay.queue.outcome import Delivered

@@ -10,9 +10,10 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mailrelay.acceptance.accept import Acceptance, Refused
+from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.refusal import Refused
 from mailrelay.control.handed_in import SETTLED, UNDER_WAY, Asked, Note
 from mailrelay.directory.model import Account, Directory
 from mailrelay.handoff.answers import (

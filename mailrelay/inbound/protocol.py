@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from mailrelay.acceptance.accept import LOCAL_ERROR
+from mailrelay.acceptance.refusal import LOCAL_ERROR
 from mailrelay.directory.model import Account
 from mailrelay.inbound.authentication import Authentication
 from mailrelay.inbound.context import Context, Role

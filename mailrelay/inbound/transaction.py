@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from mailrelay.acceptance.accept import Acceptance, queued_reply, refused_reply
+from mailrelay.acceptance.accept import Acceptance, queued_reply
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.refusal import refused_reply
 from mailrelay.acceptance.returned import ONE_REPORT
 from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.inbound.context import Context

@@ -17,9 +17,10 @@ import msgspec
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
-from mailrelay.acceptance.accept import Acceptance, Refused
+from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.refusal import Refused
 from mailrelay.acceptance.wishes import Wishes
 from mailrelay.control.peer_mail import PeerMail, PeerMessage
 from mailrelay.control.queue import EntryView

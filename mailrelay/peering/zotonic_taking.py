@@ -8,9 +8,10 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from mailrelay.acceptance.accept import Acceptance, Refused
+from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.refusal import Refused
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
 from mailrelay.control.relayed import RelayedMail
 from mailrelay.control.suppression import SuppressionControl

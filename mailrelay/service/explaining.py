@@ -9,10 +9,11 @@ from itertools import count
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, succeed
 
-from mailrelay.acceptance.accept import Acceptance, Refused, refused_by
+from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.passing import PassingOn
+from mailrelay.acceptance.refusal import Refused, refused_by
 from mailrelay.acceptance.returned import Returning
 from mailrelay.config.convert import outbound_settings
 from mailrelay.config.settings import Settings

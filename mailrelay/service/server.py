@@ -16,9 +16,10 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from typing_extensions import override
 
-from mailrelay.acceptance.accept import STORE_FULL, Acceptance
+from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.copies import report_copies
 from mailrelay.acceptance.passing import PassingOn
+from mailrelay.acceptance.refusal import STORE_FULL
 from mailrelay.acceptance.signing import Signing
 from mailrelay.config.convert import (
     listener_settings,
@@ -55,6 +56,7 @@ from mailrelay.service.application import Doors, api_routes, make_intake, make_w
 from mailrelay.service.calls import make_calls
 from mailrelay.service.dkim import KeyService
 from mailrelay.service.explaining import server_explain
+from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.lists import Lists
 from mailrelay.service.peers_in import PeerDoors, PeersIn
@@ -175,7 +177,7 @@ class Server(MultiService):
         return f"{self._s.random.getrandbits(128):032x}"
 
     def _wire(self) -> None:
-        s, settings, stores, known = self._s, self._settings, self.stores, self._known
+        s, settings, stores = self._s, self._settings, self.stores
         self._bell = Bell(s.clock)
         self._cache = ContentCache(stores.queue.content)
         self._mail_log = MailLog(
@@ -194,6 +196,13 @@ class Server(MultiService):
             relay_place(settings.relaying), lambda: self.directory, s.clock, s.workers
         )
         self._relaying.load()
+        self._wire_queue()
+        self._wire_doors()
+        self._start_with_it()
+
+    def _wire_queue(self) -> None:
+        """What decides where entries go, and attempts them."""
+        s, settings, stores, known = self._s, self._settings, self.stores, self._known
         self._reporter = Reporter(
             settings.hostname,
             stores.queue,
@@ -230,6 +239,10 @@ class Server(MultiService):
             ),
             queue_settings(settings.queue),
         )
+
+    def _wire_doors(self) -> None:
+        """What takes messages, and tells of them."""
+        s, settings, stores, known = self._s, self._settings, self.stores, self._known
         self._lists = Lists(
             s, settings, stores, lambda: self.directory, self.scheduler, self._committed
         )
@@ -248,7 +261,7 @@ class Server(MultiService):
             signing=Signing(lambda: self.directory, s.workers, stores.queue.read_spool, s.now),
         )
         self.keys = KeyService(s, stores, lambda: self.directory)
-        key_uses = KeyUses(stores.database, s.now)
+        self._key_uses = KeyUses(stores.database, s.now)
         self._authenticator = Authenticator(
             lambda: self.directory,
             s.workers,
@@ -256,7 +269,7 @@ class Server(MultiService):
             s.clock.seconds,
             stores.secret,
             s.now,
-            key_uses.note,
+            self._key_uses.note,
         )
         self.calls, self._http_client = make_calls(s, settings, stores, known, self.metrics)
         self._connections = ConnectionCount()
@@ -277,6 +290,10 @@ class Server(MultiService):
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
+
+    def _start_with_it(self) -> None:
+        """What starts and stops with the server, and what is seen of it all."""
+        s, settings, stores = self._s, self._settings, self.stores
         upkeep = Upkeep(
             stores.database,
             stores.node,
@@ -287,7 +304,7 @@ class Server(MultiService):
             self.intervals,
             stores.orphans,
         )
-        uses = repeated(s.clock, KEY_USES_EVERY, key_uses.write, _log)
+        uses = repeated(s.clock, KEY_USES_EVERY, self._key_uses.write, _log)
         counting = counting_service(s, settings, stores, self.intervals, _log)
         for service in (
             self._mail_log,
@@ -305,7 +322,19 @@ class Server(MultiService):
             self.keys,
         ):
             service.setServiceParent(self)
-        self._add_gauges()
+        add_gauges(
+            self.metrics,
+            Watched(
+                connections=self._connections,
+                counters=self._counters,
+                sites=self._sites,
+                scheduler=self.scheduler,
+                ways=self._ways,
+                relaying=self._relaying,
+                space=self._space,
+                mail_log=self._mail_log,
+            ),
+        )
 
     def _peer_doors(self) -> PeerDoors:
         return PeerDoors(
@@ -429,35 +458,6 @@ class Server(MultiService):
         # An endpoint that is new may have calls that nobody here was told of.
         if kinds & {"queue", "calls", "directory"}:
             self.calls.wake()
-
-    def _add_gauges(self) -> None:
-        gauge = self.metrics.gauge
-        gauge("mailrelay_connections_in", "Open SMTP sessions", lambda: self._connections.total)
-        gauge("mailrelay_http_connections", "Open HTTP connections", self._http_connections)
-        gauge("mailrelay_connections_out", "SMTP connections to next hops", self._connections_out)
-        gauge("mailrelay_queue_in_memory", "Entries in memory", lambda: self.scheduler.in_memory)
-        gauge("mailrelay_store_short", "1 when mail is refused for lack of room", self._is_short)
-        gauge("mailrelay_mail_log_lost", "Lines not written", lambda: self._mail_log.left_out)
-        gauge("mailrelay_relay_hosts_resting", "Passed over", lambda: self._ways.health.resting)
-        gauge("mailrelay_relay_chains_out", "All at rest", lambda: self._ways.health.chains_out)
-        standing = self._ways.peers.standing
-        gauge("mailrelay_peers_alarmed", "They refuse us", lambda: len(standing.alarms))
-        gauge("mailrelay_relay_files_stale", "1 when they cannot be used", self._is_stale)
-        gauge("mailrelay_smtp_commands", "Commands read", lambda: self._counters.commands)
-        gauge("mailrelay_smtp_refusals", "Replies 4yz and 5yz", lambda: self._counters.refused)
-        gauge("mailrelay_auth_failures", "Failed logins", lambda: self._counters.auth_failures)
-
-    def _connections_out(self) -> float:
-        return self._ways.pool.open_connections
-
-    def _http_connections(self) -> float:
-        return self._sites.connections
-
-    def _is_stale(self) -> float:
-        return float(self._relaying.is_stale)
-
-    def _is_short(self) -> float:
-        return float(self._space.is_short)
 
     def health(self) -> Health:
         """Whether mail can be accepted now."""

@@ -8,10 +8,11 @@ from functools import partial
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 
-from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
+from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.copies import entry_of_each
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.refusal import Refused
 from mailrelay.acceptance.wishes import Wishes
 from mailrelay.control.mailbox import OverQuota
 from mailrelay.directory.model import Account, Directory

@@ -8,10 +8,11 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.acceptance.accept import Acceptance, Accepted, Refused
+from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.passing import PassingOn
+from mailrelay.acceptance.refusal import Refused
 from mailrelay.acceptance.wishes import BAD_TAGS, Wishes
 from mailrelay.directory.model import Account, Directory, Domain
 from mailrelay.message.srs import SRS

@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from attrs import define, field
 
-from mailrelay.acceptance.accept import Refused, refused_by
 from mailrelay.acceptance.content import IncomingContent
+from mailrelay.acceptance.refusal import Refused, refused_by
 from mailrelay.acceptance.several import Prepared, Several
 from mailrelay.message.compose import compose
 from mailrelay.message.draft import Draft, Unwritable

@@ -1,0 +1,51 @@
+"""Events of a message that was just accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailrelay.acceptance.copies import told_as
+from mailrelay.acceptance.envelope import Source
+from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.queue.entry import Entry, EntryState, Message
+
+
+def accepted_event(source: Source, message: Message, entries: Sequence[Entry]) -> NewEvent:
+    """That a message is ours."""
+    told = told_as(entries)
+    data: dict[str, object] = {
+        "door": source.door,
+        "protocol": source.protocol,
+        "reverse_path": str(message.reverse_path or ""),
+        "size_bytes": message.size_bytes,
+        "message_id": message.message_id,
+        "recipients": told[:100],
+        "recipient_count": len(told),
+        "peer_ip": source.peer_ip,
+        "helo": source.helo,
+        "tls": source.tls,
+    }
+    return NewEvent(
+        EventKind.ACCEPTED,
+        message.received_at,
+        message.id,
+        None,
+        message.account_id,
+        {name: value for name, value in data.items() if value is not None},
+    )
+
+
+def held_events(message: Message, entries: Sequence[Entry]) -> list[NewEvent]:
+    """The events of entries that a hold rule keeps."""
+    return [
+        NewEvent(
+            EventKind.HELD,
+            message.received_at,
+            message.id,
+            entry.id,
+            entry.account_id,
+            {"by": "hold rule", "recipient": str(entry.told_as)},
+        )
+        for entry in entries
+        if entry.state is EntryState.HELD
+    ]
