@@ -23,7 +23,7 @@ from tests.cli.operated import run
 from tests.integration.processes import PATIENCE, Load, ServerProcess, Sink, message, number_of
 from tests.integration.receiver import Receiver
 
-KILLS = 60 if os.environ.get("MAILRELAY_TEST_LONG") else 6
+KILLS = 60 if os.environ.get("MAILRELAY_TEST_LONG") else 3
 SENDS = 25
 """Acknowledged between two kills, at the least."""
 IN_FLIGHT = 10
