@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.acceptance.accept import Acceptance, Accepted
+from mailrelay.acceptance.envelope import Envelope
 from mailrelay.control.peer_requests import KnownOfMessage
 from mailrelay.handoff import transport
 from mailrelay.outbound import transport as outbound
@@ -154,7 +155,7 @@ class PlantedBugTests(SynchronousTestCase):
 
     def test_future_release_ignored(self) -> None:
         """What is to be held until a time is not attempted before."""
-        self.patch(Acceptance, "_due_at", lambda acceptance, envelope, now: now)
+        self.patch(Envelope, "due_at", lambda envelope, now: now)
         self._find(lambda server: None, "before its release")
 
     def test_claimed_before_they_are_due(self) -> None:
