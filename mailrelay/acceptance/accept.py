@@ -281,7 +281,9 @@ class Acceptance:
         except BadKey:
             raise Refused(BAD_KEY) from None
         conditions = self._conditions(source, envelope, message, entries, kept)
-        told = self._told_of_success(message, made.taken, prefix + incoming.head)
+        told: Sequence[NewMessage] = ()
+        if made.taken:
+            told = self._told_of_success(message, made.taken, prefix + incoming.head)
         return NewMessage(message, content, entries, events, conditions, envelope.of_peer, told)
 
     def _told_of_success(
