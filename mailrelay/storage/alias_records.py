@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
-from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 
-from mailrelay.directory.model import Directory
 from mailrelay.smtp.address import Address
 from mailrelay.storage import alias_rows as rows
 from mailrelay.storage.alias_rows import Key
-from mailrelay.storage.database import Database
-from mailrelay.storage.directory import load, record_audit, tell
+from mailrelay.storage.audited import AuditedRecords
 
 
 @frozen
-class DatabaseAliases:
+class DatabaseAliases(AuditedRecords):
     """AliasRecords over one database."""
-
-    database: Database
-    now: Callable[[], float]
-
-    def load(self) -> Deferred[Directory]:
-        """See AliasRecords."""
-        return self.database.read(load)
 
     def add(
         self, actor: str, key: Key, values: Mapping[str, object], members: Sequence[Address]
@@ -65,17 +55,6 @@ class DatabaseAliases:
             _subject(key, members),
             lambda c: rows.remove_members(c, key, members),
         )
-
-    def _change(
-        self, actor: str, action: str, subject: str, work: Callable[[Connection], None]
-    ) -> Deferred[None]:
-        def change(connection: Connection) -> None:
-            work(connection)
-            now = self.now()
-            tell(connection, now, "directory", subject)
-            record_audit(connection, now, actor, action, subject)
-
-        return self.database.write(change)
 
 
 def _subject(key: Key, members: Sequence[Address]) -> str:

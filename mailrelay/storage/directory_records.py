@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from attrs import frozen
-from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.account import EndpointChange
-from mailrelay.directory.model import Directory, Domain
+from mailrelay.directory.model import Domain
 from mailrelay.storage import directory as rows
-from mailrelay.storage.database import Database
+from mailrelay.storage.audited import AuditedRecords
 from mailrelay.webhooks.call import Endpoint
 
 T = TypeVar("T")
 
 
 @frozen
-class DatabaseDirectory:
+class DatabaseDirectory(AuditedRecords):
     """DirectoryRecords over one database."""
-
-    database: Database
-    now: Callable[[], float]
-
-    def load(self) -> Deferred[Directory]:
-        """See DirectoryRecords."""
-        return self.database.read(rows.load)
-
-    def _change(
-        self,
-        actor: str,
-        action: str,
-        subject: str,
-        work: Callable[[Connection], T],
-        kinds: Sequence[str] = ("directory",),
-    ) -> Deferred[T]:
-        def change(connection: Connection) -> T:
-            result = work(connection)
-            now = self.now()
-            for kind in kinds:
-                rows.tell(connection, now, kind, subject)
-            rows.record_audit(connection, now, actor, action, subject)
-            return result
-
-        return self.database.write(change)
 
     def add_domain(self, actor: str, domain: Domain) -> Deferred[None]:
         """See DirectoryRecords."""

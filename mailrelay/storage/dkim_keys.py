@@ -10,24 +10,16 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.control.errors import AlreadyThere, NoSuch
 from mailrelay.directory.dkim import StoredKey
-from mailrelay.directory.model import Directory
 from mailrelay.storage import tables
-from mailrelay.storage.database import Database
-from mailrelay.storage.directory import load, record_audit, tell
+from mailrelay.storage.audited import AuditedRecords
+from mailrelay.storage.directory import record_audit, tell
 
 _key = tables.dkim_key
 
 
 @frozen
-class DatabaseDKIMKeys:
+class DatabaseDKIMKeys(AuditedRecords):
     """DKIMRecords over one database."""
-
-    database: Database
-    now: Callable[[], float]
-
-    def load(self) -> Deferred[Directory]:
-        """See DKIMRecords."""
-        return self.database.read(load)
 
     def add(self, actor: str, keys: Sequence[StoredKey]) -> Deferred[None]:
         """See DKIMRecords."""
@@ -48,7 +40,7 @@ class DatabaseDKIMKeys:
                     )
                 )
 
-        return self._change(actor, "dkim add", keys, work)
+        return self._change_keys(actor, "dkim add", keys, work)
 
     def set_states(self, actor: str, keys: Sequence[StoredKey]) -> Deferred[None]:
         """See DKIMRecords."""
@@ -58,7 +50,7 @@ class DatabaseDKIMKeys:
                 values = {"state": key.state.value, "removed_at": key.removed_at}
                 connection.execute(update(_key).where(_own(key)).values(values))
 
-        return self._change(actor, "dkim change", keys, work)
+        return self._change_keys(actor, "dkim change", keys, work)
 
     def remove(self, actor: str, keys: Sequence[StoredKey]) -> Deferred[None]:
         """See DKIMRecords."""
@@ -68,9 +60,9 @@ class DatabaseDKIMKeys:
                 if connection.execute(delete(_key).where(_own(key))).rowcount == 0:
                     raise NoSuch(f"{key.domain} has no key with selector {key.selector}")
 
-        return self._change(actor, "dkim remove", keys, work)
+        return self._change_keys(actor, "dkim remove", keys, work)
 
-    def _change(
+    def _change_keys(
         self,
         actor: str,
         action: str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from attrs import frozen
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
@@ -11,26 +11,17 @@ from twisted.internet.defer import Deferred
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch, Refusal
 from mailrelay.control.peer_checks import PEER_FALLBACK
 from mailrelay.control.peers import PeerState
-from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerKey
 from mailrelay.storage import tables
-from mailrelay.storage.database import Database
-from mailrelay.storage.directory import load, record_audit, tell
+from mailrelay.storage.audited import AuditedRecords
 from mailrelay.storage.peer_rows import load_peers, stored_options
 
 _peer, _key, _state = tables.peer, tables.peer_key, tables.peer_state
 
 
 @frozen
-class DatabasePeers:
+class DatabasePeers(AuditedRecords):
     """PeerRecords over one database."""
-
-    database: Database
-    now: Callable[[], float]
-
-    def load(self) -> Deferred[Directory]:
-        """See PeerRecords."""
-        return self.database.read(load)
 
     def states(self) -> Deferred[Mapping[int, PeerState]]:
         """See PeerRecords."""
@@ -66,17 +57,6 @@ class DatabasePeers:
     def remove(self, actor: str, name: str) -> Deferred[None]:
         """See PeerRecords."""
         return self._change(actor, "peer remove", name, lambda c: _remove(c, name))
-
-    def _change(
-        self, actor: str, action: str, subject: str, work: Callable[[Connection], None]
-    ) -> Deferred[None]:
-        def change(connection: Connection) -> None:
-            work(connection)
-            now = self.now()
-            tell(connection, now, "directory", subject)
-            record_audit(connection, now, actor, action, subject)
-
-        return self.database.write(change)
 
 
 def _add(connection: Connection, peer: Peer) -> None:
