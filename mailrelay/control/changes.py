@@ -113,3 +113,15 @@ def rule_text(one: DeclaredRule) -> str:
     sender = "<>" if one.sender == "" else one.sender
     parts = (("account", one.account), ("from", sender), ("to", one.recipient))
     return " ".join(f"{word} {part}" for word, part in parts if part is not None)
+
+
+def by_names(found: Sequence[Setting]) -> Sequence[Setting]:
+    """Settings whose values are of an Enum by what these are called."""
+    return [
+        Setting(
+            one.name,
+            getattr(one.before, "value", one.before),
+            getattr(one.after, "value", one.after),
+        )
+        for one in found
+    ]

@@ -19,11 +19,10 @@ from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.expansion import reached
 from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuchUser
 from mailrelay.message.trace import date_field
-from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.links import Links
-from mailrelay.queue.entry import Content, Entry, Message, NewMessage
+from mailrelay.queue.entry import NewMessage
+from mailrelay.queue.report import notice_of
 from mailrelay.smtp.address import Address, MalformedAddress
-from mailrelay.smtp.command import Notify
 
 PURPOSE = "forward"
 VALID_FOR = 7 * 86400.0
@@ -123,20 +122,7 @@ class ForwardControl:
             f"{address}.\r\n\r\nIf you want that, follow this link within 7 days:\r\n\r\n"
             f"{url}\r\n\r\nIf you do not, there is nothing that you must do.\r\n"
         ).encode()
-        message = Message(
-            id_,
-            None,
-            None,
-            now,
-            len(body),
-            "notice",
-            message_id=message_id,
-            subject=subject,
-            is_automatic=True,
-        )
-        entry = Entry(entry_id, message, address, now, now, notify=frozenset({Notify.NEVER}))
-        event = NewEvent(EventKind.ACCEPTED, now, id_, None, None, {"door": "notice"})
-        return NewMessage(message, Content(b"", body, None, len(body)), [entry], [event])
+        return notice_of(id_, entry_id, address, message_id, subject, body, now)
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import PurePath
 from typing import Any
 
@@ -48,16 +48,9 @@ def checked_url(url: str) -> str:
         raise Refusal(f"{url!r}: {error}") from None
     if "?" in url or "#" in url:
         raise Refusal(f"{url!r}: the URL of a peer has neither a query nor a fragment")
-    if there.scheme != "https" and not _is_loopback(there.host):
+    if there.scheme != "https" and not there.is_loopback:
         raise Refusal(f"{url!r}: mail goes to a peer over https; http is for loopback alone")
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def checked_options(peer: Peer, given: Mapping[str, object]) -> PeerOptions:

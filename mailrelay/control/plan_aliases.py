@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from mailrelay.control.aliases import checked_members, checked_owner
-from mailrelay.control.changes import Change, Part, Setting, differences
+from mailrelay.control.changes import Change, Part, by_names, differences
 from mailrelay.control.declared import Declared, DeclaredAlias
 from mailrelay.control.declaring import split
 from mailrelay.control.errors import Refusal
@@ -31,27 +31,15 @@ def aliases_plan(current: Declared, wanted: Declared) -> Part:
         if before is None:
             values = {name: getattr(one, name) for name in _ALIAS}
             step: Step = AddAlias(key, values, members)
-            changes.append(Change("add", "alias", one.address, step, _plain(found)))
+            changes.append(Change("add", "alias", one.address, step, by_names(found)))
         elif found:
             values = {each.name: each.after for each in found if each.name != "members"}
             old = list(map(Address.parse, before.members))
             gone, new = [m for m in old if m not in members], [m for m in members if m not in old]
             step = SetAlias(key, values, gone, new)
-            changes.append(Change("change", "alias", one.address, step, _plain(found)))
+            changes.append(Change("change", "alias", one.address, step, by_names(found)))
     removals = [Change("remove", "alias", text, RemoveAlias(split(text))) for text in there]
     return Part(changes, removals)
-
-
-def _plain(found: Sequence[Setting]) -> Sequence[Setting]:
-    """Answers by their names."""
-    return [
-        Setting(
-            one.name,
-            getattr(one.before, "value", one.before),
-            getattr(one.after, "value", one.after),
-        )
-        for one in found
-    ]
 
 
 def aliases_after(

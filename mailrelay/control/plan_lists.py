@@ -5,9 +5,7 @@ Where a list has nothing declared, it is left alone: lists are left out of most 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from mailrelay.control.changes import Change, Part, Setting, differences, taken
+from mailrelay.control.changes import Change, Part, by_names, differences, taken
 from mailrelay.control.declared import (
     Declared,
     DeclaredEndpoint,
@@ -102,9 +100,9 @@ def suppressions_plan(stored: Stored, wanted: Declared, now: float) -> Part:
         new = AddSuppression(one.account, _new(one, now), is_replaced=before is not None)
         if before is None:
             found = differences(DeclaredSuppression(one.address), one, _SUPPRESSION)
-            changes.append(Change("add", "suppression", _shown(one), new, _plain(found)))
+            changes.append(Change("add", "suppression", _shown(one), new, by_names(found)))
         elif found := differences(before, one, names):
-            changes.append(Change("change", "suppression", _shown(one), new, _plain(found)))
+            changes.append(Change("change", "suppression", _shown(one), new, by_names(found)))
     removals = [
         Change("remove", "suppression", _shown(one), RemoveSuppression(account, base))
         for (account, base), one in there.items()
@@ -131,15 +129,3 @@ def _new(one: DeclaredSuppression, now: float) -> NewSuppression:
 
 def _shown(one: DeclaredSuppression) -> str:
     return f"{one.account or 'the server'} {one.address}"
-
-
-def _plain(found: Sequence[Setting]) -> Sequence[Setting]:
-    """Causes by their names."""
-    return [
-        Setting(
-            one.name,
-            getattr(one.before, "value", one.before),
-            getattr(one.after, "value", one.after),
-        )
-        for one in found
-    ]

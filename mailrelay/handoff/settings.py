@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
 
 from attrs import field, frozen
 
@@ -133,12 +132,5 @@ def _url_problems(url: str) -> Iterator[tuple[str, str]]:
     except UnusableURL as error:
         yield "url", f"{url!r} cannot be used: {error}"
         return
-    if destination.scheme != "https" and not _is_loopback(destination.host):
+    if destination.scheme != "https" and not destination.is_loopback:
         yield "url", "must begin with https://: in clear, token and mail are for everybody"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

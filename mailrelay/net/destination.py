@@ -44,6 +44,14 @@ class Destination:
     path: str  # with the query
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, by its name or address."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
     def authority(self) -> str:
         """For the Host field."""
         host = f"[{self.host}]" if ":" in self.host else self.host

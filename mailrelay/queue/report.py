@@ -210,17 +210,25 @@ class Notices:
             "",
         ]
         body = "\r\n".join(lines).encode("ascii", "replace")
-        message = Message(
-            id_,
-            None,
-            None,
-            now,
-            len(body),
-            door="notice",
-            message_id=message_id,
-            subject=subject,
-            is_automatic=True,
-        )
-        entry = Entry(self.new_id(), message, to, now, now, notify=frozenset({Notify.NEVER}))
-        accepted = NewEvent(EventKind.ACCEPTED, now, id_, None, None, {"door": "notice"})
-        return NewMessage(message, Content(b"", body, None, len(body)), [admit(entry)], [accepted])
+        notice = notice_of(id_, self.new_id(), to, message_id, subject, body, now)
+        return admitted(notice, admit)
+
+
+def notice_of(
+    id_: int, entry_id: int, to: Address, message_id: str, subject: str, body: bytes, now: float
+) -> NewMessage:
+    """Mail of the server's own, with its whole ``body``; its failure is told to nobody."""
+    message = Message(
+        id_,
+        None,
+        None,
+        now,
+        len(body),
+        door="notice",
+        message_id=message_id,
+        subject=subject,
+        is_automatic=True,
+    )
+    entry = Entry(entry_id, message, to, now, now, notify=frozenset({Notify.NEVER}))
+    accepted = NewEvent(EventKind.ACCEPTED, now, id_, None, None, {"door": "notice"})
+    return NewMessage(message, Content(b"", body, None, len(body)), [entry], [accepted])
