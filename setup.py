@@ -67,6 +67,7 @@ setup(
         ],
     },
     install_requires=[
+        "acme",
         "alembic",
         "argon2-cffi",
         "attrs",
@@ -80,6 +81,7 @@ setup(
         "msgspec",
         "multipart>=2",
         "prometheus_client",
+        "publicsuffixlist",
         "pyOpenSSL",
         "rich",
         "scramp",

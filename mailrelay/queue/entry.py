@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from mailrelay.message.edit import Edit
 from mailrelay.message.srs import is_srs
+from mailrelay.message.verdict import Verdict
 from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
@@ -51,6 +52,7 @@ class Message:
     is_report: bool = False  # a DSN, or a feedback report, by its Content-Type
     is_urgent: bool = False  # goes before the account's other mail for the same destination
     tags: tuple[str, ...] = ()  # by which the application counts and finds its mail
+    verdict: Verdict | None = None  # of mail from outside, when it was judged
 
 
 @frozen

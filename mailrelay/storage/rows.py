@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import ColumnElement
 
 from mailrelay.message.edit import Edit, Stretch
+from mailrelay.message.verdict import Verdict
 from mailrelay.observe.events import Event, EventKind, NewEvent
 from mailrelay.queue.entry import NULL_PATH, Content, Entry, EntryState, Message
 from mailrelay.smtp.address import Address
@@ -16,6 +17,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.statements import Row
 
 _encode = msgspec.json.Encoder().encode
+_verdict = msgspec.json.Decoder(Verdict).decode
 _EIGHT_BIT, _SMTPUTF8, _REQUIRE_TLS, _AUTOMATIC, _URGENT = 1, 2, 4, 8, 16
 _REPORT = 32
 
@@ -45,6 +47,7 @@ def message_row(message: Message) -> Row:
         _encode(message.extra).decode() if message.extra else None,
         message.remote_ip,
         _encode(message.tags).decode() if message.tags else None,
+        _encode(message.verdict).decode() if message.verdict else None,
     )
 
 
@@ -78,6 +81,7 @@ def message_of(row: Row) -> Message:
         is_urgent=bool(flags & _URGENT),
         is_report=bool(flags & _REPORT),
         tags=tuple(msgspec.json.decode(row[13])) if row[13] else (),
+        verdict=_verdict(row[14]) if row[14] else None,
     )
 
 

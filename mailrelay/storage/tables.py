@@ -76,6 +76,9 @@ domain = Table(
     Column("separator", String(8), nullable=False),
     Column("case_sensitive", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    Column("mta_sts", String(10), nullable=False, server_default="none"),  # the mode we serve
+    Column("mta_sts_changed_at", Double),  # of which its policy's id is made
+    Column("dmarc", String(10), nullable=False, server_default="none"),  # the policy to publish
 )
 
 account = Table(
@@ -155,6 +158,7 @@ message = Table(
     Column("extra", Text),  # JSON: what the application wants to hear again
     Column("remote_ip", String(45)),
     Column("tags", Text),  # JSON; in message_tag, too
+    Column("verdict", Text),  # JSON: who it is from, when that was judged
     Index(
         "message_of_account",
         "account_id",
@@ -664,6 +668,109 @@ peer_suppression = Table(
     Column("reason", Text, nullable=False),
     Column("changed_at", Double, nullable=False),
     Column("is_told", Boolean, nullable=False),  # the peer has it, or it came from there
+)
+
+# Policies of other domains (RFC 8461), until they expire.
+mta_sts_policy = Table(
+    "mta_sts_policy",
+    metadata,
+    Column("domain", String(255), primary_key=True),
+    Column("policy_id", String(32), nullable=False),
+    Column("mode", String(10), nullable=False),
+    Column("hosts", Text, nullable=False),  # JSON: the patterns of its mx lines
+    Column("fetched_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+
+# How TLS went with a domain's hosts on a day, counted for its report (RFC 8460).
+tls_result = Table(
+    "tls_result",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since the epoch, UTC
+    Column("domain", String(255), primary_key=True),
+    Column("key_hash", LargeBinary, primary_key=True),  # of policy and details
+    Column("policy", Text, nullable=False),  # JSON
+    Column("details", Text, nullable=False),  # JSON: of a failure; {} for success
+    Column("sessions", ID, nullable=False),
+)
+
+# What was judged of a message whose domain asks for reports (RFC 7489 section 7.2).
+dmarc_result = Table(
+    "dmarc_result",
+    metadata,
+    _id(),
+    Column("domain", String(255), nullable=False),  # that published the policy
+    Column("at", Double, nullable=False),
+    Column("record", Text, nullable=False),  # JSON
+    Index("dmarc_result_of", "domain", "at"),
+)
+
+# Reports that we made, and of which span, so that none is made twice.
+report_made = Table(
+    "report_made",
+    metadata,
+    Column("kind", String(10), primary_key=True),  # dmarc or tls
+    Column("domain", String(255), primary_key=True),
+    Column("began_at", Double, primary_key=True),
+    Column("ended_at", Double, nullable=False),
+    Column("made_at", Double, nullable=False),
+    Column("message_id", ID),
+    Column("outcome", Text, nullable=False),
+)
+
+# Reports that came in.
+report = Table(
+    "report",
+    metadata,
+    _id(),
+    Column("kind", String(10), nullable=False),  # dmarc, tls or feedback
+    Column("domain", String(255), nullable=False),  # of ours
+    Column("organization", String(255), nullable=False),
+    Column("report_id", String(255), nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("message_id", ID),
+    Column("succeeded", ID, nullable=False),  # messages, or sessions
+    Column("failed", ID, nullable=False),
+    Column("content", Text, nullable=False),  # JSON
+    UniqueConstraint("kind", "organization", "report_id", "domain"),
+    Index("report_received", "received_at"),
+    sqlite_autoincrement=True,
+)
+
+# Who was told to come again later, and who did.
+greylisted = Table(
+    "greylisted",
+    metadata,
+    Column("key_hash", LargeBinary, primary_key=True),  # of network, sender and recipient
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("passed_at", Double),
+    Index("greylisted_last", "last_at"),
+)
+
+# Senders whose mail an account has taken before.
+known_sender = Table(
+    "known_sender",
+    metadata,
+    Column("account_id", ID, primary_key=True, autoincrement=False),
+    Column("sender", String(400), primary_key=True),  # as its validated domain, or address, is
+    Column("first_at", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("messages", ID, nullable=False),
+)
+
+# Addresses of ours in the lists that are watched.
+listing = Table(
+    "listing",
+    metadata,
+    Column("zone", String(255), primary_key=True),
+    Column("address", String(45), primary_key=True),
+    Column("listed_since", Double),
+    Column("text", Text, nullable=False),
+    Column("checked_at", Double, nullable=False),
+    Column("error", Text, nullable=False),
 )
 
 audit = Table(
