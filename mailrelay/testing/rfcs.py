@@ -43,6 +43,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     4954: ("AUTH", "partly", "the AUTH parameter of MAIL is read and not passed on"),
     5321: ("SMTP", "partly", "see smtp.md for deviations"),
     5322: ("Message format", "partly", "header fields that decide; contents are never changed"),
+    5782: ("DNS lists of addresses", "yes", ""),
     5802: ("SCRAM", "yes", ""),
     6052: ("Addresses of IPv4 in IPv6", "partly", "its prefix is looked through"),
     6068: ("mailto", "partly", "written only"),
