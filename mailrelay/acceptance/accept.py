@@ -34,6 +34,7 @@ from mailrelay.acceptance.copies import (
     report_copies,
 )
 from mailrelay.acceptance.envelope import Envelope, Fates, Source
+from mailrelay.acceptance.judging import Body, Chain, Judged
 from mailrelay.acceptance.list_fields import ListFields
 from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
 from mailrelay.acceptance.refusal import (
@@ -91,6 +92,7 @@ from mailrelay.smtp.reply import Reply, printable, reply
 T = TypeVar("T")
 
 NO_HEADER = Header((), 0)
+NOT_JUDGED = Judged()
 
 
 class AcceptanceStore(Protocol):
@@ -140,35 +142,67 @@ class Acceptance:
     signing: Signing | None = None
 
     def accept(
-        self, source: Source, envelope: Envelope, incoming: IncomingContent
+        self,
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+        judges: Chain | None = None,
     ) -> Deferred[Accepted]:
-        """Make the message ours.
+        """Make the message ours, if ``judges`` do not refuse it: those of mail of strangers.
 
         Fails with Refused, AcceptedBefore and AnsweredBefore; the content is abandoned then.
         """
-        return self._judged(self._store, source, envelope, incoming)
+        return self._whole(self._store, source, envelope, incoming, judges)
 
     def prepare(
-        self, source: Source, envelope: Envelope, incoming: IncomingContent
+        self,
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+        judges: Chain | None = None,
     ) -> Deferred[NewMessage]:
         """What ``accept`` would store; see Several.  Fails with Refused."""
-        return self._judged(self._made, source, envelope, incoming)
+        return self._whole(self._made, source, envelope, incoming, judges)
 
-    def _judged(
+    def _whole(
         self,
         made: Callable[..., Any],
         source: Source,
         envelope: Envelope,
         incoming: IncomingContent,
+        judges: Chain | None,
     ) -> Deferred[Any]:
         """What is ``made`` of a body that is there whole; else it is abandoned."""
         small = incoming.small_body()
         making: Deferred[Any]
-        if small is not None:
+        if judges is not None:
+            judging = self._judged(judges, made, source, envelope, incoming)
+            making = Deferred.fromCoroutine(judging)
+        elif small is not None:
             making = maybeDeferred(made, (small, None), source, envelope, incoming)
         else:
             making = incoming.finish().addCallback(made, source, envelope, incoming)
         return self.unless_refused(making.addErrback(_abandon, incoming))
+
+    async def _judged(
+        self,
+        judges: Chain,
+        made: Callable[..., Any],
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+    ) -> Any:
+        """What is ``made`` of mail of strangers.  Raises: Refused."""
+        body = await incoming.finish()
+        header = self._header(source, incoming.head)
+        arrived = judges.arrived(source, envelope, header, incoming, body, self.now())
+        found = await judges.judge(arrived)
+        if found.refusal is not None:
+            raise Refused(found.refusal)
+        if found.hidden:
+            body = await incoming.edited(found.hidden, judges.read_spool)
+        making = made(body, source, envelope, incoming, judges.told(found))
+        return await making if isinstance(making, Deferred) else making
 
     def unless_refused(self, storing: Deferred[T]) -> Deferred[T]:
         """``storing``, which fails with Refused for what the sender is to be told."""
@@ -184,25 +218,27 @@ class Acceptance:
 
     def _store(
         self,
-        body: tuple[bytes | None, str | None],
+        body: Body,
         source: Source,
         envelope: Envelope,
         incoming: IncomingContent,
+        judged: Judged = NOT_JUDGED,
     ) -> Deferred[Accepted]:
-        made = self._made(body, source, envelope, incoming)
+        made = self._made(body, source, envelope, incoming, judged)
         if isinstance(made, Deferred):
             return made.addCallback(partial(self.stored, source))
         return self.stored(source, made)
 
     def _made(
         self,
-        body: tuple[bytes | None, str | None],
+        body: Body,
         source: Source,
         envelope: Envelope,
         incoming: IncomingContent,
+        judged: Judged = NOT_JUDGED,
     ) -> NewMessage | Deferred[NewMessage]:
         """What is stored, signed where that is ours to do."""
-        new = self._new_message(body, source, envelope, incoming)
+        new = self._new_message(body, source, envelope, incoming, judged)
         if not source.needs_from or self.signing is None or not self.signing.has_keys:
             return new
         if any(entry.answers_as_alias for entry in new.entries):
@@ -226,10 +262,11 @@ class Acceptance:
 
     def _new_message(
         self,
-        body: tuple[bytes | None, str | None],
+        body: Body,
         source: Source,
         envelope: Envelope,
         incoming: IncomingContent,
+        judged: Judged,
     ) -> NewMessage:
         now = self.now()
         header = self._header(source, incoming.head)
@@ -239,7 +276,7 @@ class Acceptance:
         ids = chain(envelope.ids, iter(self.store.new_id, None))
         id_ = next(ids)
         added, message_id = self._missing_fields(source, header, now)
-        prefix = received_field(self._hop(source, envelope, id_, now)) + added
+        prefix = received_field(self._hop(source, envelope, id_, now)) + judged.fields + added
         if header.size_bytes == 0 and header_end(incoming.head) != 2:
             prefix += b"\r\n"  # content without a header section: what came is all body
         content = Content(prefix, body[0], body[1], incoming.size_bytes)
@@ -265,6 +302,7 @@ class Acceptance:
             remote_ip=None if source.hide_peer else source.peer_ip,
             is_urgent=wishes.is_urgent,
             tags=wishes.tags,
+            verdict=judged.verdict,
         )
         made = self._copies(source, envelope, header, incoming.head)
         copies = made.copies

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
+from mailrelay.message.edit import Edit, Stretch
 from mailrelay.message.header import MAX_HEADER_BYTES, header_end
 from mailrelay.queue.entry import LARGE_BYTES
 
@@ -142,6 +143,31 @@ class IncomingContent:
         if self._failure is not None:
             raise self._failure
         return None, name
+
+    async def edited(
+        self, stretches: tuple[Stretch, ...], read: Callable[[str, int, int], Deferred[bytes]]
+    ) -> tuple[bytes | None, str | None]:
+        """What ``finish`` gave, with ``stretches`` of its header section replaced.
+
+        A spooled body is written anew.
+        """
+        edit = Edit(stretches=stretches)
+        self.size_bytes += edit.grows_bytes
+        start, self.head = self.head[: edit.reads_bytes], edit.edited(self.head)
+        old = self._writer
+        if old is None:
+            return self.head, None
+        self._writer = new = self._open_spool()
+        try:
+            await new.append(edit.edited(start))
+            at = edit.reads_bytes
+            while piece := await read(old.name, at, BLOCK_BYTES):
+                await new.append(piece)
+                at += len(piece)
+            await new.finish()
+        finally:
+            old.abandon()
+        return None, new.name
 
     def abandon(self) -> None:
         """Forget what came; the spool file goes too."""

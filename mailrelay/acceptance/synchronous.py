@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.judging import Chain
 from mailrelay.acceptance.refusal import Refused, refused_by, told_again
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Content, Entry, EntryState, Finished, NewMessage
@@ -60,18 +61,26 @@ class Synchronous:
     _log = Logger()
 
     def accept(
-        self, source: Source, envelope: Envelope, incoming: IncomingContent
+        self,
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+        judges: Chain | None = None,
     ) -> Deferred[Accepted]:
         """Make the message the application's.
 
         Fails with Refused and AcceptedBefore; the content is abandoned then.
         """
-        return Deferred.fromCoroutine(self._accept(source, envelope, incoming))
+        return Deferred.fromCoroutine(self._accept(source, envelope, incoming, judges))
 
     async def _accept(
-        self, source: Source, envelope: Envelope, incoming: IncomingContent
+        self,
+        source: Source,
+        envelope: Envelope,
+        incoming: IncomingContent,
+        judges: Chain | None,
     ) -> Accepted:
-        new = await self.acceptance.prepare(source, envelope, incoming)
+        new = await self.acceptance.prepare(source, envelope, incoming, judges)
         try:
             if not _is_for_now(envelope, new):
                 return await self.acceptance.unless_refused(self.acceptance.stored(source, new))

@@ -281,7 +281,8 @@ class MailTransaction:
             content.abandon()
             return self._simulate(simulated)
         self._accepting = True
-        accepting = self._door.accept(self._source(envelope), envelope, content)
+        judges = None if self._session.submitter.may_relay else self._context.judges
+        accepting = self._door.accept(self._source(envelope), envelope, content, judges)
         accepting.addBoth(self._accepting_over)
         return accepting.addCallbacks(self._accepted, refused_reply, callbackArgs=(self._began_at,))
 

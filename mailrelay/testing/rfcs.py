@@ -89,6 +89,8 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     8737: ("ACME: tls-alpn-01", "partly", ""),
     9457: ("Problem details", "yes", "of our own API"),
     9422: ("LIMITS", "partly", "RCPTMAX"),
+    9989: ("DMARC", "partly", ""),
+    9990: ("DMARC: aggregate reports", "partly", ""),
 }
 
 
