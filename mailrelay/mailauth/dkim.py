@@ -124,9 +124,13 @@ class Signature:
         """What is signed of a header with these ``fields``, whole and in order."""
         write = _CANONICAL[self.header]
         chosen = [write(raw) for raw in chosen_fields(fields, self.names)]
-        name, colon, value = self.raw.partition(b":")
-        own = name + colon + _OWN_VALUE.sub(rb"\1", value, count=1)
-        return b"".join(chosen) + write(own).removesuffix(b"\r\n")
+        return b"".join(chosen) + write(without_value(self.raw)).removesuffix(b"\r\n")
+
+
+def without_value(raw: bytes) -> bytes:
+    """A field of a signature as it is signed itself: without what b= says."""
+    name, colon, value = raw.partition(b":")
+    return name + colon + _OWN_VALUE.sub(rb"\1", value, count=1)
 
 
 def raw_fields(header: bytes) -> list[bytes]:
@@ -157,31 +161,38 @@ def chosen_fields(fields: Sequence[bytes], names: Sequence[str]) -> list[bytes]:
 
 def parse_signature(raw: bytes) -> Signature:
     """Raises: MalformedSignature."""
+    tags = tags_of(raw)
+    version = tags.get("v", "")
+    if version != "1":
+        raise MalformedSignature(f"v={version[:20]} is no version we know")
+    return signature_of(raw, tags)
+
+
+def tags_of(raw: bytes) -> Tags:
+    """The tags of a field.  Raises: MalformedSignature."""
     try:
-        tags = parse_tags(raw.partition(b":")[2].decode("ascii"))
-        return _signature(raw, dict(tags))
+        return Tags(parse_tags(raw.partition(b":")[2].decode("ascii")))
     except UnicodeDecodeError:
         raise MalformedSignature("it is not ASCII") from None
     except MalformedTags as error:
         raise MalformedSignature(str(error)) from None
-    except KeyError as error:
-        raise MalformedSignature(f"{error.args[0]}= is missing") from None
 
 
-def _signature(raw: bytes, tags: dict[str, str]) -> Signature:
-    if tags["v"] != "1":
-        raise MalformedSignature(f"v={tags['v'][:20]} is no version we know")
-    try:
-        algorithm = Algorithm(tags["a"].lower())
-    except ValueError:
-        raise MalformedSignature(f"a={tags['a'][:40]} is no algorithm that is believed") from None
+class Tags(dict[str, str]):
+    """Tags of which some must be there."""
+
+    def __missing__(self, name: str) -> str:
+        raise MalformedSignature(f"{name}= is missing")
+
+
+def signature_of(raw: bytes, tags: Tags) -> Signature:
+    """What the field says, but for its version.  Raises: MalformedSignature."""
+    algorithm = algorithm_of(tags)
     header, _, body = tags.get("c", "simple/simple").lower().partition("/")
     body = body or "simple"
     if header not in _CANONICAL or body not in _BODIES:
         raise MalformedSignature(f"c={tags['c'][:40]} is no way to write a message that we know")
-    domain, selector = tags["d"], tags["s"]
-    if not _DOMAIN.fullmatch(domain) or not _DOMAIN.fullmatch(selector):
-        raise MalformedSignature("d= or s= is no domain")
+    domain, selector = key_place(tags)
     if "dns/txt" not in (one.strip() for one in tags.get("q", "dns/txt").lower().split(":")):
         raise MalformedSignature("q= asks for a key that is not in DNS")
     names = [name.strip().lower() for name in tags["h"].split(":")]
@@ -190,17 +201,41 @@ def _signature(raw: bytes, tags: dict[str, str]) -> Signature:
     return Signature(
         raw,
         algorithm,
-        domain.lower(),
-        selector.lower(),
+        domain,
+        selector,
         header,
         BodyHash(body, _number(tags, "l")),
-        _base64(tags["bh"]),
+        base64_of(tags, "bh"),
         names,
-        _base64(tags["b"]),
+        base64_of(tags, "b"),
         _identity(tags, domain),
         _number(tags, "t"),
         _number(tags, "x"),
     )
+
+
+def algorithm_of(tags: Tags) -> Algorithm:
+    """Raises: MalformedSignature."""
+    try:
+        return Algorithm(tags["a"].lower())
+    except ValueError:
+        raise MalformedSignature(f"a={tags['a'][:40]} is no algorithm that is believed") from None
+
+
+def key_place(tags: Tags) -> tuple[str, str]:
+    """The domain and the selector of the key.  Raises: MalformedSignature."""
+    domain, selector = tags["d"], tags["s"]
+    if not _DOMAIN.fullmatch(domain) or not _DOMAIN.fullmatch(selector):
+        raise MalformedSignature("d= or s= is no domain")
+    return domain.lower(), selector.lower()
+
+
+def base64_of(tags: Tags, name: str) -> bytes:
+    """Raises: MalformedSignature."""
+    try:
+        return b64decode(without_space(tags[name]), validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedSignature(f"{name}= is no base64") from None
 
 
 def _identity(tags: dict[str, str], domain: str) -> str:
@@ -218,13 +253,6 @@ def _number(tags: dict[str, str], name: str) -> int | None:
     if not _NUMBER.fullmatch(tags[name]):
         raise MalformedSignature(f"{name}= is no number")
     return int(tags[name])
-
-
-def _base64(value: str) -> bytes:
-    try:
-        return b64decode(without_space(value), validate=True)
-    except (binascii.Error, ValueError):
-        raise MalformedSignature("b= or bh= is no base64") from None
 
 
 @frozen

@@ -129,21 +129,28 @@ def signed_names(fields: Sequence[bytes]) -> list[str]:
 def _signed_field(
     key: SigningKey, names: Sequence[str], signed: bytes, body_digest: bytes, now: float
 ) -> bytes:
-    tags = [
-        f"v=1; a={key.algorithm.value}; c=relaxed/relaxed;",
-        f"d={key.domain}; s={key.selector}; t={int(now)};",
-        f"bh={b64encode(body_digest).decode()};",
-        *_folded(names),
-        "b=",
-    ]
-    unsigned = ("DKIM-Signature: " + "\r\n\t".join(tags)).encode()
+    return field_signed(
+        key,
+        [
+            f"DKIM-Signature: v=1; a={key.algorithm.value}; c=relaxed/relaxed;",
+            f"d={key.domain}; s={key.selector}; t={int(now)};",
+            f"bh={b64encode(body_digest).decode()};",
+            *folded_names(names),
+        ],
+        signed,
+    )
+
+
+def field_signed(key: SigningKey, lines: Sequence[str], signed: bytes) -> bytes:
+    """A field of those ``lines`` with b=, the signature of ``signed`` and of the field itself."""
+    unsigned = "\r\n\t".join([*lines, "b="]).encode()
     value = key.sign(signed + relaxed_field(unsigned).removesuffix(b"\r\n"))
     encoded = b64encode(value)
-    lines = [encoded[at : at + 72] for at in range(0, len(encoded), 72)]
-    return unsigned + b"\r\n\t ".join(lines) + b"\r\n"
+    pieces = [encoded[at : at + 72] for at in range(0, len(encoded), 72)]
+    return unsigned + b"\r\n\t ".join(pieces) + b"\r\n"
 
 
-def _folded(names: Sequence[str]) -> list[str]:
+def folded_names(names: Sequence[str]) -> list[str]:
     """The h= tag in lines of some 72 characters."""
     lines, line = [], "h="
     for number, name in enumerate(names, 1):

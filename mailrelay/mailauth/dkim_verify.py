@@ -8,6 +8,7 @@ from enum import StrEnum
 from attrs import define, field, frozen
 
 from mailrelay.mailauth.dkim import (
+    Algorithm,
     BodyDigest,
     BodyHash,
     Key,
@@ -118,13 +119,14 @@ class Verifier:
                 testing,
             )
 
-        late = _out_of_time(signature, now)
+        late = out_of_time(signature, now)
         if late is not None:
             return outcome(DKIMResult.FAIL, late)
         if digest != signature.body_digest:
             return outcome(DKIMResult.FAIL, "the body is not the one that was signed")
         try:
-            key = _key(await texts(signature.key_name), signature)
+            name = signature.key_name
+            key = key_among(await texts(name), signature.algorithm, name)
         except NoSuchDomain:
             return outcome(DKIMResult.PERMERROR, f"no key at {signature.key_name}")
         except LookupFailed as error:
@@ -143,7 +145,8 @@ class Verifier:
         return outcome(DKIMResult.PASS, testing=key.is_testing)
 
 
-def _out_of_time(signature: Signature, now: float) -> str | None:
+def out_of_time(signature: Signature, now: float) -> str | None:
+    """Why a signature is of another time than ``now``."""
     if signature.expires_at is not None and signature.expires_at < now:
         return "it has expired"
     if signature.signed_at is not None and signature.signed_at > now + MOST_SKEW:
@@ -151,12 +154,12 @@ def _out_of_time(signature: Signature, now: float) -> str | None:
     return None
 
 
-def _key(records: Iterable[bytes], signature: Signature) -> Key:
-    """The first record that is a key for it.  Raises: MalformedKey."""
-    problem = MalformedKey(f"no key at {signature.key_name}")
+def key_among(records: Iterable[bytes], algorithm: Algorithm, name: str) -> Key:
+    """The first of the records at ``name`` that is a key.  Raises: MalformedKey."""
+    problem = MalformedKey(f"no key at {name}")
     for record in records:
         try:
-            return parse_key(record, signature.algorithm)
+            return parse_key(record, algorithm)
         except MalformedKey as error:
             problem = error
     raise problem

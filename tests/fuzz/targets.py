@@ -26,6 +26,7 @@ from mailrelay.inbound.sasl import (
     Scram,
     Verify,
 )
+from mailrelay.mailauth.arc import MOST_SETS, chain_of
 from mailrelay.mailauth.dkim import (
     Algorithm,
     MalformedKey,
@@ -683,6 +684,30 @@ def dkim(random: Random) -> None:
         parse_key(grown(random, DKIM_PIECES, 8), random.choice(list(Algorithm)))
 
 
+ARC_PIECES = (
+    *(b"ARC-Seal:", b"ARC-Message-Signature:", b"ARC-Authentication-Results:", b"\r\n"),
+    *(b" i=1;", b" i=2;", b" i=50;", b" i=;", b" cv=none;", b" cv=pass;", b" cv=fail;", b" cv=;"),
+    *(b" mx.test; spf=pass", b" v=1;", b" h=from:arc-seal;", b"\xff", b" (", *DKIM_PIECES[1:15]),
+)
+
+
+def arc(random: Random) -> None:
+    """A chain of seals: it is whole, and what its seals cover can be told, or is none."""
+    usual = b"a=rsa-sha256; d=d.test; s=s; b=AAAA"
+    sets = b"".join(
+        b"ARC-Seal: i=%d; cv=%s; %s\r\nARC-Message-Signature: i=%d; h=from; bh=AAAA; %s\r\n"
+        b"ARC-Authentication-Results: i=%d; mx.test; none\r\n"
+        % (number, b"pass" if number > 1 else b"none", usual, number, usual, number)
+        for number in range(1, random.randrange(2, 5))
+    )
+    text = damaged(random, sets) if random.random() < 0.5 else sets
+    chain = chain_of(raw_fields(text + grown(random, ARC_PIECES, random.choice((0, 20)))))
+    assert not (chain.problem and chain.sets)
+    assert len(chain.sets) <= MOST_SETS
+    for number in range(1, len(chain.sets) + 1):
+        assert chain.sealed_bytes(number)
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -705,5 +730,6 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         html,
         spf,
         dkim,
+        arc,
     )
 }

@@ -111,3 +111,7 @@ class FuzzTests(SynchronousTestCase):
     def test_dkim(self) -> None:
         """DKIM signatures and keys."""
         self.run_target("dkim")
+
+    def test_arc(self) -> None:
+        """Chains of seals."""
+        self.run_target("arc")
