@@ -80,7 +80,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     8463: ("DKIM: Ed25519", "yes", ""),
     8555: ("ACME", "partly", "by a library"),
     8601: ("Authentication-Results", "partly", "its words for results"),
-    8617: ("ARC", "partly", ""),
+    8617: ("ARC", "partly", "validated and sealed; mail is neither yet"),
     8689: ("REQUIRETLS", "partly", "by relay host; by MX it is returned: no MTA-STS or DNSSEC yet"),
     9051: ("IMAP4rev2", "no", "the names of flags"),
     9110: ("HTTP", "partly", "no ranges, conditions or codings"),
