@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
 from mailrelay.acceptance.again import (
@@ -43,7 +43,14 @@ from mailrelay.acceptance.refusal import (
     answered_before,
     refused_by,
 )
-from mailrelay.acceptance.returned import ONLY_REPORTS, Returning, failure_in, told_to_author
+from mailrelay.acceptance.returned import (
+    ONLY_REPORTS,
+    Returning,
+    failure_in,
+    is_failure_for_good,
+    owners_copies,
+    told_to_author,
+)
 from mailrelay.acceptance.signing import Signing
 from mailrelay.acceptance.taken import reports_of
 from mailrelay.acceptance.told import accepted_event, held_events
@@ -58,6 +65,7 @@ from mailrelay.message.header import (
     parse_header,
 )
 from mailrelay.message.mailboxes import hides_address
+from mailrelay.message.member_path import MembersCopy
 from mailrelay.message.trace import Hop, date_field, message_id_field, received_field
 from mailrelay.message.words import decoded_words
 from mailrelay.policy.from_id import (
@@ -140,6 +148,8 @@ class Acceptance:
     # What takes a member off a list, of a message that comes then; None for no link.
     list_link: Callable[[Alias, Address, float], str | None] = lambda alias, member, at: None
     signing: Signing | None = None
+    # Counts a member's failure that was reported late; fires when that is durable.
+    failed_late: Callable[[MembersCopy], Deferred[None]] = lambda of: succeed(None)
 
     def accept(
         self,
@@ -239,6 +249,9 @@ class Acceptance:
     ) -> NewMessage | Deferred[NewMessage]:
         """What is stored, signed where that is ours to do."""
         new = self._new_message(body, source, envelope, incoming, judged)
+        failed = self._failed_late(envelope, incoming, new)
+        if failed is not None:
+            return self.failed_late(failed).addCallback(lambda _: new)
         if not source.needs_from or self.signing is None or not self.signing.has_keys:
             return new
         if any(entry.answers_as_alias for entry in new.entries):
@@ -337,7 +350,10 @@ class Acceptance:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
         directory, recipients = self.directory(), envelope.recipients
         made = Copies(plain_copies(recipients))
-        if any(directory.passes_on(one.forward_path) for one in recipients):
+        owner = self._owner(envelope)
+        if owner is not None:
+            made = Copies(owners_copies(directory, owner))
+        elif any(directory.passes_on(one.forward_path) for one in recipients):
             made = self._passed_on(source, envelope, header, head)
         if envelope.fates == Fates():
             return made
@@ -370,6 +386,26 @@ class Acceptance:
         recipient = envelope.recipients[0].forward_path
         is_ours = self.returning.is_ours(self.directory(), recipient)
         return self.passing.srs.original(recipient, now) if is_ours else None
+
+    def _owner(self, envelope: Envelope) -> Address | None:
+        """Whose a report is that came back to the path of a member's copy."""
+        if envelope.reverse_path is not None or len(envelope.recipients) != 1:
+            return None
+        directory, recipient = self.directory(), envelope.recipients[0].forward_path
+        if not self.returning.is_ours(directory, recipient):
+            return None
+        return self.returning.owner(directory, recipient, self.now())
+
+    def _failed_late(
+        self, envelope: Envelope, incoming: IncomingContent, new: NewMessage
+    ) -> MembersCopy | None:
+        """The member's copy that a report tells the failure of."""
+        if not new.message.is_report or self._owner(envelope) is None:
+            return None
+        header = parse_header(incoming.head)
+        if not is_failure_for_good(header, incoming.head):
+            return None
+        return self.returning.members_copy(envelope.recipients[0].forward_path, self.now())
 
     def _returned(
         self,

@@ -9,11 +9,13 @@ from attrs import evolve, field, frozen
 
 from mailrelay.acceptance.copies import Copy, delivered_to
 from mailrelay.directory.aliases import Rewrite
+from mailrelay.directory.expansion import Member
 from mailrelay.directory.model import Directory
 from mailrelay.directory.through import through
 from mailrelay.message.edit import Edit, Stretch
 from mailrelay.message.header import Header, addresses_in
 from mailrelay.message.mailboxes import NamedAddress, mailboxes_in
+from mailrelay.message.member_path import MemberPaths
 from mailrelay.message.places import renamed
 from mailrelay.message.srs import SRS
 from mailrelay.queue.entry import NULL_PATH
@@ -78,13 +80,24 @@ class PassingOn:
             return copy
         alias = directory.compared(copy.alias)
         front = delivered_to(alias)
+        own = self._members_path(copy, member, original.path, now)
         if member.rewrite is Rewrite.NONE:
-            return evolve(copy, edit=Edit(front))
-        path = self._path(alias, member.owner, original.path, now)
+            return evolve(copy, own_path=own or copy.own_path, edit=Edit(front))
+        path = own or self._path(alias, member.owner, original.path, now)
         stretches: tuple[Stretch, ...] = ()
         if member.rewrite is Rewrite.ALIAS:
             stretches = _as_the_alias(directory, alias, original)
         return evolve(copy, own_path=path, edit=Edit(front, stretches))
+
+    def _members_path(
+        self, copy: Copy, member: Member, path: Address | None, now: float
+    ) -> Address | None:
+        """Of an alias that counts failures and has an owner: later ones come back to it."""
+        place = member.place
+        if place is None or copy.member_of is None or place.owner is None or path is None:
+            return None
+        domain = self.settings.srs_domain or place.domain
+        return MemberPaths(self.srs.secret).path(place.id, member.address, domain, now)
 
     def _path(
         self, alias: Address, owner: Address | None, path: Address | None, now: float

@@ -1,4 +1,6 @@
-"""What comes back to a reverse-path that we rewrote: a failure, which its author is told of.
+"""What comes back to a reverse-path of ours: a failure, which its author is told of.
+
+A path that is for one member's copy leads to the owner of the alias, who gets what came.
 
 Invariants:
 
@@ -9,26 +11,30 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from mailrelay.acceptance.copies import report_copies
+from mailrelay.acceptance.copies import Copy, report_copies
+from mailrelay.directory.expansion import reached
 from mailrelay.directory.model import Directory, matched_localpart
 from mailrelay.message.dsn import SUBJECTS, Action, RecipientReport, Report, compose_dsn
 from mailrelay.message.header import Header
+from mailrelay.message.member_path import MemberPaths, MembersCopy
 from mailrelay.message.report import DeliveryReport, code_of, read_report
-from mailrelay.message.srs import SRS, is_srs
+from mailrelay.message.srs import SRS
 from mailrelay.policy.relay import NO_SUCH_USER
-from mailrelay.queue.entry import Content, Entry, Message
+from mailrelay.queue.entry import NULL_PATH, Content, Entry, Message
 from mailrelay.queue.settle import NOT_PASSED_ON
 from mailrelay.smtp.address import Address
-from mailrelay.smtp.command import Notify
+from mailrelay.smtp.command import Notify, Rcpt
 from mailrelay.smtp.reply import EnhancedStatus, Reply, printable, reply
 
 ONLY_REPORTS = reply(550, "5.7.1", "only reports of failures come back to this address")
 ONE_REPORT = reply(452, "4.5.3", "one recipient at a time for a report: send to it alone")
 
+_LIKE_OURS = re.compile(r"(?:SRS[01][=+-]|LIST0=).+", re.IGNORECASE | re.ASCII | re.DOTALL)
 _ACTIONS = {"failed": Action.FAILED, "delayed": Action.DELAYED}
 
 
@@ -40,8 +46,8 @@ class Returning:
     domain: str = ""
 
     def is_ours(self, directory: Directory, address: Address) -> bool:
-        """Whether ``address`` looks rewritten by us, and is nobody's."""
-        if not is_srs(address):
+        """Whether ``address`` looks like a path of ours, and is nobody's."""
+        if _LIKE_OURS.fullmatch(address.localpart) is None:
             return False
         domain = directory.domains.get(address.domain)
         if domain is None:
@@ -50,14 +56,55 @@ class Returning:
         return not (domain.disabled or key in directory.addresses or key in directory.aliases)
 
     def refuse(
-        self, address: Address, reverse_path: Address | None, others: Sequence[object], now: float
+        self,
+        directory: Directory,
+        address: Address,
+        reverse_path: Address | None,
+        others: Sequence[object],
+        now: float,
     ) -> Reply | None:
         """The reply to ``address``, which is ours, behind ``others`` of one transaction."""
-        if self.srs.original(address, now) is None:
+        is_of_member = self.owner(directory, address, now) is not None
+        if not is_of_member and self.srs.original(address, now) is None:
             return NO_SUCH_USER
         if reverse_path is not None:
             return ONLY_REPORTS
         return ONE_REPORT if others else None
+
+    def members_copy(self, address: Address, now: float) -> MembersCopy | None:
+        """The member's copy that ``address`` was the path of."""
+        return MemberPaths(self.srs.secret).copy(address, now)
+
+    def owner(self, directory: Directory, address: Address, now: float) -> Address | None:
+        """Whose the failures of that copy are; None for every other address."""
+        of = self.members_copy(address, now)
+        if of is None:
+            return None
+        aliases = directory.aliases.values()
+        return next((one.owner for one in aliases if one.id == of.alias_id), None)
+
+
+def owners_copies(directory: Directory, owner: Address) -> Sequence[Copy]:
+    """What came back to a member's path is its owner's, wherever his mail goes."""
+    members = reached(directory, owner).members
+    return [
+        Copy(
+            0,
+            Rcpt(one.address),
+            None if one.address == owner else owner,
+            own_path=NULL_PATH if one.is_external else None,
+            member=one,
+        )
+        for one in members
+    ] or [Copy(0, Rcpt(owner))]
+
+
+def is_failure_for_good(header: Header, content: bytes) -> bool:
+    """Whether ``content`` reports that a server took a message for good, and then failed it."""
+    report = read_report(content) if header.is_report else None
+    if not isinstance(report, DeliveryReport):
+        return False
+    return any(one.action == "failed" and code_of(one)[0] >= 500 for one in report.recipients)
 
 
 @frozen

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.directory.aliases import Alias
 from mailrelay.directory.model import Directory
+from mailrelay.message.member_path import MembersCopy
 from mailrelay.policy.links import Links
 from mailrelay.queue.entry import Entry, NewMessage
 from mailrelay.queue.report import Notices
@@ -94,6 +95,9 @@ class MemberRecords(Protocol):
         After failures only who still has as many as the alias allows.
         """
 
+    def reported(self, of: MembersCopy) -> Deferred[Address | None]:
+        """Count a failure that a report told of; the member when it failed often enough."""
+
 
 @frozen
 class MemberControl:
@@ -130,14 +134,20 @@ class MemberControl:
         alias = next((one for one in aliases if one.id == alias_id), None)
         if alias is None or alias.removes_after is None:
             return Left.NOT_THERE
-        times = f"{alias.removes_after} times in a row or more"
+        times = f"{alias.removes_after} times or more"
         texts = {
-            Left.TAKEN_OFF: f"{member} is no member of {alias} any more: its server refused mail"
-            f" from there for good,\r\n{times}.",
-            Left.LAST: f"{member} is the last member of {alias}, and stays; but its server refused"
-            f" mail from there\r\nfor good, {times}.",
+            Left.TAKEN_OFF: f"{member} is no member of {alias} any more: mail from there failed for"
+            f" good,\r\n{times}.",
+            Left.LAST: f"{member} is the last member of {alias}, and stays; but mail from there"
+            f" failed for good,\r\n{times}.",
         }
         return await self._left(alias, member, Reason.FAILURES, texts)
+
+    async def failed_late(self, of: MembersCopy) -> None:
+        """A report says that a member's copy failed.  Raises: StoreUnavailable."""
+        member = await self.records.reported(of)
+        if member is not None:
+            await self.failed(of.alias_id, member)
 
     def _alias(self, of: Membership) -> Alias | None:
         return self.directory().aliases.get((of.alias.localpart, of.alias.domain))

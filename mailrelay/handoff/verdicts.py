@@ -128,7 +128,7 @@ class Judge:
             return refuse_recipient(self.directory, Submitter(), address)
         before = all_[: all_.index(address)]
         others = [one for one in all_ if one in before or not self._is_returning(one)]
-        return self.returning.refuse(address, sender, others, now)
+        return self.returning.refuse(self.directory, address, sender, others, now)
 
     def _is_returning(self, address: Address) -> bool:
         return self.returning.is_ours(self.directory, address)

@@ -157,7 +157,7 @@ class MailTransaction:
         returning = context.acceptance.returning
         if returning.is_ours(directory, command.forward_path):
             path, now = envelope.reverse_path, context.now()
-            return returning.refuse(command.forward_path, path, others, now)
+            return returning.refuse(directory, command.forward_path, path, others, now)
         if others and returning.is_ours(directory, others[0].forward_path):
             return ONE_REPORT
         refusal = refuse_recipient(directory, submitter, command.forward_path)

@@ -129,6 +129,8 @@ class Reporter:
     now: Callable[[], float]
     token: Callable[[], str]
     copies: Callable[[Entry], Sequence[Entry]] = lambda entry: [entry]
+    # Whose failures come back to a reverse-path of ours, for one member's copy.
+    owner: Callable[[Address], Address | None] = lambda path: None
 
     async def of(
         self, message: Message, settlement: Settlement, next_attempt_at: float | None
@@ -138,8 +140,9 @@ class Reporter:
         An owner hears of automatic mail, too: it is nobody's autoresponder.
         """
         made = await self.reports(message, settlement.reports, next_attempt_at)
-        for owner in dict.fromkeys(owner for owner, _ in settlement.list_reports):
-            told = [report for to, report in settlement.list_reports if to == owner]
+        of_lists = [(self.owner(path) or path, told) for path, told in settlement.list_reports]
+        for owner in dict.fromkeys(owner for owner, _ in of_lists):
+            told = [report for to, report in of_lists if to == owner]
             passed_on = evolve(
                 message, account_id=None, reverse_path=owner, envid=None, is_automatic=False
             )

@@ -38,7 +38,7 @@ class Settlement:
     finished: Sequence[Finished]
     reports: Sequence[RecipientReport]
     next_attempt_at: float | None  # the earliest of those that were put off
-    list_reports: Sequence[tuple[Address, RecipientReport]] = ()  # each with the list's owner
+    list_reports: Sequence[tuple[Address, RecipientReport]] = ()  # each with its reverse-path
 
 
 @frozen

@@ -106,7 +106,7 @@ def make_explain(
     def refuse(question: Question) -> Reply | None:
         directory, recipient = snapshot.directory(), question.recipient
         if returning.is_ours(directory, recipient):
-            return returning.refuse(recipient, question.sender, (), now())
+            return returning.refuse(directory, recipient, question.sender, (), now())
         return refuse_recipient(directory, question.submitter, recipient)
 
     mx_tls = outbound_settings(settings).mx_tls

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from mailrelay.config.settings import Settings
 from mailrelay.control.membership import PURPOSE, LeaveLinks, MemberControl
 from mailrelay.directory.model import Directory
+from mailrelay.message.member_path import MembersCopy
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.observe.events import FAILING, NewEvent
 from mailrelay.policy.links import Links
@@ -66,6 +67,10 @@ class Lists:
                 member = stored_address(str(event.data["recipient"]))
                 failed = Deferred.fromCoroutine(self._members.failed(alias_id, member))
                 failed.addErrback(self._not_now)
+
+    def failed_late(self, of: MembersCopy) -> Deferred[None]:
+        """A report says that a member's copy failed."""
+        return Deferred.fromCoroutine(self._members.failed_late(of))
 
     def _not_now(self, failure: Failure) -> None:
         if not failure.check(StoreUnavailable):

@@ -209,6 +209,7 @@ class Server(MultiService):
             s.now,
             self._token,
             lambda entry: report_copies(self.directory, stores.queue.new_id, entry),
+            lambda path: self._acceptance.returning.owner(self.directory, path, s.now()),
         )
         self._ways = WaysOut(
             *(s, settings, stores, self._cache, self.listeners, lambda: self.directory),
@@ -258,6 +259,7 @@ class Server(MultiService):
             settings.limits.received_fields,
             passing=PassingOn(SRS(stores.secret), settings.forwarding),
             list_link=self._lists.link,
+            failed_late=self._lists.failed_late,
             signing=Signing(lambda: self.directory, s.workers, stores.queue.read_spool, s.now),
         )
         self.keys = KeyService(s, stores, lambda: self.directory)

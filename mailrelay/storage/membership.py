@@ -9,12 +9,16 @@ from sqlalchemy import Connection, and_, delete, select, update
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.membership import Leaving, Left, Reason
+from mailrelay.message.member_path import MembersCopy
 from mailrelay.observe.events import NewEvent
+from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import record_audit, tell
+from mailrelay.storage.member_failures import count_report
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.queue import insert_messages
+from mailrelay.storage.rows import stored_address
 
 _alias, _member = tables.alias, tables.alias_member
 
@@ -47,6 +51,16 @@ class DatabaseMembers:
 
         return self.database.write(work).addCallback(done)
 
+    def reported(self, of: MembersCopy) -> Deferred[Address | None]:
+        """See MemberRecords."""
+        now = self.now()
+
+        def work(connection: Connection) -> Address | None:
+            found = count_report(connection, of, now)
+            return None if found is None else stored_address(found)
+
+        return self.database.write(work)
+
     def _note(self, connection: Connection, leaving: Leaving, left: Left) -> None:
         localpart, domain = leaving.alias
         subject, now = f"{localpart}@{domain} {leaving.member}", self.now()
@@ -62,7 +76,8 @@ def _left(connection: Connection, leaving: Leaving) -> Left:
     if alias is None:
         return Left.NOT_THERE
     own = and_(_member.c.alias_id == alias.id, _member.c.address == str(leaving.member))
-    failures = connection.execute(select(_member.c.failures).where(own)).scalar()
+    counted = _member.c.failures + _member.c.late_failures
+    failures = connection.execute(select(counted).where(own)).scalar()
     if failures is None:
         return Left.NOT_THERE
     is_failing = alias.removes_after is not None and failures >= alias.removes_after
@@ -75,5 +90,5 @@ def _left(connection: Connection, leaving: Leaving) -> Left:
     if leaving.reason is Reason.LINK:
         connection.execute(update(_alias).where(here).values(disabled=True))
     else:  # told again after as many failures more
-        connection.execute(update(_member).where(own).values(failures=0))
+        connection.execute(update(_member).where(own).values(failures=0, late_failures=0))
     return Left.LAST

@@ -139,6 +139,8 @@ alias_member = Table(
     Column("address", String(400), primary_key=True),
     Column("failures", Integer, nullable=False, server_default="0"),  # in a row
     Column("failed_at", Double),  # the newest of them
+    Column("late_failures", Integer, nullable=False, server_default="0"),  # told of by reports
+    Column("late_failed_at", Double),  # when the newest of them was counted
 )
 
 message = Table(

@@ -22,6 +22,7 @@ from mailrelay.testing.loopback import USER
 from mailrelay.testing.scripted_server import Answers, ScriptedServer, polite
 from mailrelay.web.settings import HTTPSettings
 from tests.integration.test_aliases import LIST, OTHER, Place
+from tests.integration.test_forwarding import report
 from tests.integration.webapi.api import API, FORM, Answered
 from tests.integration.webapi.v1.client import Client
 from tests.integration.world import soon, start_world, until
@@ -175,6 +176,53 @@ class ListTests(TestCase):
         self.assertEqual(await self.members(place, 1), [USER])
         [text] = await self.told(place, 1)
         self.assertIn(f"{ANN} is no member of {LIST} any more", text)
+
+    async def back(self, place: Place, path: str, content: bytes, sender: bytes = b"") -> bytes:
+        """The first refusal, or the last reply, to what comes back to ``path``."""
+        replies = await place.server.say(
+            b"EHLO client.test",
+            b"MAIL FROM:<%s>" % sender,
+            b"RCPT TO:<%s>" % path.encode(),
+            b"DATA",
+            content + b".",
+        )
+        return next((one for one in replies[3:] if one[:1] == b"5"), replies[-1])
+
+    async def test_late_failures(self) -> None:
+        """A member's server takes mail and reports later: the owner gets that, and it counts."""
+        place = await self.place()
+        await place.alias(LIST, ANN, USER, post_public=True, removes_after=1, owner=OTHER)
+        await place.post(LIST)
+        path = (await place.gone())[0].partition("<")[2].partition(">")[0]
+        self.assertRegex(path, r"^LIST0=[A-Z2-7]{16}=\d+=\d+=example\.net=ann@example\.org$")
+        delayed = report(path).replace(b"failed", b"delayed").replace(b" 5", b" 4")
+        vacation = b"From: ann@example.net\r\nSubject: away\r\n\r\nbeach\r\n"
+        for content in (delayed, vacation):
+            self.assertEqual((await self.back(place, path, content))[:3], b"250")
+        self.assertEqual((await self.back(place, path, vacation, b"ann@example.net"))[:3], b"550")
+        forged = path.replace("=ann@", "=user@")
+        self.assertEqual((await self.back(place, forged, report(path)))[:9], b"550 5.1.1")
+        self.assertEqual(len(await place.kept(3)), 3)
+        self.assertEqual(len(await self.members(place, 2)), 2)
+        self.assertEqual((await self.back(place, path.lower(), report(path)))[:3], b"250")
+        self.assertEqual(await self.members(place, 1), [USER])
+        [text] = await self.told(place, 1)
+        self.assertIn(f"{ANN} is no member of {LIST} any more", text)
+        owners = [one for one in await place.kept(5) if one[0] == "other"]
+        self.assertEqual([one[1] for one in owners], [OTHER] * 4)
+
+    async def test_own_failures(self) -> None:
+        """What fails in the session is the owner's, who is named in the report, not a path."""
+        place = await self.place(RCPT=b"550 5.1.1 no such user")
+        await place.alias(LIST, ANN, USER, post_public=True, removes_after=3, owner=OTHER)
+        await place.post(LIST)
+        self.assertEqual((await place.kept(2))[0], ("other", OTHER, "Mail delivery failed"))
+        listed = await place.control.messages.find(MessageFilter())
+        [id_] = [one.id for account, one in listed if account == "other"]
+        content = await place.control.messages.content(id_)
+        assert content is not None
+        self.assertIn(f"\r\nTo: <{OTHER}>\r\n".encode(), content)
+        self.assertNotIn(b"LIST0=", content)
 
     async def test_suppressed_and_held(self) -> None:
         """What goes on to other servers obeys the server's list and rules, no account's."""

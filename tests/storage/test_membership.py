@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
-from sqlalchemy import select
+from sqlalchemy import select, update
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.aliases import AliasControl, AliasDetails
 from mailrelay.control.membership import Leaving, Left, Reason
 from mailrelay.directory.model import Domain
 from mailrelay.message.edit import Edit
+from mailrelay.message.member_path import MembersCopy
 from mailrelay.observe.events import FAILING, EventKind, NewEvent
 from mailrelay.queue.entry import Finished
 from mailrelay.queue.report import Notices
@@ -20,6 +21,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.alias_records import DatabaseAliases
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.member_failures import STALE_AFTER
 from mailrelay.storage.membership import DatabaseMembers
 from mailrelay.storage.nodes import register
 from mailrelay.storage.queue import DatabaseQueueStore
@@ -28,6 +30,7 @@ from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids
 from tests.storage.values import new_message
 
 LIST = "list@example.org"
+DAY = 86400.0
 KEY = ("list", "example.org")
 ANN, BOB = Address("ann", "example.net"), Address("bob", "example.net")
 
@@ -130,6 +133,48 @@ class MembershipContract(Base):
         wanted = select(audit.actor, audit.action, audit.subject).order_by(audit.id.desc()).limit(1)
         row = await self.database.read(lambda c: tuple(c.execute(wanted).one()))
         self.assertEqual(row, ("failures", "alias members remove", f"{LIST} {ANN}"))
+
+    async def late(self) -> list[int]:
+        """How many failures each member's reports told of, by address."""
+        column = tables.alias_member.c
+        wanted = select(column.late_failures).order_by(column.address)
+        return list(await self.database.read(lambda c: c.execute(wanted).scalars().all()))
+
+    async def put(self, **values: float) -> None:
+        """What is counted of each member is so much."""
+        changing = update(tables.alias_member).values(values)
+        await self.database.write(lambda c: c.execute(changing) and None)
+
+    async def report(self, list_id: int, sent_at: float, now: float) -> Address | None:
+        """A report comes about a copy for ann, as a mail server spells her."""
+        of = MembersCopy(list_id, Address("ANN", "example.net"), sent_at)
+        return await evolve(self.records, now=lambda: now).reported(of)
+
+    async def test_reported_late(self) -> None:
+        """Once a day, and only of copies sent after the last one that counted."""
+        list_id = await self.make_list(Address("Ann", "example.net"), BOB)
+        self.assertIsNone(await self.report(list_id, 0.0, 100.0))
+        self.assertEqual(await self.late(), [1, 0])
+        for sent_at, now in ((0.0, 100.0), (200.0, 300.0), (60.0, 9 * DAY)):
+            self.assertIsNone(await self.report(list_id, sent_at, now))
+            self.assertEqual(await self.late(), [1, 0], (sent_at, now))
+        found = await self.report(list_id, 200.0, DAY + 100.0)
+        self.assertEqual((str(found), await self.late()), ("Ann@example.net", [2, 0]))
+        self.assertIsNone(await self.report(list_id + 1, 9 * DAY, 10 * DAY))
+        leaving = self.leaving(Address("Ann", "example.net"), Reason.FAILURES)
+        self.assertIs(await self.records.leave(leaving), Left.TAKEN_OFF)
+        self.assertIsNone(await self.report(list_id, 9 * DAY, 10 * DAY))
+
+    async def test_reports_and_deliveries(self) -> None:
+        """A server that reports late takes mail first: that ends nothing until a week went by."""
+        list_id = await self.make_list(ANN, BOB)
+        for reported, left in ((200.0 - STALE_AFTER + 1, 1), (200.0 - STALE_AFTER - 1, 0)):
+            await self.put(late_failures=1, late_failed_at=reported, failures=1)
+            await self.outcome(list_id, EventKind.DELIVERED, code=250)
+            self.assertEqual((await self.failures(), await self.late()), ([0, 1], [left, 1]))
+        await self.put(late_failures=1, failures=0)
+        event = await self.outcome(list_id, EventKind.FAILED)
+        self.assertEqual(event.data[FAILING], list_id)
 
     async def test_last(self) -> None:
         """The last who fails stays and begins again; the last who wants no more ends the list."""

@@ -14,6 +14,9 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Add columns and tables."""
     op.add_column("message", sa.Column("verdict", sa.Text()))
+    late = sa.Column("late_failures", sa.Integer(), nullable=False, server_default="0")
+    op.add_column("alias_member", late)
+    op.add_column("alias_member", sa.Column("late_failed_at", sa.Double()))
     op.add_column(
         "domain", sa.Column("mta_sts", sa.String(10), nullable=False, server_default="none")
     )
