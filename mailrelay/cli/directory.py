@@ -7,7 +7,7 @@ import click
 from mailrelay.cli.output import print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
-from mailrelay.directory.model import Directory
+from mailrelay.directory.model import Directory, DMARCPolicy
 from mailrelay.smtp.address import unicode_domain
 
 json_option = click.option("--json", "as_json", is_flag=True)
@@ -35,10 +35,18 @@ def add_domain(settings: Settings, name: str, separator: str, case_sensitive: bo
 @click.argument("name")
 @click.option("--separator", help='Before a suffix; "" for none.')
 @click.option("--disabled/--enabled", default=None, help="Take no mail for now (450).")
-def set_domain(settings: Settings, name: str, separator: str | None, disabled: bool | None) -> None:
+@click.option(
+    "--dmarc",
+    type=click.Choice([one.value for one in DMARCPolicy]),
+    help="The policy to publish: mailrelay dns records.",
+)
+def set_domain(
+    settings: Settings, name: str, separator: str | None, disabled: bool | None, dmarc: str | None
+) -> None:
     """Change a domain."""
+    policy = DMARCPolicy(dmarc) if dmarc is not None else None
     with opened(settings) as control:
-        settled(control.directory.set_domain(name, separator, disabled=disabled))
+        settled(control.directory.set_domain(name, separator, disabled=disabled, dmarc=policy))
     click.echo(f"Domain {name} is changed.")
 
 
@@ -65,6 +73,7 @@ def list_domains(settings: Settings, as_json: bool) -> None:
             "separator": d.separator,
             "case_sensitive": d.case_sensitive,
             "disabled": d.disabled,
+            "dmarc": d.dmarc.value,
             "addresses": sum(of == d.name for _, of in directory.addresses),
         }
         for d in sorted(directory.domains.values(), key=lambda d: d.name)

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.directory.keys import Scope
+from mailrelay.directory.model import DMARCPolicy
 from mailrelay.policy.suppression import Cause
 
 
@@ -25,6 +26,7 @@ class DeclaredDomain:
     separator: str = "+"
     case_sensitive: bool = False
     disabled: bool = False
+    dmarc: DMARCPolicy = DMARCPolicy.NONE
 
 
 @frozen

@@ -238,8 +238,15 @@ def _name(directory: Directory, account_id: int | None) -> str | None:
     return account.name if account is not None else None
 
 
+def domain_of(one: DeclaredDomain) -> Domain:
+    """As it will be; its id is not known yet."""
+    return Domain(0, one.name, one.separator, one.case_sensitive, one.disabled, one.dmarc)
+
+
 def _domain(domain: Domain) -> DeclaredDomain:
-    return DeclaredDomain(domain.name, domain.separator, domain.case_sensitive, domain.disabled)
+    return DeclaredDomain(
+        domain.name, domain.separator, domain.case_sensitive, domain.disabled, domain.dmarc
+    )
 
 
 def _account(

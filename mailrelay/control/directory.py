@@ -30,7 +30,7 @@ from mailrelay.control.directory_checks import (
 )
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.credentials import ScramVerifier, hash_password
-from mailrelay.directory.model import CATCH_ALL, Directory, Domain
+from mailrelay.directory.model import CATCH_ALL, Directory, DMARCPolicy, Domain
 from mailrelay.net.threads import Executor
 from mailrelay.webhooks.call import Endpoint
 
@@ -120,7 +120,12 @@ class DirectoryControl:
         await self.records.add_domain(self.actor, domain)
 
     async def set_domain(
-        self, name: str, separator: str | None = None, *, disabled: bool | None = None
+        self,
+        name: str,
+        separator: str | None = None,
+        *,
+        disabled: bool | None = None,
+        dmarc: DMARCPolicy | None = None,
     ) -> None:
         """Change a domain.  Raises: Refusal."""
         name = checked_domain(name)
@@ -134,6 +139,8 @@ class DirectoryControl:
                 check_separator_is_unneeded(directory, name)
         if disabled is not None:
             values["disabled"] = disabled
+        if dmarc is not None:
+            values["dmarc"] = dmarc
         if not values:
             raise Refusal("nothing to change: name a setting")
         await self.records.set_domain(self.actor, name, values)

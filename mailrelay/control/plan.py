@@ -21,7 +21,7 @@ from mailrelay.control.declared import (
     DeclaredIncoming,
     DeclaredOutgoing,
 )
-from mailrelay.control.declaring import Stored, declared_of, declared_rule, split
+from mailrelay.control.declaring import Stored, declared_of, declared_rule, domain_of, split
 from mailrelay.control.directory_checks import NEW_ACCOUNT
 from mailrelay.control.plan_aliases import aliases_plan
 from mailrelay.control.plan_keys import keys_plan
@@ -40,10 +40,9 @@ from mailrelay.control.steps import (
     SetDuty,
     Step,
 )
-from mailrelay.directory.model import Domain
 from mailrelay.webhooks.call import EndpointKind
 
-_DOMAIN = ("separator", "case_sensitive", "disabled")
+_DOMAIN = ("separator", "case_sensitive", "disabled", "dmarc")
 _ACCOUNT = (
     "full_name",
     "login_disabled",
@@ -113,7 +112,7 @@ class Planner:
         for one in self.wanted.domain:
             before = there.pop(one.name, None)
             if before is None:
-                made = Domain(0, one.name, one.separator, one.case_sensitive, one.disabled)
+                made = domain_of(one)
                 found = differences(DeclaredDomain(one.name), one, _DOMAIN)
                 self._changes.append(Change("add", "domain", one.name, AddDomain(made), found))
             elif found := differences(before, one, _DOMAIN):

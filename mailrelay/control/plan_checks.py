@@ -9,14 +9,14 @@ from attrs import define, evolve, field
 
 from mailrelay.control.account import checked_logins, dead_logins
 from mailrelay.control.declared import Declared
-from mailrelay.control.declaring import Stored, address_text, split
+from mailrelay.control.declaring import Stored, address_text, domain_of, split
 from mailrelay.control.endpoints import MOST_ENDPOINTS
 from mailrelay.control.errors import Refusal
 from mailrelay.control.keys import MOST_KEYS
 from mailrelay.control.plan import owners
 from mailrelay.control.plan_aliases import AliasChecks, aliases_after
 from mailrelay.directory.credentials import ScramVerifier
-from mailrelay.directory.model import Account, Directory, Domain, matched_localpart
+from mailrelay.directory.model import Account, Directory, matched_localpart
 from mailrelay.templates.model import MOST_TEMPLATES
 
 
@@ -44,8 +44,7 @@ def directory_after(stored: Stored, wanted: Declared, *, prune: bool) -> Directo
     before = stored.directory
     domains = {} if prune else dict(before.domains)
     for domain in wanted.domain:
-        made = Domain(0, domain.name, domain.separator, domain.case_sensitive, domain.disabled)
-        domains[domain.name] = made
+        domains[domain.name] = domain_of(domain)
     there = {account.name: account for account in before.accounts.values()}
     accounts = {} if prune else dict(before.accounts)
     ids: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
@@ -21,6 +22,14 @@ CATCH_ALL = ""
 """The localpart under which a domain's catch-all address is kept."""
 
 
+class DMARCPolicy(StrEnum):
+    """What receivers are asked to do with mail that is not from the domain it says."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
 @frozen
 class Domain:
     """A domain whose mail we take.  An empty ``separator`` means no plus-addressing."""
@@ -30,6 +39,7 @@ class Domain:
     separator: str = "+"
     case_sensitive: bool = False
     disabled: bool = False
+    dmarc: DMARCPolicy = DMARCPolicy.NONE  # to publish
 
 
 @frozen

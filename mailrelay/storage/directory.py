@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from mailrelay.control.account import EndpointChange
 from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
-from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.directory.model import Account, Directory, DMARCPolicy, Domain
 from mailrelay.routing.relay_chains import ACCOUNT
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
@@ -39,10 +40,7 @@ def load(connection: Connection) -> Directory:
     called = {(row.account_id, row.kind) for row in endpoints}
     standard = [standard_of(row) for row in endpoints if row.kind == STANDARD]
     told = {endpoint.account_id for endpoint in standard if endpoint.wants_received}
-    domains = {
-        row.name: Domain(row.id, row.name, row.separator, row.case_sensitive, row.disabled)
-        for row in connection.execute(select(_domain))
-    }
+    domains = {row.name: _domain_of(row) for row in connection.execute(select(_domain))}
     accounts = {
         row.id: Account(
             row.id,
@@ -110,6 +108,17 @@ def write_setting(connection: Connection, name: str, value: str) -> None:
         connection.execute(insert(setting).values(name=name, value=value))
 
 
+def _domain_of(row: Any) -> Domain:
+    return Domain(
+        row.id,
+        row.name,
+        row.separator,
+        row.case_sensitive,
+        row.disabled,
+        DMARCPolicy(row.dmarc),
+    )
+
+
 def add_domain(connection: Connection, domain: Domain) -> None:
     """Add a domain; its id is given here.  Raises: AlreadyThere."""
     if connection.execute(select(_domain.c.id).where(_domain.c.name == domain.name)).first():
@@ -120,6 +129,7 @@ def add_domain(connection: Connection, domain: Domain) -> None:
             separator=domain.separator,
             case_sensitive=domain.case_sensitive,
             disabled=domain.disabled,
+            dmarc=domain.dmarc.value,
         )
     )
 
@@ -140,7 +150,8 @@ def remove_domain(connection: Connection, name: str) -> None:
 
 def set_domain(connection: Connection, name: str, values: Mapping[str, object]) -> None:
     """Change columns of a domain.  Raises: NoSuch."""
-    changed = connection.execute(update(_domain).where(_domain.c.name == name).values(values))
+    plain = {key: one.value if isinstance(one, Enum) else one for key, one in values.items()}
+    changed = connection.execute(update(_domain).where(_domain.c.name == name).values(plain))
     if changed.rowcount == 0:
         raise NoSuch(f"no domain {name}: mailrelay domain list")
 

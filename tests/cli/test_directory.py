@@ -43,8 +43,10 @@ class DirectoryTests(TestCase):
         self.assertIn("a_b@xn--bcher-kva.example has '_' in it", refused.stderr)
         operated.run("address", "remove", "a_b@bücher.example")
         operated.run("domain", "set", "bücher.example", "--disabled", "--separator", "")
+        operated.run("domain", "set", "bücher.example", "--dmarc", "quarantine")
         [row] = [r for r in operated.json("domain", "list") if r["name"] != "example.org"]
         self.assertEqual((row["disabled"], row["separator"]), (True, ""))
+        self.assertEqual(row["dmarc"], "quarantine")
         operated.run("domain", "set", "bücher.example", code=1)
         operated.run("domain", "remove", "bücher.example")
         operated.run("domain", "remove", "bücher.example", code=1)

@@ -41,6 +41,7 @@ from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.directory.credentials import ScramVerifier, check_password, hash_password
 from mailrelay.directory.keys import Scope
+from mailrelay.directory.model import DMARCPolicy
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Cause
 from mailrelay.queue.store import StoreUnavailable
@@ -100,7 +101,13 @@ def subset(values: Sequence[Any]) -> st.SearchStrategy[Any]:
 def directories(draw: st.DrawFn) -> Declared:
     """A directory of a few of everything."""
     domains = [
-        DeclaredDomain(name, draw(st.sampled_from("+-_")), draw(st.booleans()), draw(st.booleans()))
+        DeclaredDomain(
+            name,
+            draw(st.sampled_from("+-_")),
+            draw(st.booleans()),
+            draw(st.booleans()),
+            draw(st.sampled_from(DMARCPolicy)),
+        )
         for name in draw(subset(["example.org", "xn--bcher-kva.example", "[192.0.2.1]"]))
     ]
     names = draw(subset(["anna", "bert", "Ünï\\\"'#"]))
@@ -311,6 +318,7 @@ address = "*@example.net"
 added = 2026-01-01T00:00:00Z
 """
 CHANGES = (
+    ('name = "example.org"\n[[', 'name = "example.org"\ndmarc = "reject"\n[['),
     ('postmaster = "anna"', 'postmaster = "bert"'),
     ('name = "example.com"\ndisabled = true', 'name = "example.com"\nseparator = "-"'),
     ('full_name = "Anna"', 'full_name = "Ann"\nlogin_disabled = true'),
