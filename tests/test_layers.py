@@ -21,7 +21,7 @@ ROWS = [
     {"inbound", "webapi", "handoff", "peering", "storage"},
     {"web"},
     {"control", "acceptance", "outbound"},
-    {"routing", "mailbox", "webhooks"},
+    {"routing", "mailbox", "webhooks", "reporting"},
     {"policy", "queue", "mailauth", "templates"},
     {"directory", "observe", "message"},
     {"smtp", "net"},

@@ -17,6 +17,9 @@ from mailrelay.smtp.command import Notify
 NULL_PATH = Address("", "")
 """An entry's own reverse-path that is null."""
 
+DMARC_REPORT, TLS_REPORT = "dmarc-report", "tls-report"
+"""The doors of the reports that we make."""
+
 LARGE_BYTES = 64 * 1024
 """Content of this size and above may be in the spool; below, it is in a row."""
 
@@ -53,6 +56,11 @@ class Message:
     is_urgent: bool = False  # goes before the account's other mail for the same destination
     tags: tuple[str, ...] = ()  # by which the application counts and finds its mail
     verdict: Verdict | None = None  # of mail from outside, when it was judged
+
+    @property
+    def is_tls_report(self) -> bool:
+        """Whether it is sent though TLS fails, of which it tells (RFC 8460 section 3)."""
+        return self.door == TLS_REPORT
 
 
 @frozen

@@ -19,6 +19,7 @@ _REFERENCE = re.compile(r"RFC (\d{3,5})(?: sections? (\d[\d.]*\d|\d)(?: and (\d[
 STATUS: Mapping[int, tuple[str, str, str]] = {
     1870: ("SIZE", "yes", ""),
     1928: ("SOCKS5", "partly", "as a client: CONNECT to addresses, without login"),
+    1952: ("gzip", "partly", "of reports"),
     2034: ("ENHANCEDSTATUSCODES", "yes", ""),
     2045: ("MIME", "partly", "content with NUL is refused; passed on as it came"),
     2046: ("MIME media types", "partly", "multiparts; no message/partial"),
@@ -87,6 +88,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     9112: ("HTTP/1.1", "partly", "stricter than it asks: see web/framing"),
     9266: ("tls-exporter channel binding", "yes", ""),
     8737: ("ACME: tls-alpn-01", "partly", ""),
+    9990: ("DMARC: aggregate reports", "partly", "read; those sent are as RFC 7489 has them"),
     9457: ("Problem details", "yes", "of our own API"),
     9422: ("LIMITS", "partly", "RCPTMAX"),
     9989: ("DMARC", "partly", ""),

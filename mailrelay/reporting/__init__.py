@@ -1,0 +1,1 @@
+"""Reports of mail and of TLS between servers: made, sent, read and summed up."""
