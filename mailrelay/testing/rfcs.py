@@ -92,7 +92,6 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     9457: ("Problem details", "yes", "of our own API"),
     9422: ("LIMITS", "partly", "RCPTMAX"),
     9989: ("DMARC", "partly", ""),
-    9990: ("DMARC: aggregate reports", "partly", ""),
 }
 
 
