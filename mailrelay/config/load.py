@@ -18,6 +18,7 @@ from mailrelay.config.handoffs import (
     completed_handoffs,
     override_handoffs,
 )
+from mailrelay.config.incoming import check_incoming
 from mailrelay.config.read import Problem, Reader, check_networks, from_file
 from mailrelay.config.settings import (
     HTTP_ROLES,
@@ -119,6 +120,9 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "forwarding",
         "http",
         "dns",
+        "dnsbl",
+        "sender_limits",
+        "greylisting",
         "smtp_out",
         "log",
         "handoff_relay",
@@ -262,6 +266,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     check_routes(settings.route, settings.transport, reader.problem)
     _check_relaying(settings.relaying, reader)
     check_handoffs(settings, reader)
+    check_incoming(settings, reader)
     hosts = list(relay_host_sections(settings.relay_host, settings.route))
     if settings.handoff_relay is not None:
         hosts.append(("handoff_relay", settings.handoff_relay))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailrelay.acceptance.greylisting import GreylistSettings
 from mailrelay.acceptance.passing import ForwardingSettings
 from mailrelay.config.transports import (
     RelayHostSection,
@@ -19,7 +20,9 @@ from mailrelay.handoff.endpoints import HandOffInSettings
 from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.inbound.context import Role
 from mailrelay.net.tls import TLSLevel
+from mailrelay.policy.blocklists import DNSBLSettings
 from mailrelay.policy.limits import Limits, ListenerLimits
+from mailrelay.policy.rates import SenderLimits
 from mailrelay.web.settings import HTTPSettings
 from mailrelay.webhooks.settings import WebhookSettings
 
@@ -193,6 +196,9 @@ class Settings:
     handoff_in: Sequence[HandOffInSettings] = field(factory=tuple, metadata=_doc(""))
     handoff_relay: RelayHostSection | None = field(default=None, metadata=_doc(""))
     limits: Limits = field(factory=Limits, metadata=_doc(""))
+    dnsbl: DNSBLSettings = field(factory=DNSBLSettings, metadata=_doc(""))
+    sender_limits: SenderLimits = field(factory=SenderLimits, metadata=_doc(""))
+    greylisting: GreylistSettings = field(factory=GreylistSettings, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
     forwarding: ForwardingSettings = field(factory=ForwardingSettings, metadata=_doc(""))

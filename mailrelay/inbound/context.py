@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import SpoolWriter
 from mailrelay.acceptance.judging import Chain
+from mailrelay.acceptance.screening import Screening
 from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
@@ -92,4 +93,5 @@ class Context:
     certificate: ServerCertificate | None = None
     synchronous: Synchronous | None = None  # takes what an application answers at once
     judges: Chain | None = None  # of mail of strangers
+    screening: Screening | None = None  # of strangers themselves
     simulate: bool = False  # localserve: special localparts fail

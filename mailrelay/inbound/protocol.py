@@ -129,8 +129,25 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
             return
         self.transport.registerProducer(self, True)
         self._session.submitter = Submitter(trusted=self._context.is_trusted(peer_ip))
+        screening = None if self._session.submitter.trusted else self._context.screening
+        screened = screening.connected(peer_ip) if screening is not None else None
+        if screened is None:
+            self._greet(None)
+        else:
+            self._busy = True
+            screened.addCallback(self._greet)
+
+    def _greet(self, refusal: Reply | None) -> None:
+        """Say who we are, or why we do not talk."""
+        self._busy = False
+        if self._closing:
+            return
+        if refusal is not None:
+            self._answer_and_close(refusal)
+            return
         self.setTimeout(self.timeout)
         self.send(greeting(self._context.hostname))
+        self._advance()
 
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -13,6 +13,7 @@ from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.refusal import refused_reply
 from mailrelay.acceptance.returned import ONE_REPORT
+from mailrelay.acceptance.screening import Screening
 from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.inbound.context import Context
 from mailrelay.inbound.replies import (
@@ -106,9 +107,19 @@ class MailTransaction:
         simulated = fails_at_mail(command.reverse_path) if self._simulates else None
         if simulated is not None:
             return self._simulate(simulated)
+        screening = self._screening
+        if screening is not None:
+            refusal = screening.refuse_mail(self._session.peer_ip, command.reverse_path)
+            if refusal is not None:
+                return refusal
         self._sequencer.accepted(command.verb)
         self._envelope = Envelope(command)
         return SENDER_OK
+
+    @property
+    def _screening(self) -> Screening | None:
+        """Who is asked about the peer, where nobody vouches for it."""
+        return None if self._session.submitter.may_relay else self._context.screening
 
     def _refuse_mail(self, command: Mail) -> Reply | None:
         context, session = self._context, self._session
@@ -143,8 +154,22 @@ class MailTransaction:
         simulated = fails_at_rcpt(command.forward_path) if self._simulates else None
         if simulated is not None:
             return self._simulate(simulated)
-        self._sequencer.accepted(command.verb)
-        self._envelope.recipients.append(command)
+        screening = self._screening
+        if screening is None:
+            return self._screened(None, command, self._envelope)
+        envelope, peer_ip = self._envelope, self._session.peer_ip
+        answer = screening.refuse_recipient(peer_ip, envelope.reverse_path, command.forward_path)
+        if isinstance(answer, Deferred):
+            return answer.addCallback(self._screened, command, envelope)
+        return self._screened(answer, command, envelope)
+
+    def _screened(self, refusal: Reply | None, command: Rcpt, envelope: Envelope) -> Reply:
+        """Take a recipient, unless there is a refusal."""
+        if refusal is not None:
+            return refusal
+        if self._envelope is envelope:  # else the connection was lost meanwhile
+            self._sequencer.accepted(command.verb)
+            envelope.recipients.append(command)
         return RECIPIENT_OK
 
     def _refuse_rcpt(self, command: Rcpt, envelope: Envelope) -> Reply | None:

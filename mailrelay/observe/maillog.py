@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -48,8 +49,24 @@ FIELDS = (
     "feedback_type",
     "user_agent",
     "list",
+    "reason",
 )
 """What of an event's data is logged, in this order; transcripts are in the history only."""
+
+
+@frozen
+class NotTaken:
+    """Mail that was refused while it came: a line of the log and no event, for no message is ours.
+
+    ``data`` is like an event's.
+    """
+
+    at: float
+    data: Mapping[str, object]
+
+
+NOT_TAKEN = "refused"
+"""What the line begins with."""
 
 
 class MailLog(Service):
@@ -71,7 +88,7 @@ class MailLog(Service):
         self._clock, self._executor = clock, executor
         self.configure(path, format_)
         self._write = write or append_text
-        self._waiting: list[NewEvent] = []
+        self._waiting: list[NewEvent | NotTaken] = []
         self._timer: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None
         self.left_out = 0
@@ -81,8 +98,8 @@ class MailLog(Service):
         self._path = path
         self._line = json_line if format_ == "json" else human_line
 
-    def record(self, events: Sequence[NewEvent]) -> None:
-        """Log what was just committed."""
+    def record(self, events: Sequence[NewEvent | NotTaken]) -> None:
+        """Log what was just committed, or refused."""
         if not self._path:
             return
         if len(self._waiting) > MOST_WAITING:  # the disk does not take them: lines go, mail stays
@@ -111,7 +128,7 @@ class MailLog(Service):
 
         return writing.addErrback(failed).addCallback(ended)
 
-    def _write_lines(self, events: Sequence[NewEvent]) -> None:
+    def _write_lines(self, events: Sequence[NewEvent | NotTaken]) -> None:
         self._write(self._path, "".join(self._line(event) + "\n" for event in events))
 
     def stopService(self) -> Deferred[None]:
@@ -138,11 +155,14 @@ def append_text(
         file.write(text)
 
 
-def human_line(event: NewEvent) -> str:
+def human_line(event: NewEvent | NotTaken) -> str:
     """``2026-11-21T12:00:00.000Z delivered message=12 entry=13 recipient=a@b.example ...``."""
-    words = [utc(event.at), event.kind.value, f"message={event.message_id}"]
-    if event.entry_id is not None:
-        words.append(f"entry={event.entry_id}")
+    if isinstance(event, NotTaken):
+        words = [utc(event.at), NOT_TAKEN]
+    else:
+        words = [utc(event.at), event.kind.value, f"message={event.message_id}"]
+        if event.entry_id is not None:
+            words.append(f"entry={event.entry_id}")
     data = event.data
     for name in FIELDS:
         value = _logged(name, data.get(name))
@@ -151,15 +171,16 @@ def human_line(event: NewEvent) -> str:
     return " ".join(words)
 
 
-def json_line(event: NewEvent) -> str:
+def json_line(event: NewEvent | NotTaken) -> str:
     """The same as a JSON object."""
-    line: dict[str, object] = {
-        "time": utc(event.at),
-        "event": event.kind.value,
-        "message": event.message_id,
-        "entry": event.entry_id,
-        "account": event.account_id,
-    }
+    line: dict[str, object] = {"time": utc(event.at)}
+    if isinstance(event, NotTaken):
+        line["event"] = NOT_TAKEN
+    else:
+        line["event"] = event.kind.value
+        line["message"] = event.message_id
+        line["entry"] = event.entry_id
+        line["account"] = event.account_id
     for name in FIELDS:
         value = _logged(name, event.data.get(name))
         if value is not None and value != "":

@@ -68,6 +68,12 @@ class Metrics:
             ["answer"],
             registry=registry,
         )
+        self._turned_away = Counter(
+            "mailrelay_refused_mail",
+            "Refusals of mail of strangers, by what judged it",
+            ["reason"],
+            registry=registry,
+        )
         self.webhook_seconds = self._buckets(
             "mailrelay_webhook_seconds", "Length of webhook calls", _SECONDS
         )
@@ -125,6 +131,10 @@ class Metrics:
     def application_answered(self, answer: str) -> None:
         """An application was asked while the sender waited."""
         self._synchronous.labels(answer).inc()
+
+    def turned_away(self, reason: str) -> None:
+        """Mail of a stranger was refused."""
+        self._turned_away.labels(reason).inc()
 
     def webhook_called(self, code: int, seconds: float) -> None:
         """A webhook was called; ``code`` is 0 when there was no answer."""

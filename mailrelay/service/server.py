@@ -58,6 +58,7 @@ from mailrelay.service.dkim import KeyService
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
+from mailrelay.service.incoming import make_incoming
 from mailrelay.service.lists import Lists
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
@@ -88,6 +89,7 @@ STARTUP_ERRORS = (
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
     *("handoff", "handoff_in", "forwarding"),
+    *("dnsbl", "sender_limits", "greylisting"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
@@ -275,6 +277,7 @@ class Server(MultiService):
         )
         self.calls, self._http_client = make_calls(s, settings, stores, known, self.metrics)
         self._connections = ConnectionCount()
+        self._incoming = make_incoming(s, settings, stores, self._mail_log, self.metrics)
         self._handing_in = make_handing_in(
             *(s, settings, stores, lambda: self._acceptance, lambda: self.directory),
             known.daily.refuse,
@@ -322,6 +325,7 @@ class Server(MultiService):
             uses,
             counting,
             self.keys,
+            *self._incoming.services,
         ):
             service.setServiceParent(self)
         add_gauges(
@@ -418,6 +422,7 @@ class Server(MultiService):
                 *(self._settings, self.stores, self._acceptance, self._reporter),
                 *(self._ways.answering, self._known.account_kept_for, self.metrics),
             ),
+            screening=self._incoming.screening if section.role == "mx" else None,
             simulate=self._settings.localserve,
         )
 

@@ -760,7 +760,6 @@ known_sender = Table(
     Column("sender", String(400), primary_key=True),  # as its validated domain, or address, is
     Column("first_at", Double, nullable=False),
     Column("last_at", Double, nullable=False),
-    Column("messages", ID, nullable=False),
 )
 
 # Addresses of ours in the lists that are watched.

@@ -59,6 +59,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     6533: ("Internationalised DSNs", "yes", ""),
     6750: ("Bearer tokens", "partly", "in the Authorization field alone"),
     6698: ("DANE: TLSA records", "partly", ""),
+    6647: ("Greylisting", "yes", ""),
     7208: ("SPF", "partly", "evaluated; not asked for incoming mail yet"),
     7435: ("Opportunistic security", "yes", "the level `may`"),
     7489: ("DMARC", "partly", ""),

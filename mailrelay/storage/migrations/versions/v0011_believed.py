@@ -98,7 +98,6 @@ def upgrade() -> None:
         sa.Column("sender", sa.String(400), nullable=False),
         sa.Column("first_at", sa.Double(), nullable=False),
         sa.Column("last_at", sa.Double(), nullable=False),
-        sa.Column("messages", ID, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "sender"),
     )
     op.create_table(
