@@ -252,11 +252,11 @@ class Acceptance:
         failed = self._failed_late(envelope, incoming, new)
         if failed is not None:
             return self.failed_late(failed).addCallback(lambda _: new)
-        if not source.needs_from or self.signing is None or not self.signing.has_keys:
+        signing = self.signing
+        if signing is None or not signing.concerns(new, is_ours=source.needs_from):
             return new
-        if any(entry.answers_as_alias for entry in new.entries):
-            return new  # a signature would tell the member's domain, and be broken
-        return self.signing.signed(new, incoming.head)
+        is_ours, sealing = source.needs_from, judged.sealing
+        return signing.signed(new, incoming.head, is_ours=is_ours, sealing=sealing)
 
     def stored(self, source: Source, new: NewMessage) -> Deferred[Accepted]:
         """Store what was prepared, and send it on its way."""

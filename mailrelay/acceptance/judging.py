@@ -14,9 +14,11 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.mailauth.arc_seal import Sealing
+from mailrelay.mailauth.arc_verify import ARCOutcome
 from mailrelay.mailauth.authentication import Authentication
 from mailrelay.mailauth.dmarc_result import Override
-from mailrelay.message.auth_results import MethodResult, authentication_results
+from mailrelay.message.auth_results import MethodResult, authentication_results, payload
 from mailrelay.message.edit import Stretch
 from mailrelay.message.header import Header, header_end
 from mailrelay.message.verdict import Verdict
@@ -68,6 +70,7 @@ class Judgement:
 
     ``results`` are told in the one Authentication-Results field; ``fields`` are whole fields that
     stand under it.  ``hidden`` are stretches of the header as it came, in order, that are replaced.
+    ``arc`` is the chain of those who passed it on before, when it was validated.
     ``overrides`` say why DMARC's policy is not to be followed, before it is.
     """
 
@@ -78,6 +81,7 @@ class Judgement:
     hidden: tuple[Stretch, ...] = ()
     authentication: Authentication | None = None
     overrides: tuple[Override, ...] = ()
+    arc: ARCOutcome | None = None
 
 
 class Judge(Protocol):
@@ -97,6 +101,7 @@ class Judged:
 
     fields: bytes = b""
     verdict: Verdict | None = None
+    sealing: Sealing | None = None  # what is told to those to whom it is passed on
 
 
 @frozen
@@ -131,5 +136,6 @@ class Chain:
 
     def told(self, found: Judgement) -> Judged:
         """The same for those who get the message."""
-        on_top = authentication_results(self.authserv_id, found.results)
-        return Judged(on_top + found.fields, found.verdict)
+        said = payload(self.authserv_id, found.results)
+        sealing = Sealing(said.decode(), found.arc) if found.arc is not None else None
+        return Judged(authentication_results(said) + found.fields, found.verdict, sealing)

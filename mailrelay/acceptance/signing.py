@@ -1,36 +1,55 @@
-"""Signing what our accounts send with DKIM, between acceptance's checks and the transaction.
+"""Signing with DKIM, and sealing, between acceptance's checks and the transaction.
+
+What our accounts send is signed by the domain of its author; a copy that an alias changes, or
+gives fields of a list, by the alias's domain; what the server writes itself by its own.  What came
+from outside and goes on is sealed (RFC 8617).
 
 A message that cannot be signed goes unsigned: it is not refused for a fault of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailrelay.acceptance.signed_copies import (
+    Job,
+    Whole,
+    author_domain,
+    jobs_of,
+    with_made,
+)
 from mailrelay.directory.dkim import KeyState, StoredKey
-from mailrelay.directory.model import Directory
-from mailrelay.mailauth.dkim import BodyDigest, field_name, raw_fields
+from mailrelay.directory.model import Directory, Foreign
+from mailrelay.mailauth.arc_seal import Sealing, seal
+from mailrelay.mailauth.dkim import BodyDigest
 from mailrelay.mailauth.dkim_sign import BODY, SigningKey, key_from_pem, sign
-from mailrelay.message.header import addresses_in, header_end, unfolded
 from mailrelay.net.threads import Executor
-from mailrelay.queue.entry import NewMessage
+from mailrelay.queue.entry import Content, Entry, NewMessage
 
 READ_BYTES = 256 * 1024
+JOBS_AT_ONCE = 32
+"""Signatures that a thread makes before others have a turn: some 20 ms."""
 
 
 @frozen
 class Signing:
-    """Signs with the keys of the domain of From.  ``read_spool`` as QueueStore has it."""
+    """Signs with the keys in use.  ``read_spool`` as QueueStore has it.
+
+    ``hostname`` is in From of what the server writes; with ``seals``, forwarded mail is sealed.
+    """
 
     directory: Callable[[], Directory]
     executor: Executor
     read_spool: Callable[[str, int, int], Deferred[bytes]]
     now: Callable[[], float]
+    hostname: str = ""
+    seals: bool = True
     _usable: dict[bytes, SigningKey] = field(factory=dict, init=False)  # by what is kept
     _log = Logger()
 
@@ -39,48 +58,87 @@ class Signing:
         """Whether any domain's mail is signed."""
         return bool(self.directory().dkim_keys)
 
-    def signed(self, new: NewMessage, head: bytes) -> Deferred[NewMessage]:
-        """``new`` with signatures on top, if its domain has keys; ``head`` begins what came."""
-        signing = Deferred.fromCoroutine(self._signed(new, head))
+    def concerns(self, new: NewMessage, *, is_ours: bool) -> bool:
+        """Whether something may have to be signed; ``is_ours`` as for ``signed``."""
+        if not self.has_keys:
+            return False
+        return is_ours or bool(new.reports) or any(entry.edit for entry in new.entries)
 
+    def signed(
+        self, new: NewMessage, head: bytes, *, is_ours: bool = True, sealing: Sealing | None = None
+    ) -> Deferred[NewMessage]:
+        """``new`` with signatures, and seals of what was found; ``head`` begins what came.
+
+        ``is_ours`` when one of our accounts sends it.
+        """
+        return self._unless_failed(self._signed(new, head, is_ours, sealing), new)
+
+    def own(self, new: NewMessage) -> Deferred[NewMessage]:
+        """``new``, which the server wrote itself, with signatures."""
+        return self._unless_failed(self._own(new), new)
+
+    def _unless_failed(
+        self, signing: Coroutine[Deferred[Any], Any, NewMessage], new: NewMessage
+    ) -> Deferred[NewMessage]:
         def failed(failure: Failure) -> NewMessage:
             self._log.failure("message {id} is not signed", failure, id=new.message.id)
             return new
 
-        return signing.addErrback(failed)
+        return Deferred.fromCoroutine(signing).addErrback(failed)
 
-    async def _signed(self, new: NewMessage, head: bytes) -> NewMessage:
-        content = new.content
-        start = content.prefix + head
-        end = header_end(start)
-        fields = raw_fields(start[:end])
-        keys = self._keys(fields)
-        if not keys:
+    async def _signed(
+        self, new: NewMessage, head: bytes, is_ours: bool, sealing: Sealing | None
+    ) -> NewMessage:
+        if new.reports:
+            new = evolve(new, reports=[await self._own(one) for one in new.reports])
+        whole = Whole.of(new.content.prefix, head)
+        author = author_domain(whole.fields)
+        shared = self._active(author) if is_ours and author else []
+        leaving = [entry for entry in new.entries if self._leaves(entry)]
+        found = sealing if self.seals else None
+        jobs = jobs_of(whole, leaving, shared, found, self._active, self._own_keys)
+        if not jobs:
             return new
-        digest = BodyDigest(BODY)
-        if content.body is not None:
-            body = (content.prefix + content.body)[end:]
-            added = await self.executor.run(self._sign, fields, digest, body, keys)
-        else:
-            assert content.spool_name is not None
-            at = end - len(content.prefix)
-            while piece := await self.read_spool(content.spool_name, at, READ_BYTES):
-                await self.executor.run(digest.update, piece)
-                at += len(piece)
-            added = await self.executor.run(self._sign, fields, digest, b"", keys)
-        return _with_fields(new, added)
+        body = await self._body(new.content, len(whole.header))
+        made: list[tuple[Job, bytes]] = []
+        for at in range(0, len(jobs), JOBS_AT_ONCE):
+            batch = jobs[at : at + JOBS_AT_ONCE]
+            made += await self.executor.run(self._made, batch, body, found)
+        return with_made(new, made)
 
-    def _sign(
-        self,
-        fields: Sequence[bytes],
-        digest: BodyDigest,
-        body: bytes,
-        keys: Sequence[StoredKey],
-    ) -> bytes:
-        """In a thread."""
-        digest.update(body)
-        usable = [self._usable_key(key) for key in keys]
-        return sign(fields, digest.finish(), usable, self.now())
+    async def _own(self, new: NewMessage) -> NewMessage:
+        keys, content = self._own_keys(), new.content
+        if not keys or content.body is None or not any(map(self._leaves, new.entries)):
+            return new
+        whole = Whole.of(content.prefix, content.body)
+        body = await self._body(content, len(whole.header))
+        jobs = [Job(whole.fields, keys)]
+        return with_made(new, await self.executor.run(self._made, jobs, body, None))
+
+    async def _body(self, content: Content, at: int) -> _Body:
+        """What is hashed: all from byte ``at`` of the content on."""
+        at -= len(content.prefix)
+        if content.body is not None:
+            return _Body(content.body[at:])
+        assert content.spool_name is not None
+        body = _Body()
+        while piece := await self.read_spool(content.spool_name, at, READ_BYTES):
+            await self.executor.run(body.update, piece)
+            at += len(piece)
+        return body
+
+    def _made(
+        self, jobs: Sequence[Job], body: _Body, sealing: Sealing | None
+    ) -> Sequence[tuple[Job, bytes]]:
+        """What each job adds.  In a thread."""
+        return [(job, self._added(job, body.digest(), sealing)) for job in jobs]
+
+    def _added(self, job: Job, digest: bytes, sealing: Sealing | None) -> bytes:
+        keys = [self._usable_key(key) for key in job.keys]
+        if not job.seals:
+            return sign(job.fields, digest, keys, self.now())
+        assert sealing is not None
+        return seal(job.fields, digest, sealing, keys[0], self.now())
 
     def _usable_key(self, key: StoredKey) -> SigningKey:
         usable = self._usable.get(key.pem)
@@ -89,32 +147,39 @@ class Signing:
             self._usable[key.pem] = usable
         return usable
 
-    def _keys(self, fields: Sequence[bytes]) -> Sequence[StoredKey]:
-        """Those in use of the domain of the only author."""
+    def _active(self, domain: str) -> Sequence[StoredKey]:
+        """The keys in use of a domain."""
         known = self.directory().dkim_keys
-        domains = set(_author_domains(fields))
-        if len(domains) != 1:
-            return []
-        return [key for key in known.get(domains.pop(), []) if key.state is KeyState.ACTIVE]
+        return [key for key in known.get(domain, ()) if key.state is KeyState.ACTIVE]
+
+    def _own_keys(self) -> Sequence[StoredKey]:
+        """Those that sign for ``hostname``: of the nearest domain above it that has any."""
+        name = self.hostname.lower()
+        while name:
+            if keys := self._active(name):
+                return keys
+            name = name.partition(".")[2]
+        return []
+
+    def _leaves(self, entry: Entry) -> bool:
+        return isinstance(self.directory().resolve(entry.recipient), Foreign)
 
 
-def _with_fields(new: NewMessage, added: bytes) -> NewMessage:
-    """``new`` with fields on top, which count for its size."""
-    size = new.message.size_bytes + len(added)
-    message = evolve(new.message, size_bytes=size)
-    events = [
-        evolve(event, data={**event.data, "size_bytes": size})
-        if "size_bytes" in event.data
-        else event
-        for event in new.events
-    ]
-    entries = [evolve(entry, message=message) for entry in new.entries]
-    content = evolve(new.content, prefix=added + new.content.prefix)
-    return evolve(new, message=message, content=content, entries=entries, events=events)
+@define
+class _Body:
+    """A body, whose hash is made in a thread: of pieces, and what is left in ``rest``."""
 
+    rest: bytes = b""
+    _hash: BodyDigest = field(factory=lambda: BodyDigest(BODY), init=False)
+    _digest: bytes | None = field(default=None, init=False)
 
-def _author_domains(fields: Sequence[bytes]) -> Iterator[str]:
-    for raw in fields:
-        if field_name(raw) == "from":
-            for address in addresses_in(unfolded(raw.partition(b":")[2])):
-                yield address.domain
+    def update(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self._hash.update(piece)
+
+    def digest(self) -> bytes:
+        """The hash of BODY."""
+        if self._digest is None:
+            self._hash.update(self.rest)
+            self._digest = self._hash.finish()
+        return self._digest

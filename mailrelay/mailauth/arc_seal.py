@@ -8,11 +8,25 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 
+from attrs import frozen
+
 from mailrelay.mailauth.arc import MOST_SETS, ChainResult
 from mailrelay.mailauth.arc_verify import ARCOutcome
 from mailrelay.mailauth.canonical import relaxed_field
 from mailrelay.mailauth.dkim import chosen_fields, field_name
 from mailrelay.mailauth.dkim_sign import SigningKey, field_signed, folded_names, signed_names
+
+
+@frozen
+class Sealing:
+    """What a seal tells: what was ``found`` of the chain, and all ``results``.
+
+    Those are what an Authentication-Results field of ours says: our name and what was found, in
+    lines that are folded already.
+    """
+
+    results: str
+    found: ARCOutcome
 
 
 def can_seal(found: ARCOutcome) -> bool:
@@ -25,22 +39,14 @@ def can_seal(found: ARCOutcome) -> bool:
 
 
 def seal(
-    fields: Sequence[bytes],
-    body_digest: bytes,
-    results: str,
-    found: ARCOutcome,
-    key: SigningKey,
-    now: float,
+    fields: Sequence[bytes], body_digest: bytes, sealing: Sealing, key: SigningKey, now: float
 ) -> bytes:
-    """The set to put in front of ``fields``, which ``can_seal``.
-
-    ``body_digest`` is the hash of BODY; ``results`` is what an Authentication-Results field of ours
-    says: our name, and what was found, in lines that are folded already.
-    """
+    """The set to put in front of ``fields``, which ``can_seal``.  The digest is that of BODY."""
+    found = sealing.found
     number = found.chain.highest + 1
     own = f"i={number}; a={key.algorithm.value};"
     place = f"d={key.domain}; s={key.selector}; t={int(now)};"
-    told = f"ARC-Authentication-Results: i={number}; {results}".encode()
+    told = f"ARC-Authentication-Results: i={number}; {sealing.results}".encode()
     # RFC 8617 section 4.1.2; what was signed before stays signed.
     names = [*signed_names(fields), *(n for n in map(field_name, fields) if n == "dkim-signature")]
     message = field_signed(

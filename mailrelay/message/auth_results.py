@@ -44,9 +44,9 @@ def payload(authserv_id: str, results: Sequence[MethodResult]) -> bytes:
     return ";\r\n\t".join([authserv_id, *lines]).encode("ascii")
 
 
-def authentication_results(authserv_id: str, results: Sequence[MethodResult]) -> bytes:
-    """The whole field."""
-    return b"Authentication-Results: " + payload(authserv_id, results) + b"\r\n"
+def authentication_results(said: bytes) -> bytes:
+    """The whole field; ``said`` is its ``payload``."""
+    return b"Authentication-Results: " + said + b"\r\n"
 
 
 def pvalue(value: str) -> str:

@@ -102,7 +102,7 @@ class Entry:
     @property
     def answers_as_alias(self) -> bool:
         """Whether a member sends it in an alias's name, and is not to be known."""
-        return self.alias is None and self.edit is not None
+        return self.alias is None and self.edit is not None and bool(self.edit.stretches)
 
     @property
     def returns_to_author(self) -> bool:

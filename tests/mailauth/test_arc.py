@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.mailauth.arc import MOST_SETS, ChainResult
-from mailrelay.mailauth.arc_seal import can_seal, seal
+from mailrelay.mailauth.arc_seal import Sealing, can_seal, seal
 from mailrelay.mailauth.arc_verify import ARCOutcome, ChainVerifier
 from mailrelay.mailauth.dkim import Algorithm, BodyDigest, raw_fields
 from mailrelay.mailauth.dkim_sign import BODY, SigningKey, key_to_pem, new_key
@@ -63,7 +63,7 @@ def sealed(
     digest.update(body)
     found = found or validated(message)
     results = f"mx.test;\r\n spf=pass smtp.mailfrom=a@d.test;\r\n arc={found.result.value}"
-    return seal(raw_fields(header), digest.finish(), results, found, key, now) + message
+    return seal(raw_fields(header), digest.finish(), Sealing(results, found), key, now) + message
 
 
 def chain(count: int, message: bytes = MESSAGE) -> bytes:
