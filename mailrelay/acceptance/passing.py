@@ -53,6 +53,13 @@ class ForwardingSettings:
             " only where nobody but a filter of yours that checks it can reach the listener"
         ),
     )
+    seal: bool = field(
+        default=True,
+        metadata=_doc(
+            "what came from outside, was judged and is passed on is sealed (ARC) with the DKIM key"
+            " of the alias's domain, or of this host's"
+        ),
+    )
 
 
 @frozen

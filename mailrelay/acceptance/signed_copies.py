@@ -7,7 +7,6 @@ breaks, or that tells of somebody, is made for the others one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
 from typing import TypeVar
 
 from attrs import evolve, field, frozen

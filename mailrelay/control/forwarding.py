@@ -21,7 +21,7 @@ from mailrelay.directory.model import Account, Directory, DomainDisabled, NoSuch
 from mailrelay.message.trace import date_field
 from mailrelay.policy.links import Links
 from mailrelay.queue.entry import NewMessage
-from mailrelay.queue.report import notice_of
+from mailrelay.queue.report import Sign, notice_of, unsigned
 from mailrelay.smtp.address import Address, MalformedAddress
 
 PURPOSE = "forward"
@@ -93,6 +93,7 @@ class ForwardControl:
     hostname: str
     now: Callable[[], float]
     actor: str
+    sign: Sign = unsigned
 
     async def ask(self, name: str, text: str, *, keeps_copy: bool) -> None:
         """Have mail go to ``text`` when that is confirmed there.  Raises: Refusal."""
@@ -102,7 +103,7 @@ class ForwardControl:
         account = _account(directory, name)
         address = _checked(directory, account, text)
         of, now = Forward(account.id, address), self.now()
-        letter = self._letter(account, address, self.links.url(of, now), now)
+        letter = await self.sign(self._letter(account, address, self.links.url(of, now), now))
         await self.records.ask(self.actor, of, letter, keeps_copy=keeps_copy)
 
     async def end(self, name: str) -> None:

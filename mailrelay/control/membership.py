@@ -156,14 +156,14 @@ class MemberControl:
         self, alias: Alias, member: Address, reason: Reason, texts: Mapping[Left, str]
     ) -> Left:
         key = (alias.localpart, alias.domain)
-        notices = {} if alias.owner is None else self._made(alias.owner, texts)
+        notices = {} if alias.owner is None else await self._made(alias.owner, texts)
         left = await self.records.leave(Leaving(key, member, reason, notices))
         if left in notices:
             self.enqueue(notices[left].entries)
         return left
 
-    def _made(self, owner: Address, texts: Mapping[Left, str]) -> Mapping[Left, NewMessage]:
+    async def _made(self, owner: Address, texts: Mapping[Left, str]) -> Mapping[Left, NewMessage]:
         return {
-            left: self.notices.message(owner, "A member of your list", text, self.admit)
+            left: await self.notices.message(owner, "A member of your list", text, self.admit)
             for left, text in texts.items()
         }

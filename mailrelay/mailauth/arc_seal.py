@@ -63,9 +63,9 @@ def seal(
     is_broken = found.result is ChainResult.FAIL
     before = [] if is_broken else [raw for one in found.chain.sets for raw in one.fields]
     covered = [*before, told, message.removesuffix(b"\r\n")]
-    sealing = field_signed(
+    sealed = field_signed(
         key,
         [f"ARC-Seal: {own} cv={found.result.value};", place],
         b"".join(map(relaxed_field, covered)),
     )
-    return sealing + message + told + b"\r\n"
+    return sealed + message + told + b"\r\n"

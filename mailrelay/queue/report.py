@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from attrs import evolve, frozen
@@ -29,6 +29,15 @@ def may_report(message: Message) -> bool:
     if message.reverse_path is None or not message.reverse_path.domain:
         return False
     return message.account_id is not None or not message.is_automatic
+
+
+Sign = Callable[[NewMessage], Awaitable[NewMessage]]
+"""What signs mail that the server writes itself; it fails never."""
+
+
+async def unsigned(new: NewMessage) -> NewMessage:
+    """``new`` as it is."""
+    return new
 
 
 class Originals(Protocol):
@@ -131,6 +140,7 @@ class Reporter:
     copies: Callable[[Entry], Sequence[Entry]] = lambda entry: [entry]
     # Whose failures come back to a reverse-path of ours, for one member's copy.
     owner: Callable[[Address], Address | None] = lambda path: None
+    sign: Sign = unsigned
 
     async def of(
         self, message: Message, settlement: Settlement, next_attempt_at: float | None
@@ -159,7 +169,7 @@ class Reporter:
         original = await self._original(content, full=message.ret == "FULL")
         made = Composer(self.hostname, self.store.new_id, self.now, self.token, self.copies)
         return [
-            made.dsn(message, group, next_attempt_at, original, content.size_bytes)
+            await self.sign(made.dsn(message, group, next_attempt_at, original, content.size_bytes))
             for group in by_action(told)
         ]
 
@@ -192,8 +202,9 @@ class Notices:
     hostname: str
     new_id: Callable[[], int]
     now: Callable[[], float]
+    sign: Sign = unsigned
 
-    def message(
+    async def message(
         self, to: Address, subject: str, text: str, admit: Callable[[Entry], Entry]
     ) -> NewMessage:
         """A mail that nobody answers; ``subject`` and ``text`` are of ASCII."""
@@ -214,7 +225,7 @@ class Notices:
         ]
         body = "\r\n".join(lines).encode("ascii", "replace")
         notice = notice_of(id_, self.new_id(), to, message_id, subject, body, now)
-        return admitted(notice, admit)
+        return admitted(await self.sign(notice), admit)
 
 
 def notice_of(

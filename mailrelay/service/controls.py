@@ -8,6 +8,7 @@ from random import Random
 
 from attrs import evolve, frozen
 
+from mailrelay.acceptance.signing import Signing
 from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.aliases import AliasControl
@@ -130,7 +131,10 @@ def open_control(
         secret = server_secret(connection, token)
     spool = make_spool(database, settings.data_dir, threads, node)
     store = DatabaseQueueStore(database, ids, node, spool)
-    reporter = Reporter(settings.hostname, store, now, token)
+    router = _router(settings, database, now)
+    asked = evolve(router, directory=cache(router.directory))  # a command asks once
+    sign = Signing(asked.directory, executor, store.read_spool, now, settings.hostname).own
+    reporter = Reporter(settings.hostname, store, now, token, sign=sign)
     records = DatabaseQueueRecords(database, lambda: node, spool.remove)
     kept_after = settings.queue.retired_keep_after
     holds = HoldControl(DatabaseHoldRecords(database, now), records, now, actor)
@@ -139,8 +143,6 @@ def open_control(
     templates = TemplateControl(DatabaseTemplateRecords(database, now), executor, actor)
     lists = ListControls(holds, endpoints, templates, suppression)
     declared = DatabaseDeclared(database, now)
-    router = _router(settings, database, now)
-    asked = evolve(router, directory=cache(router.directory))  # a command asks once
     return Control(
         DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
         AliasControl(DatabaseAliases(database, now), actor),
@@ -162,7 +164,9 @@ def open_control(
         ReplayControl(DatabaseReplayRecords(database), now, actor),
         StatisticsControl(DatabaseStatistics(database), now),
         PeerControl(DatabasePeers(database, now), random_bytes, now, actor),
-        forward_control(settings, DatabaseForwards(database, ids, node, now), secret, now, actor),
+        forward_control(
+            settings, DatabaseForwards(database, ids, node, now), secret, now, actor, sign
+        ),
         DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
         database,
     )

@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailrelay.acceptance.signing import Signing
+from mailrelay.config.settings import Settings
 from mailrelay.control.dkim import DKIMControl
 from mailrelay.directory.dkim import KeyState
 from mailrelay.directory.model import Directory
@@ -21,6 +23,14 @@ LOOK_EVERY = 300.0
 """Seconds between two looks for records of keys that are to be used."""
 
 _log = Logger()
+
+
+def make_signing(
+    s: Surroundings, settings: Settings, stores: Stores, directory: Callable[[], Directory]
+) -> Signing:
+    """What signs and seals mail."""
+    read_spool, seals = stores.queue.read_spool, settings.forwarding.seal
+    return Signing(directory, s.workers, read_spool, s.now, settings.hostname, seals)
 
 
 class KeyService(TimerService):

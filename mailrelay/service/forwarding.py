@@ -9,6 +9,7 @@ from mailrelay.control.forwarding import PURPOSE, Confirming, ForwardControl, Fo
 from mailrelay.directory.model import Directory
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.policy.links import Links
+from mailrelay.queue.report import Sign, unsigned
 from mailrelay.storage.forwards import DatabaseForwards
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
@@ -21,9 +22,10 @@ def forward_control(
     secret: bytes,
     now: Callable[[], float],
     actor: str,
+    sign: Sign = unsigned,
 ) -> ForwardControl:
     """What an operator asks."""
-    return ForwardControl(records, _links(settings, secret), settings.hostname, now, actor)
+    return ForwardControl(records, _links(settings, secret), settings.hostname, now, actor, sign)
 
 
 def forward_routes(

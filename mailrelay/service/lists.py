@@ -15,7 +15,7 @@ from mailrelay.message.member_path import MembersCopy
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.observe.events import FAILING, NewEvent
 from mailrelay.policy.links import Links
-from mailrelay.queue.report import Notices
+from mailrelay.queue.report import Notices, Sign
 from mailrelay.queue.scheduler import Scheduler
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.storage.membership import DatabaseMembers
@@ -42,13 +42,14 @@ class Lists:
         directory: Callable[[], Directory],
         scheduler: Scheduler,
         committed: Callable[[Sequence[NewEvent]], None],
+        sign: Sign,
     ) -> None:
         links = LeaveLinks(Links(stores.secret, PURPOSE), settings.http.public_url)
         self.link = links.url
         self._members = MemberControl(
             DatabaseMembers(stores.database, stores.node, s.now, committed),
             directory,
-            Notices(settings.hostname, stores.queue.new_id, s.now),
+            Notices(settings.hostname, stores.queue.new_id, s.now, sign),
             links,
             s.now,
             scheduler.admit,

@@ -20,7 +20,6 @@ from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.copies import report_copies
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import STORE_FULL
-from mailrelay.acceptance.signing import Signing
 from mailrelay.config.convert import (
     listener_settings,
     queue_settings,
@@ -54,7 +53,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
-from mailrelay.service.dkim import KeyService
+from mailrelay.service.dkim import KeyService, make_signing
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
@@ -205,6 +204,7 @@ class Server(MultiService):
     def _wire_queue(self) -> None:
         """What decides where entries go, and attempts them."""
         s, settings, stores, known = self._s, self._settings, self.stores, self._known
+        self._signing = make_signing(s, settings, stores, lambda: self.directory)
         self._reporter = Reporter(
             settings.hostname,
             stores.queue,
@@ -212,6 +212,7 @@ class Server(MultiService):
             self._token,
             lambda entry: report_copies(self.directory, stores.queue.new_id, entry),
             lambda path: self._acceptance.returning.owner(self.directory, path, s.now()),
+            self._signing.own,
         )
         self._ways = WaysOut(
             *(s, settings, stores, self._cache, self.listeners, lambda: self.directory),
@@ -247,7 +248,8 @@ class Server(MultiService):
         """What takes messages, and tells of them."""
         s, settings, stores, known = self._s, self._settings, self.stores, self._known
         self._lists = Lists(
-            s, settings, stores, lambda: self.directory, self.scheduler, self._committed
+            *(s, settings, stores, lambda: self.directory, self.scheduler, self._committed),
+            self._signing.own,
         )
         self._acceptance = Acceptance(
             settings.hostname,
@@ -262,7 +264,7 @@ class Server(MultiService):
             passing=PassingOn(SRS(stores.secret), settings.forwarding),
             list_link=self._lists.link,
             failed_late=self._lists.failed_late,
-            signing=Signing(lambda: self.directory, s.workers, stores.queue.read_spool, s.now),
+            signing=self._signing,
         )
         self.keys = KeyService(s, stores, lambda: self.directory)
         self._key_uses = KeyUses(stores.database, s.now)

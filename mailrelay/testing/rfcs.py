@@ -51,7 +51,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     6152: ("8BITMIME", "partly", "no conversion to 7 bits: such mail is returned"),
     5965: ("Feedback reports", "partly", "read, not sent"),
     6266: ("Content-Disposition in HTTP", "yes", ""),
-    6376: ("DKIM", "partly", "what accounts send is signed; incoming mail is not verified yet"),
+    6376: ("DKIM", "partly", "what leaves here is signed; incoming mail is not verified yet"),
     6409: ("Submission", "yes", ""),
     6522: ("multipart/report", "yes", ""),
     6531: ("SMTPUTF8", "yes", ""),
@@ -75,7 +75,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     8058: (
         "One-click unsubscribe",
         "yes",
-        "in messages that ask for it, and those of lists; not signed with DKIM yet",
+        "in messages that ask for it, and those of lists, signed with DKIM",
     ),
     8460: ("TLSRPT", "partly", ""),
     8461: ("MTA-STS", "partly", ""),

@@ -137,6 +137,7 @@ async def start(case: TestCase, forwarding: Any = None, **answers: Answers) -> P
         relay_host=RelayHostSection("127.0.0.1", outside.port, tls=TLSLevel.NONE),
         forwarding=forwarding or ForwardingSettings(),
         http=HTTPSettings(public_url="https://mail.example.org"),
+        hostname="mail.example.org",
     )
     control = server.control()
     case.addCleanup(control.close)

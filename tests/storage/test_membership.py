@@ -84,11 +84,11 @@ class MembershipContract(Base):
         wanted = select(column.failures).order_by(column.address)
         return list(await self.database.read(lambda c: c.execute(wanted).scalars().all()))
 
-    def leaving(self, member: Address, reason: Reason) -> Leaving:
+    async def leaving(self, member: Address, reason: Reason) -> Leaving:
         """With a notice for whatever becomes of it."""
         notices = Notices("mail.example.org", self.queue.new_id, lambda: 9.0)
         made = {
-            left: notices.message(BOB, "gone", left.value, lambda entry: entry)
+            left: await notices.message(BOB, "gone", left.value, lambda entry: entry)
             for left in (Left.TAKEN_OFF, Left.LAST)
         }
         return Leaving(KEY, member, reason, made)
@@ -121,7 +121,7 @@ class MembershipContract(Base):
     async def test_taken_off(self) -> None:
         """Only who failed often enough; once, with the notice, the audit and the change."""
         list_id = await self.make_list(ANN, BOB)
-        leaving = self.leaving(ANN, Reason.FAILURES)
+        leaving = await self.leaving(ANN, Reason.FAILURES)
         await self.outcome(list_id, EventKind.FAILED)
         self.assertIs(await self.records.leave(leaving), Left.NOT_THERE)
         await self.outcome(list_id, EventKind.FAILED)
@@ -161,7 +161,7 @@ class MembershipContract(Base):
         found = await self.report(list_id, 200.0, DAY + 100.0)
         self.assertEqual((str(found), await self.late()), ("Ann@example.net", [2, 0]))
         self.assertIsNone(await self.report(list_id + 1, 9 * DAY, 10 * DAY))
-        leaving = self.leaving(Address("Ann", "example.net"), Reason.FAILURES)
+        leaving = await self.leaving(Address("Ann", "example.net"), Reason.FAILURES)
         self.assertIs(await self.records.leave(leaving), Left.TAKEN_OFF)
         self.assertIsNone(await self.report(list_id, 9 * DAY, 10 * DAY))
 
@@ -182,16 +182,16 @@ class MembershipContract(Base):
         for _ in range(2):
             await self.outcome(list_id, EventKind.FAILED)
         leave = self.records.leave
-        self.assertIs(await leave(self.leaving(ANN, Reason.FAILURES)), Left.LAST)
+        self.assertIs(await leave(await self.leaving(ANN, Reason.FAILURES)), Left.LAST)
         self.assertEqual(await self.failures(), [0])
         alias = await self.control.alias(LIST)
         self.assertEqual((alias.members, alias.disabled), ((ANN,), False))
-        self.assertIs(await leave(self.leaving(ANN, Reason.LINK)), Left.LAST)
+        self.assertIs(await leave(await self.leaving(ANN, Reason.LINK)), Left.LAST)
         alias = await self.control.alias(LIST)
         self.assertEqual((alias.members, alias.disabled), ((ANN,), True))
-        self.assertIs(await leave(self.leaving(BOB, Reason.LINK)), Left.NOT_THERE)
+        self.assertIs(await leave(await self.leaving(BOB, Reason.LINK)), Left.NOT_THERE)
         await self.control.remove(LIST)
-        self.assertIs(await leave(self.leaving(ANN, Reason.LINK)), Left.NOT_THERE)
+        self.assertIs(await leave(await self.leaving(ANN, Reason.LINK)), Left.NOT_THERE)
         self.assertEqual(await self.notices(), ["the last one"] * 2)
 
 
