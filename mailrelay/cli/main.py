@@ -12,6 +12,7 @@ from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import address, domain
 from mailrelay.cli.dkim import dkim
+from mailrelay.cli.dns import dns
 from mailrelay.cli.explain import explain
 from mailrelay.cli.holdrule import holdrule
 from mailrelay.cli.key import key
@@ -50,6 +51,7 @@ for command in (
     alias,
     key,
     dkim,
+    dns,
     template,
     suppression,
     holdrule,

@@ -19,7 +19,7 @@ from mailrelay.config.handoffs import (
     override_handoffs,
 )
 from mailrelay.config.incoming import check_incoming
-from mailrelay.config.read import Problem, Reader, check_networks, from_file
+from mailrelay.config.read import Problem, Reader, check_addresses, check_networks, from_file
 from mailrelay.config.settings import (
     HTTP_ROLES,
     SMTP_ROLES,
@@ -250,6 +250,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     except MalformedAddress:
         reader.problem("hostname", f"{settings.hostname!r} is not a host name")
     check_networks("trusted_networks", settings.trusted_networks, reader)
+    check_addresses("dns.addresses", settings.dns.addresses, reader)
     webhooks = settings.webhooks
     check_networks("webhooks.allowed_networks", webhooks.allowed_networks, reader)
     _check_forwarding(settings, reader)

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,15 @@ def from_file(given: str, file: str, reader: Reader, base: Path, place: str) -> 
         reason = getattr(error, "strerror", None) or str(error)
         reader.problem(f"{place}_file", f"cannot be read: {reason}")
         return ""
+
+
+def check_addresses(place: str, addresses: Sequence[str], reader: Reader) -> None:
+    """Note the problems of a list of IP addresses."""
+    for i, address in enumerate(addresses, 1):
+        try:
+            ip_address(address)
+        except ValueError as error:
+            reader.problem(f"{place}[{i}]", str(error))
 
 
 def check_networks(place: str, networks: Sequence[str], reader: Reader) -> None:

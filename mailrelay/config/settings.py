@@ -62,6 +62,10 @@ class ListenerSection:
     relay: bool = field(
         default=False, metadata=_doc("take mail of peers, /relay/v1/, on this listener")
     )
+    autoconfig: bool = field(
+        default=False,
+        metadata=_doc("tell mail programs how to send: Thunderbird, Outlook, Apple's"),
+    )
     forwarded: bool = field(
         default=False,
         metadata=_doc(
@@ -131,6 +135,10 @@ class DNSSection:
         factory=tuple, metadata=_doc("addresses, with :port if not 53; the system's when empty")
     )
     timeout: float = field(default=10.0, metadata=_doc("seconds for one look-up"))
+    addresses: Sequence[str] = field(
+        factory=tuple,
+        metadata=_doc("public ones that mail leaves from and comes to; found out when empty"),
+    )
 
 
 @frozen

@@ -17,6 +17,7 @@ from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.dkim import DKIMControl
+from mailrelay.control.dns_check import DNSControl
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import Refusal
 from mailrelay.control.explain import ExplainControl
@@ -42,6 +43,7 @@ from mailrelay.queue.report import Reporter
 from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.relay_rules import RelayRules
 from mailrelay.routing.router import Router
+from mailrelay.service.domain_dns import dns_control
 from mailrelay.service.explaining import make_explain, snapshot_of
 from mailrelay.service.forwarding import forward_control
 from mailrelay.smtp.address import Address
@@ -98,6 +100,7 @@ class Control:
     peers: PeerControl
     forwarding: ForwardControl
     dkim: DKIMControl
+    dns: DNSControl
     database: Database
 
     def close(self) -> None:
@@ -168,6 +171,7 @@ def open_control(
             settings, DatabaseForwards(database, ids, node, now), secret, now, actor, sign
         ),
         DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
+        dns_control(settings, DatabaseDirectory(database, now).load),
         database,
     )
 

@@ -188,10 +188,13 @@ class BadTests(SynchronousTestCase):
             BadConfiguration,
             read,
             "",
-            'hostname = "a b"\ndata_dir = "d"\ntrusted_networks = ["10.0.0.0/8", "10.0.0.1/8"]\n',
+            'hostname = "a b"\ndata_dir = "d"\ntrusted_networks = ["10.0.0.0/8", "10.0.0.1/8"]\n'
+            '[dns]\naddresses = ["192.0.2.1", "192.0.2.1/32"]\n',
         )
         places = [problem.place for problem in error.problems]
-        self.assertEqual(places, ["hostname", "trusted_networks[2]", "listener"])
+        self.assertEqual(
+            places, ["hostname", "trusted_networks[2]", "dns.addresses[2]", "listener"]
+        )
 
     def test_environment(self) -> None:
         """A bad variable is a problem like any other."""

@@ -1,0 +1,49 @@
+"""What DNS should say of this server, from its settings and this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from mailrelay.config.settings import ListenerSection, Settings
+from mailrelay.control.dns_check import DNSControl
+from mailrelay.control.dns_records import MailHost, default_reports
+from mailrelay.directory.model import Directory
+from mailrelay.net.own_addresses import outgoing_addresses
+
+_PORTS = {"mx": 25, "submission": 587, "submissions": 465, "https": 443}
+_PORT = re.compile(r"[a-z0-9]+:(?:port=)?([0-9]{1,5})\b")
+
+
+def dns_control(settings: Settings, load: Callable[[], Awaitable[Directory]]) -> DNSControl:
+    """What commands and pages ask of domains' DNS."""
+    return DNSControl(load, lambda: mail_host(settings), default_reports)
+
+
+def mail_host(settings: Settings) -> tuple[MailHost, str]:
+    """This server, and whence it knows its addresses."""
+    addresses, addresses_from = settings.dns.addresses, "[dns] addresses"
+    if not addresses:
+        sources = (settings.smtp_out.source_ipv4, settings.smtp_out.source_ipv6)
+        addresses, addresses_from = tuple(filter(None, sources)), "[smtp_out]"
+    if not addresses:
+        addresses, addresses_from = outgoing_addresses(), "this machine's routes"
+    host = MailHost(
+        settings.hostname,
+        settings.smtp_out.ehlo_name,
+        addresses,
+        _port(settings, lambda one: one.role == "mx"),
+        _port(settings, lambda one: one.role == "submission"),
+        _port(settings, lambda one: one.role == "submissions"),
+        _port(settings, lambda one: one.role == "https" and one.autoconfig),
+    )
+    return host, addresses_from
+
+
+def _port(settings: Settings, fits: Callable[[ListenerSection], bool]) -> int | None:
+    """Of the first listener that fits; that of its role where it gets its socket from elsewhere."""
+    for section in settings.listener:
+        if fits(section):
+            found = _PORT.match(section.endpoint)
+            return int(found[1]) if found else _PORTS[section.role]
+    return None
