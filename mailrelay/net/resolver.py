@@ -65,8 +65,8 @@ class DNSResolver:
         self._resolver.cache = dns.resolver.LRUCache(10_000)
         self._resolver.lifetime = timeout
         if nameservers:
-            self._resolver.nameservers = [_nameserver(text)[0] for text in nameservers]
-            self._resolver.nameserver_ports = dict(_nameserver(text) for text in nameservers)
+            self._resolver.nameservers = [nameserver(text)[0] for text in nameservers]
+            self._resolver.nameserver_ports = dict(nameserver(text) for text in nameservers)
 
     def mx_hosts(self, domain: str) -> Deferred[Sequence[MXHost]]:
         """See Resolver."""
@@ -135,8 +135,8 @@ def as_ip(host: str) -> str | None:
         return None
 
 
-def _nameserver(text: str) -> tuple[str, int]:
-    """``192.0.2.1``, ``192.0.2.1:5353`` or ``[2001:db8::1]:53``."""
+def nameserver(text: str) -> tuple[str, int]:
+    """Address and port of ``192.0.2.1``, ``192.0.2.1:5353`` or ``[2001:db8::1]:53``."""
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
         return host, int(port.lstrip(":") or 53)

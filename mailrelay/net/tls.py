@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, frozen
 from OpenSSL import SSL
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
+
+from mailrelay.net.peer_tls import VerifiedByRoots
 
 
 class TLSLevel(Enum):
@@ -116,8 +117,13 @@ def _is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
 
 
-ClientTLS = Callable[[str, TLSLevel], IOpenSSLClientConnectionCreator]
-"""Makes the creator for a connection to a host at a level."""
+class ClientTLS(Protocol):
+    """Makes the creator for a connection to a host at a level."""
+
+    def __call__(
+        self, host: str, level: TLSLevel, *, is_observed: bool = False
+    ) -> IOpenSSLClientConnectionCreator:
+        """With ``is_observed`` a certificate is looked at that needs not be right."""
 
 
 def trust_root(path: Path) -> object:
@@ -148,11 +154,19 @@ def client_tls(trust_root: Any = None, certificate: Any = None) -> ClientTLS:
 
     Who is verified is shown our own ``certificate``, if any.
     """
+    verifying = ssl.CertificateOptions(
+        trustRoot=trust_root if trust_root is not None else ssl.platformTrust(),
+        raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
+    )
     unverified = SSL.Context(SSL.TLS_CLIENT_METHOD)
     unverified.set_min_proto_version(SSL.TLS1_2_VERSION)
     unverified.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
 
-    def creator(host: str, level: TLSLevel) -> IOpenSSLClientConnectionCreator:
+    def creator(
+        host: str, level: TLSLevel, *, is_observed: bool = False
+    ) -> IOpenSSLClientConnectionCreator:
+        if is_observed or (level is TLSLevel.VERIFY and certificate is None):
+            return VerifiedByRoots(host, verifying.getContext(), is_observed=is_observed)
         if level is TLSLevel.VERIFY:
             return ssl.optionsForClientTLS(
                 host,

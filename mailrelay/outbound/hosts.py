@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from mailrelay.net.dnssec import Answer, ValidatingResolver
 from mailrelay.net.resolver import MXHost, NoSuchDomain, Resolver, as_ip
 from mailrelay.outbound.settings import OutboundSettings
 from mailrelay.queue.outcome import Postponed, Undeliverable
@@ -23,23 +24,38 @@ MOST_LOOKUPS = 20
 
 
 @frozen
+class Vouched:
+    """What DNSSEC vouches for of how a host was found; ``led_to`` is where its CNAMEs led."""
+
+    mx: bool
+    addresses: bool
+    led_to: str
+    domain: tuple[str, ...] = ()  # whose MX host it is, and where the domain's CNAMEs led
+
+
+@frozen
 class Target:
     """One address to connect to, and the name its certificate must have."""
 
     host: str
     ip: str
     port: int
+    vouched: Vouched | None = field(default=None, eq=False)
 
 
 @frozen
 class HostFinder:
-    """Answers with addresses; ``own_addresses`` are where this server itself listens."""
+    """Answers with addresses; ``own_addresses`` are where this server itself listens.
+
+    With ``validating`` targets say what DNSSEC vouches for.
+    """
 
     resolver: Resolver
     settings: OutboundSettings
     random: Random
     own_names: frozenset[str]
     own_addresses: frozenset[str]
+    validating: ValidatingResolver | None = None
 
     def by_families(self, ipv4: bool, ipv6: bool) -> HostFinder:
         """The same for these families of addresses only, of those that are switched on."""
@@ -59,15 +75,21 @@ class HostFinder:
             return await self.for_host(override, port)
         if as_ip(domain) is not None:
             return self._foreign(await self.for_host(domain, port))
-        records = await self.resolver.mx_hosts(domain)
+        answer = await self._mx(domain)
+        records = answer.values
         if not records:  # RFC 5321 section 5.1: the domain itself is the implicit MX
             targets = await self.for_host(domain, port)
             if not targets:
                 raise Undeliverable(NO_ADDRESS)
-            return self._foreign(targets)
+            return _of_domain(self._foreign(targets), domain, answer)
         if all(record.host == "" for record in records):  # RFC 7505 section 3
             raise Undeliverable(NULL_MX)
-        return await self._for_records(self._ordered(records), port)
+        return _of_domain(await self._for_records(self._ordered(records), port), domain, answer)
+
+    async def _mx(self, domain: str) -> Answer[MXHost]:
+        if self.validating is not None:
+            return await self.validating.mx(domain)
+        return Answer(await self.resolver.mx_hosts(domain), False, domain)
 
     def _ordered(self, records: Sequence[MXHost]) -> list[MXHost]:
         """By preference, at random among equals, without us and what is worse than us."""
@@ -115,15 +137,31 @@ class HostFinder:
         looked_up, port = _with_port(s.host_overrides.get(host, host), port)
         if host.count(":") == 1:
             host = looked_up
-        addresses = await self.resolver.addresses(looked_up, ipv4=s.ipv4, ipv6=s.ipv6)
+        vouched = None
+        if self.validating is not None and looked_up == host:
+            found = await self.validating.host(host, ipv4=s.ipv4, ipv6=s.ipv6)
+            addresses, vouched = found.values, Vouched(False, found.is_secure, found.name)
+        else:
+            addresses = await self.resolver.addresses(looked_up, ipv4=s.ipv4, ipv6=s.ipv6)
         ordered = sorted(addresses, key=lambda ip: (":" in ip) == s.prefer_ipv4)
-        return [Target(as_ip(host) or host, ip, port) for ip in ordered]
+        return [Target(as_ip(host) or host, ip, port, vouched) for ip in ordered]
 
     def _foreign(self, targets: Sequence[Target]) -> Sequence[Target]:
         foreign = [target for target in targets if target.ip not in self.own_addresses]
         if targets and not foreign:
             raise Undeliverable(LOOPS_BACK)
         return foreign
+
+
+def _of_domain(targets: Sequence[Target], domain: str, answer: Answer[MXHost]) -> Sequence[Target]:
+    """``targets`` with what is known of the records that named them."""
+    names = tuple(dict.fromkeys((domain, answer.name)))
+    return [
+        target
+        if target.vouched is None
+        else evolve(target, vouched=evolve(target.vouched, mx=answer.is_secure, domain=names))
+        for target in targets
+    ]
 
 
 def _with_port(text: str, port: int) -> tuple[str, int]:

@@ -26,12 +26,15 @@ from twisted.mail.smtp import ESMTPClient
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from mailrelay.net.peer_tls import CertificateRefused, refusal_of, shown_facts
 from mailrelay.net.timeouts import LazyTimeout
 from mailrelay.net.tls import Negotiated, TLSLevel, channel_binding, negotiated
 from mailrelay.net.writing import write_now
 from mailrelay.outbound.auth import ClientMechanism, Login, base64_text, choose_mechanism
 from mailrelay.outbound.scram import ChallengeRefused
 from mailrelay.outbound.settings import Timeouts
+from mailrelay.outbound.tls_failure import TLSFailed, not_offered
+from mailrelay.outbound.tls_policy import AS_SET, Decision
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.outcome import Postponed
 from mailrelay.routing.ways import MECHANISMS
@@ -54,17 +57,6 @@ class SessionRefused(Exception):
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
         self.reply = reply
-
-
-class TLSFailed(Exception):
-    """No TLS as required, or its handshake failed; ``may`` goes on without.
-
-    ``is_temporary`` when nothing says that it will fail again.
-    """
-
-    def __init__(self, text: str, *, is_temporary: bool = False) -> None:
-        super().__init__(text)
-        self.is_temporary = is_temporary
 
 
 class LoginFailed(Postponed):
@@ -95,6 +87,7 @@ class SessionPlan:
     auth_without_tls: bool = False
     nonce: str = ""
     mechanisms: Sequence[str] = MECHANISMS
+    is_observed: bool = False  # a certificate that is not right is noted, and believed
 
 
 class SMTPConnection(LazyTimeout, ESMTPClient):
@@ -120,6 +113,10 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         self.stage = Stage.OPENING
         self.extensions = NO_EXTENSIONS
         self.tls: Negotiated | None = None
+        self.decision: Decision = AS_SET
+        self.opened_at = clock.seconds()
+        self.certificate: str | None = None  # what the server's says
+        self.flaw: CertificateRefused | None = None  # what is wrong with it, when it was looked at
         self.transcript = transcript if transcript is not None else Transcript()
         self.on_closed: Callable[[Any], None] = lambda _: None
         self._lines: list[ReplyLine] = []
@@ -173,7 +170,10 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         opening, self.stage = self.stage is Stage.OPENING, Stage.CLOSED
         self.setTimeout(None)
         self.transport.abortConnection()
-        if opening and self._in_handshake and negotiated(self.transport) is None:
+        refusal = refusal_of(self.transport) if opening and self._in_handshake else None
+        if refusal is not None and not self._plan.is_observed:
+            error = refusal
+        elif opening and self._in_handshake and negotiated(self.transport) is None:
             broken = isinstance(error, ConnectionDone | ConnectionLost | Postponed)
             text = f"the handshake came to nothing: {error}"
             error = TLSFailed(text, is_temporary=broken)
@@ -255,7 +255,7 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         if self._refused.is_transient:
             self._fail(SessionRefused(self._refused))
         elif self._needs_tls and not self._over_tls:
-            self._fail(TLSFailed(f"EHLO was answered {self._refused}"))
+            self._fail(TLSFailed(f"EHLO was answered {self._refused}", is_missing=True))
         else:
             self._fail(LoginFailed(reply(454, "4.7.0", f"EHLO was answered {self._refused}")))
 
@@ -289,13 +289,14 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
             self._failresponse = self._starttls_refused
             self.sendLine(b"STARTTLS")
         elif self._needs_tls:
-            self._fail(TLSFailed("the server does not offer STARTTLS"))
+            self._fail(not_offered())
         else:
             self._log_in()
 
     def _starttls_refused(self, code: int, resp: bytes) -> None:
         text = f"STARTTLS was answered {self._refused}"
-        self._fail(TLSFailed(text, is_temporary=self._refused.is_transient))
+        is_temporary = self._refused.is_transient
+        self._fail(TLSFailed(text, is_temporary=is_temporary, is_missing=True))
 
     @override
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:
@@ -357,6 +358,8 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         self.setTimeout(None)
         if self._over_tls:
             self.tls = negotiated(self.transport)
+            self.certificate = shown_facts(self.transport)
+            self.flaw = refusal_of(self.transport)
         self.ready.callback(None)
 
 

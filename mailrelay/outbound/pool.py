@@ -18,6 +18,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from mailrelay.net.peer_tls import Check, VerifiedBy
 from mailrelay.net.socks import SocksEndpoint
 from mailrelay.net.tls import ClientTLS, TLSLevel
 from mailrelay.outbound.hosts import Target
@@ -40,6 +41,8 @@ class Access:
     auth_without_tls: bool = False
     mechanisms: Sequence[str] = MECHANISMS
     socks: SocksProxy | None = None
+    check: Check | None = None  # of its certificate, instead of the authorities that are known
+    is_observed: bool = False  # a certificate that is not right is noted, and believed
 
 
 @define
@@ -74,13 +77,21 @@ class ConnectionPool:
         """Connections, idle or in use."""
         return len(self._open)
 
-    def take_idle(self, key: Hashable) -> tuple[SMTPClientProtocol, Target] | None:
-        """A ready connection to the destination, which is the caller's now."""
+    def take_idle(
+        self, key: Hashable, most_age: float | None = None
+    ) -> tuple[SMTPClientProtocol, Target] | None:
+        """A ready connection to the destination, which is the caller's now.
+
+        One that was opened more than ``most_age`` seconds ago is closed.
+        """
         idle = self._idle.get(key)
         while idle:
             kept = idle.pop()
             kept.timer.cancel()
-            if kept.connection.stage is Stage.READY:
+            age = self._clock.seconds() - kept.connection.opened_at
+            if most_age is not None and age > most_age:
+                kept.connection.close()
+            elif kept.connection.stage is Stage.READY:
                 return kept.connection, kept.target
         return None
 
@@ -117,11 +128,7 @@ class ConnectionPool:
         Raises: what kept it from getting ready.
         """
         settings = self._settings
-        creator: Any = (
-            None
-            if access.level is TLSLevel.NONE and not access.implicit_tls
-            else self._client_tls(target.host, access.level)
-        )
+        creator = self._creator(target.host, access)
         plan = SessionPlan(
             target.host,
             access.socks.ehlo_name if access.socks else self._ehlo_name,
@@ -134,6 +141,7 @@ class ConnectionPool:
             access.auth_without_tls,
             self._nonce(),
             access.mechanisms,
+            access.is_observed,
         )
         connection = SMTPClientProtocol(plan, self._clock, transcript)
         connection.on_closed = self._gone
@@ -144,6 +152,13 @@ class ConnectionPool:
         await self._connected(connection, self._endpoint(target, proxy).connect(factory))
         await connection.ready
         return connection
+
+    def _creator(self, host: str, access: Access) -> Any:
+        if access.level is TLSLevel.NONE and not access.implicit_tls:
+            return None
+        if access.check is not None:
+            return VerifiedBy(host, access.check)
+        return self._client_tls(host, access.level, is_observed=access.is_observed)
 
     async def _connected(self, connection: SMTPClientProtocol, connecting: Deferred[Any]) -> None:
         self._connecting[connection] = connecting

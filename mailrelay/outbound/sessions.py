@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import zip_longest
 from random import Random
 
@@ -13,9 +13,21 @@ from mailrelay.net.resolver import NoSuchDomain
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder, Target
-from mailrelay.outbound.opening import LoginFailed, SessionRefused, Stage, TLSFailed
+from mailrelay.outbound.opening import LoginFailed, SessionRefused, Stage
 from mailrelay.outbound.pool import Access, ConnectionPool
 from mailrelay.outbound.protocol import SMTPClientProtocol
+from mailrelay.outbound.tls_failure import TLSFailed, failure_of, is_tls_trouble, not_offered
+from mailrelay.outbound.tls_policy import (
+    AS_SET,
+    Decision,
+    DomainPolicy,
+    HostRefused,
+    NotVouchedFor,
+    TLSPolicies,
+    Wishes,
+    set_for_all,
+)
+from mailrelay.outbound.tls_result import TLSFailure
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.outcome import (
     Deferral,
@@ -29,10 +41,10 @@ from mailrelay.routing.ways import ByMX, ByRelayHost, RelayHost, SocksProxy
 from mailrelay.smtp.reply import Reply, reply
 
 NO_HOST = reply(451, "4.4.1", "no host to connect to")
-UNVALIDATED_MX = reply(
+UNVOUCHED_MX = reply(
     550,
     "5.7.30",
-    "REQUIRETLS needs MX hosts that DNSSEC or MTA-STS vouches for, and this server checks neither:"
+    "REQUIRETLS needs MX hosts that DNSSEC or MTA-STS vouches for, and neither does:"
     " send without it, or have the domain routed by a relay host with verified TLS",
 )
 UNVERIFIED_TRANSPORT = reply(
@@ -41,6 +53,14 @@ UNVERIFIED_TRANSPORT = reply(
     "REQUIRETLS needs verified TLS, and the transport is not set to it:"
     " send without it, or set the transport's tls to verify",
 )
+
+
+MOST_AGE_OF_POLICY = 300.0
+"""Seconds for which a connection stands for a policy that was discovered when it was opened."""
+
+_SET_FOR_MX = {level: set_for_all(level) for level in TLSLevel}
+_SET_FOR_HOST = {level: set_for_all(level, "the relay host's") for level in TLSLevel}
+REQUIRED_OF_HOST = Decision(TLSLevel.VERIFY, "requiretls", "the message asks for it")
 
 
 class NoConnection(Exception):
@@ -60,6 +80,7 @@ class Source:
     by_mx: ByMX | None = None
     tls_is_fixed: bool = False
     weight: int = 0
+    decision: Decision = AS_SET
 
 
 @frozen
@@ -93,6 +114,11 @@ class Sessions:
     health: RelayHealth
     job: Job
     transcript: Transcript
+    policies: TLSPolicies = TLSPolicies()
+    waives: Callable[[], Awaitable[bool]] | None = None
+    decision: Decision = AS_SET  # the last one
+    _policy: DomainPolicy | None = None
+    _fell_back: bool = False
     _sources: Sequence[Source] = field(init=False)
     _unresolved: list[Source] | None = None
     _left: list[_Place] = field(factory=list)
@@ -107,13 +133,21 @@ class Sessions:
         """Where hosts are to be found, and how they are talked to, best first."""
         way = self.job.destination.way
         if isinstance(way, ByMX):
-            return [Source(Access(way.least_tls or self.mx_tls, socks=way.socks), by_mx=way)]
+            access = Access(way.least_tls or self.mx_tls, socks=way.socks)
+            return [Source(access, by_mx=way, decision=_SET_FOR_MX[access.level])]
         assert isinstance(way, ByRelayHost)
         return [
-            Source(self._access_to(host), host, None, way.tls_is_fixed, weight)
+            self._by_relay_host(way, host, weight)
             for host, weight in zip_longest(way.relay_hosts, way.weights, fillvalue=0)
             if isinstance(host, RelayHost)
         ]
+
+    def _by_relay_host(self, way: ByRelayHost, host: RelayHost, weight: int) -> Source:
+        access = self._access_to(host)
+        decision = _SET_FOR_HOST[access.level]
+        if self.job.message.require_tls:
+            decision = REQUIRED_OF_HOST
+        return Source(access, host, None, way.tls_is_fixed, weight, decision)
 
     def _access_to(self, host: RelayHost) -> Access:
         access = access_to(host)
@@ -128,7 +162,7 @@ class Sessions:
         """
         host, require_tls = source.relay_host, self.job.message.require_tls
         if host is None:
-            return self.job.destination.key, require_tls, source.access
+            return self.job.destination.key, require_tls, source.access, self._policy
         level = host.tls if source.tls_is_fixed else None
         return host.host, host.port, host.mx_lookup, level, require_tls, source.access
 
@@ -137,6 +171,7 @@ class Sessions:
 
         Raises: NoConnection, and what keeps hosts from being found.
         """
+        await self._look_up_policy()
         while (kept := self._kept()) is None and await self._find():
             place = self._left.pop(0)
             self._begun.append(place.source)
@@ -145,17 +180,66 @@ class Sessions:
                 continue
             self.transcript.note(f"{target.host} [{target.ip}]:{target.port}")
             try:
-                connection = await self._open(place)
+                decision = self.decision = await self._decided(place)
+                connection = await self._open(place, decision)
             except Exception as error:
                 outcome = self._opening_outcome(error, place)
                 self.transcript.note(str(outcome.reply))
                 self._failures.append((outcome, target))
+                if is_tls_trouble(error):
+                    self._tell(failure_of(error, target))
                 self._failed(place.source, outcome.reply)
             else:
+                connection.decision = decision
+                self._tell_of(connection, target)
                 return Session(connection, target, False, place.source)
         if kept is None:
             raise self._no_connection()
+        self.decision = kept.connection.decision
         return kept
+
+    async def _look_up_policy(self) -> None:
+        """What the domain's own policy is, once in an attempt."""
+        way, message, policies = self.job.destination.way, self.job.message, self.policies
+        if self._policy is not None or not isinstance(way, ByMX) or policies.is_idle:
+            return
+        source = self._sources[0]
+        policy = policies.set_for(
+            way.domain,
+            source.access.level,
+            source.decision.because,
+            requires=message.require_tls,
+        )
+        if not policy.is_fixed and not policy.wishes.requires and self.waives is not None:
+            policy = evolve(policy, wishes=Wishes(waives=await self.waives()))
+        self._policy = await policies.discovered(way.domain, policy)
+
+    async def _decided(self, place: _Place) -> Decision:
+        """How ``place`` is to be talked to.  Raises: what keeps it from being used."""
+        if self._policy is None:
+            return place.source.decision
+        try:
+            return await self.policies.of_host(self._policy, place.target)
+        except NotVouchedFor as error:
+            self.transcript.note(str(error))
+            raise Undeliverable(UNVOUCHED_MX) from error
+        except HostRefused as error:
+            self.decision = error.decision
+            raise
+
+    def _tell_of(self, connection: SMTPClientProtocol, target: Target) -> None:
+        """A session began: as the policy wants it, or with what was only observed."""
+        trouble = not_offered() if connection.tls is None else connection.flaw
+        told = self.decision.level is not TLSLevel.NONE and not self._fell_back
+        self._tell(failure_of(trouble, target) if trouble is not None else None, told=told)
+
+    def _tell(self, failure: TLSFailure | None, *, told: bool = True) -> None:
+        """What only tells of mail is not told of: it would be reported for ever."""
+        policy, way = self._policy, self.job.destination.way
+        if policy is None or not told or policy.wishes.waives or self.job.message.is_automatic:
+            return
+        assert isinstance(way, ByMX)
+        self.policies.tell(way.domain, self.decision, policy, failure)
 
     def _kept(self) -> Session | None:
         """A connection that was kept for the source whose turn it is."""
@@ -164,7 +248,8 @@ class Sessions:
         source = self._left[0].source if self._left else next(iter(self._unresolved), None)
         if source is None or source in self._begun:
             return None
-        kept = self.pool.take_idle(self._key(source))
+        most_age = MOST_AGE_OF_POLICY if self._policy is not None else None
+        kept = self.pool.take_idle(self._key(source), most_age)
         if kept is None:
             return None
         connection, target = kept
@@ -263,8 +348,8 @@ class Sessions:
     async def _targets(self, source: Source) -> Sequence[Target]:
         require_tls, way = self.job.message.require_tls, source.by_mx
         if way is not None:
-            if require_tls:  # RFC 8689 section 4.2.1, step 2
-                raise Undeliverable(UNVALIDATED_MX)
+            if require_tls and not self.policies.discovers:  # RFC 8689 section 4.2.1, step 2
+                raise Undeliverable(UNVOUCHED_MX)
             if way.socks is not None:
                 self._proxy = await self._proxy_at(way.socks)
             return await self.hosts.by_families(way.ipv4, way.ipv6).for_domain(way.domain)
@@ -292,15 +377,21 @@ class Sessions:
         self.transcript.note(f"through SOCKS proxy {socks.host} [{found[0].ip}]:{socks.port}")
         return found[0]
 
-    async def _open(self, place: _Place) -> SMTPClientProtocol:
+    async def _open(self, place: _Place, decision: Decision) -> SMTPClientProtocol:
         access, target = place.source.access, place.target
+        if self._policy is not None:
+            level, check, is_observed = decision.level, decision.check, decision.is_observed
+            access = evolve(access, level=level, check=check, is_observed=is_observed)
+        self._fell_back = False
         try:
             return await self.pool.connect(target, access, self.transcript, self._proxy)
         except Exception as error:
             # A port that speaks TLS from the first byte has nothing to say in clear.
-            falls_back = access.level is TLSLevel.MAY and not access.implicit_tls
-            if not falls_back or not _is_tls_trouble(error):
+            falls_back = decision.falls_back and not access.implicit_tls
+            if not falls_back or not is_tls_trouble(error):
                 raise
+            self._tell(failure_of(error, target))
+            self._fell_back = True
         # Opportunistic: what cannot do TLS gets the mail all the same (RFC 7435).
         self.transcript.note("TLS failed, going on without")
         plain = evolve(access, level=TLSLevel.NONE)
@@ -317,13 +408,15 @@ class Sessions:
             self._log.error(
                 "cannot log in to {host}: {reply}", host=target.host, reply=str(error.reply)
             )
-        if _is_tls_trouble(error) or type(error).__name__ == "VerificationError":
+        if is_tls_trouble(error) or type(error).__name__ == "VerificationError":
             return self._tls_outcome(error, place)
         return outcome_of_error(error)
 
     def _tls_outcome(self, error: Exception, place: _Place) -> Deferral | PermanentFailure:
         target = place.target
-        passes = isinstance(error, TLSFailed) and error.is_temporary
+        passes = isinstance(error, HostRefused) or (
+            isinstance(error, TLSFailed) and error.is_temporary
+        )
         if self.job.message.require_tls and not passes:  # RFC 8689 section 4.2.1: it must bounce
             return PermanentFailure(
                 reply(550, "5.7.10", f"REQUIRETLS, and no verified TLS with {target.host}: {error}")
@@ -355,7 +448,3 @@ def access_to(host: RelayHost) -> Access:
         host.auth_without_tls,
         tuple(host.mechanisms),
     )
-
-
-def _is_tls_trouble(error: BaseException) -> bool:
-    return isinstance(error, TLSFailed) or type(error).__module__.startswith("OpenSSL")

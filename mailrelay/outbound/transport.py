@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from mailrelay.message.header import MAX_HEADER_BYTES, header_end
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.content import Outgoing
 from mailrelay.outbound.health import RelayHealth
@@ -16,6 +18,7 @@ from mailrelay.outbound.opening import Stage
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.protocol import SMTPClientProtocol
 from mailrelay.outbound.sessions import NoConnection, Session, Sessions
+from mailrelay.outbound.tls_policy import TLSPolicies
 from mailrelay.outbound.transactions import OutgoingMessage, Said, to_ask_next
 from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.copy import copy_of
@@ -41,9 +44,11 @@ class _Trail:
     target: Target | None = None
     connection: SMTPClientProtocol | None = None
     transcript: Transcript = field(factory=Transcript)
+    sessions: Sessions | None = None
 
     def attempt(self, ended_at: float) -> Attempt:
         tls = self.connection.tls if self.connection else None
+        decision = self.sessions.decision if self.sessions is not None else None
         return Attempt(
             self.started_at,
             ended_at,
@@ -51,6 +56,9 @@ class _Trail:
             ip=f"{self.target.ip}:{self.target.port}" if self.target else None,
             tls=str(tls) if tls else None,
             transcript=self.transcript.lines(),
+            tls_policy=decision.policy if decision is not None else None,
+            tls_because=decision.because if decision is not None else None,
+            certificate=self.connection.certificate if self.connection else None,
         )
 
 
@@ -65,6 +73,7 @@ class SMTPTransport:
     now: Callable[[], float]
     content: Callable[[int], Deferred[Content]]
     read_spool: Callable[[str, int, int], Deferred[bytes]]
+    policies: TLSPolicies = TLSPolicies()
     _log: Logger = field(factory=Logger, init=False)
 
     def attempt(self, job: Job) -> Deferred[Result]:
@@ -101,7 +110,11 @@ class SMTPTransport:
         content = await copy_of(whole, job.entries[0].edit, self.read_spool)
         envelope = outgoing_envelope(job.message, job.entries, content.size_bytes)
         message = OutgoingMessage(envelope, lambda: self._outgoing(content))
-        sessions = Sessions(self.pool, self.hosts, self.mx_tls, self.health, job, trail.transcript)
+        sessions = trail.sessions = Sessions(
+            *(self.pool, self.hosts, self.mx_tls, self.health, job, trail.transcript),
+            self.policies,
+            lambda: self._waives_tls(content),
+        )
         patterns = way.move_on if isinstance(way := job.destination.way, ByRelayHost) else ()
         session, said = await _ask(sessions, message, trail)
         outcomes = [_outcome(answer, said) for answer in said.replies]
@@ -122,6 +135,17 @@ class SMTPTransport:
         sessions.give_back(session)
         return outcomes
 
+    async def _waives_tls(self, content: Content) -> bool:
+        """Whether its header says ``TLS-Required: No`` (RFC 8689 section 5)."""
+        head = content.prefix
+        if content.body is not None:
+            head += content.body[:MAX_HEADER_BYTES]
+        elif content.spool_name is not None:
+            size = min(MAX_HEADER_BYTES, content.size_bytes - len(content.prefix))
+            head += await self.read_spool(content.spool_name, content.body_from, size)
+        found = _TLS_REQUIRED.search(head, 0, header_end(head))
+        return found is not None
+
     def _outgoing(self, content: Content) -> Outgoing:
         if content.body is not None:
             return Outgoing(content.prefix + content.body, content.size_bytes)
@@ -132,6 +156,9 @@ class SMTPTransport:
             content.size_bytes,
             lambda offset, size: self.read_spool(name, content.body_from + offset, size),
         )
+
+
+_TLS_REQUIRED = re.compile(rb"(?:\A|\n)tls-required[ \t]*:[ \t]*no[ \t]*\r\n", re.IGNORECASE)
 
 
 def _outcome(answer: Reply, said: Said) -> Outcome:

@@ -180,6 +180,10 @@ def _shared_data(attempt: Attempt) -> dict[str, object]:
         data |= {"host": attempt.host, "ip": attempt.ip}
     if attempt.tls is not None:
         data["tls"] = attempt.tls
+    if attempt.tls_policy is not None:
+        data |= {"tls_policy": attempt.tls_policy, "tls_because": attempt.tls_because}
+        if attempt.certificate is not None:
+            data["certificate"] = attempt.certificate
     if attempt.transcript:
         data["transcript"] = list(attempt.transcript)
     return data

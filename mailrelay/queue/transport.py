@@ -36,7 +36,11 @@ class Job:
 
 @frozen
 class Attempt:
-    """How an attempt went, for the history; ``transcript`` is at most 16 KiB."""
+    """How an attempt went, for the history; ``transcript`` is at most 16 KiB.
+
+    ``tls_policy`` and ``tls_because`` are what decided about TLS, and ``certificate`` what the
+    server's says of itself.
+    """
 
     started_at: float
     ended_at: float
@@ -44,6 +48,9 @@ class Attempt:
     ip: str | None = None
     tls: str | None = None
     transcript: Sequence[str] = ()
+    tls_policy: str | None = None
+    tls_because: str | None = None
+    certificate: str | None = None
 
 
 @frozen

@@ -17,6 +17,7 @@ from mailrelay.outbound.health import RelayHealth
 from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.settings import OutboundSettings, Timeouts
+from mailrelay.outbound.tls_policy import TLSPolicies
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Content, Entry, Message
@@ -37,6 +38,7 @@ class OutboundTestCase(TestCase):
     settings = OutboundSettings(ehlo_name="us.test")
     trust_root: Any = None
     now = staticmethod(time.time)
+    policies = TLSPolicies()
 
     def transport(
         self, resolver: FakeResolver | None = None, tls: TLSLevel = TLSLevel.MAY, **settings: Any
@@ -56,10 +58,14 @@ class OutboundTestCase(TestCase):
 
         self.addCleanup(gone)
         hosts = HostFinder(
-            resolver or FakeResolver(), chosen, Random(1), frozenset({"us.test"}), frozenset()
+            *(resolver or FakeResolver(), chosen, Random(1), frozenset({"us.test"}), frozenset()),
+            self.policies.dane,
         )
         self.health = RelayHealth(reactor.seconds)
-        return SMTPTransport(pool, hosts, tls, self.health, self.now, self._content, self._read)
+        return SMTPTransport(
+            *(pool, hosts, tls, self.health, self.now, self._content, self._read),
+            self.policies,
+        )
 
     def _content(self, _: int) -> Deferred[Content]:
         if self.spool is not None:
