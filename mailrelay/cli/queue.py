@@ -16,7 +16,7 @@ from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
 from mailrelay.directory.model import Directory
 
 COLUMNS = ("id", "state", "sender", "recipient", "attempts", "next_attempt", "queued", "size")
-OUTCOMES = ("delivered", "handed_over", "failed", "suppressed", "canceled")
+OUTCOMES = ("delivered", "handed_over", "unknown", "failed", "suppressed", "canceled")
 RETIRED_COLUMNS = ("id", "state", "sender", "recipient", "attempts", "queued", "kept_until")
 
 

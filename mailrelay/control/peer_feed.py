@@ -17,13 +17,13 @@ class PeerNews:
     """What became of one recipient, as written, of the request of that key.
 
     ``position`` is of the peer's events, 0 when it is not of its feed.  An empty ``recipient`` is
-    the only one of the request.
+    the only one of the request.  Of ``kind`` None is that the peer suppresses the recipient now.
     """
 
     position: int
     key: str
     recipient: str
-    kind: EventKind
+    kind: EventKind | None
     data: Mapping[str, object]
 
 
@@ -67,6 +67,9 @@ class PeerFeedStore(Protocol):
         self, peer_id: int, now: float, limit: int
     ) -> Deferred[Sequence[PeerRequest]]:
         """Requests of which the peer has more to tell, the oldest first."""
+
+    def expire(self, now: float, limit: int) -> Deferred[int]:
+        """Record of up to ``limit`` requests that nothing more is expected; how many there were."""
 
     def sweep(self, now: float, limit: int) -> Deferred[int]:
         """Remove up to ``limit`` requests of which nothing is awaited any more."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import define, frozen
+from attrs import define, field, frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -141,15 +145,31 @@ def trust_root(path: Path) -> object:
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def client_certificate(path: Path) -> object:
+@frozen
+class ClientCertificate:
+    """Our own, with its key and those between it and its authority."""
+
+    certificate: x509.Certificate
+    key: Any = field(repr=False)
+    chain: Sequence[x509.Certificate] = ()
+
+    def options(self) -> dict[str, Any]:
+        """For CertificateOptions."""
+        chain = list(self.chain)
+        return {"privateKey": self.key, "certificate": self.certificate, "extraCertChain": chain}
+
+
+def client_certificate(path: Path) -> ClientCertificate:
     """The certificate and key in a PEM file, for ``client_tls``.  Raises: UnusableCertificate."""
     try:
-        return ssl.PrivateCertificate.loadPEM(path.read_bytes())
-    except (OSError, SSL.Error) as error:
+        data = path.read_bytes()
+        first, *chain = x509.load_pem_x509_certificates(data)
+        return ClientCertificate(first, load_pem_private_key(data, None), chain)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UnusableCertificate(f"{path} cannot be used: {error}") from error
 
 
-def client_tls(trust_root: Any = None, certificate: Any = None) -> ClientTLS:
+def client_tls(trust_root: Any = None, certificate: ClientCertificate | None = None) -> ClientTLS:
     """Creators that verify against ``trust_root``, the system's certificates when None.
 
     Who is verified is shown our own ``certificate``, if any.
@@ -158,6 +178,7 @@ def client_tls(trust_root: Any = None, certificate: Any = None) -> ClientTLS:
         trustRoot=trust_root if trust_root is not None else ssl.platformTrust(),
         raiseMinimumTo=ssl.TLSVersion.TLSv1_2,
     )
+    own = {} if certificate is None else certificate.options()
     unverified = SSL.Context(SSL.TLS_CLIENT_METHOD)
     unverified.set_min_proto_version(SSL.TLS1_2_VERSION)
     unverified.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
@@ -171,8 +192,7 @@ def client_tls(trust_root: Any = None, certificate: Any = None) -> ClientTLS:
             return ssl.optionsForClientTLS(
                 host,
                 trustRoot=trust_root,
-                clientCertificate=certificate,
-                extraCertificateOptions={"raiseMinimumTo": ssl.TLSVersion.TLSv1_2},
+                extraCertificateOptions={"raiseMinimumTo": ssl.TLSVersion.TLSv1_2, **own},
             )
         return _Unverified(host, unverified)
 

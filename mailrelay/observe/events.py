@@ -15,6 +15,7 @@ class EventKind(Enum):
     DELIVERED = "delivered"
     HANDED_OVER = "handed_over"  # a peer has it, and tells what becomes of it
     NO_BOUNCE = "no_bounce"  # nothing came back of what a peer handed to us and the next hop took
+    UNKNOWN = "unknown"  # a peer that has it did not tell what became of it
     DELAYED = "delayed"  # an attempt failed and will be repeated
     FAILED = "failed"  # no more attempts: refused, or its life is spent
     SUPPRESSED = "suppressed"  # not attempted: on a suppression list

@@ -122,7 +122,9 @@ class PeerFeeds(Service):
                 asking.loop.addBoth(partial(self._ended, asking))
         if self._s.now() >= self._sweep_due:
             self._sweep_due = self._s.now() + SWEEP_EVERY
-            swept = self._s.store.sweep(self._s.now(), SWEPT_TOGETHER)
+            now, store = self._s.now(), self._s.store
+            swept = store.expire(now, SWEPT_TOGETHER)
+            swept.addCallback(lambda _: store.sweep(now, SWEPT_TOGETHER))
             swept.addErrback(self._not_swept)
         self._look = self._s.clock.callLater(LOOK_EVERY, self._look_around)
 

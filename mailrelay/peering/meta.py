@@ -38,8 +38,13 @@ class _Refused(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-def meta_line(key: str, message: Message, entries: Sequence[Entry], hops: Sequence[str]) -> bytes:
-    """The meta of ``entries``; LF ends it."""
+def meta_line(
+    key: str, message: Message, entries: Sequence[Entry], hops: Sequence[str], expires_at: float
+) -> bytes:
+    """The meta of ``entries``; LF ends it.
+
+    What is to wait waits here: there is no ``not_before``.
+    """
     first = entries[0]
     meta: dict[str, Any] = {
         "v": 1,
@@ -47,6 +52,7 @@ def meta_line(key: str, message: Message, entries: Sequence[Entry], hops: Sequen
         "mail_from": str(first.reverse_path or ""),
         "rcpt_to": [str(entry.recipient) for entry in entries],
         "hops": list(hops),
+        "expires_at": expires_at,
     }
     wishes: dict[str, Any] = {
         "envid": message.envid,

@@ -43,6 +43,9 @@ from mailrelay.smtp.reply import printable, reply
 LOOP = reply(554, "5.4.6", "the message came through this server before, or through too many")
 NOT_TOLD = reply(451, "4.5.0", "the peer said nothing of this recipient")
 
+LEAST_LIFE = 3600.0
+"""Seconds that the peer has at the least: we may have tried longer than we had to."""
+
 MOST_DIGESTS = 1000
 """Of large contents, kept in memory."""
 
@@ -89,7 +92,10 @@ class Digests:
 
 @frozen
 class MessageSubmitter:
-    """See Submitter.  ``server_id`` is what we are in lists of hops, and in keys."""
+    """See Submitter.  ``server_id`` is what we are in lists of hops, and in keys.
+
+    After ``give_up_after`` seconds in our queue and the peer's nobody tries any more.
+    """
 
     server_id: str
     client: PeerClient
@@ -97,6 +103,7 @@ class MessageSubmitter:
     contents: Contents
     digests: Digests
     now: Callable[[], float]
+    give_up_after: float = 5 * 86400.0
     _log = Logger()
 
     async def submit(self, peer: Peer, job: Job) -> Submitted:
@@ -156,7 +163,8 @@ class MessageSubmitter:
         now, message = self.now(), entries[0].message
         key = self.requests.new_key(self.server_id, now)
         recipients = {entry.id: str(entry.recipient) for entry in entries}
-        meta = meta_line(key, message, entries, hops)
+        life = min(entry.queued_at for entry in entries) + self.give_up_after
+        meta = meta_line(key, message, entries, hops, max(life, now + LEAST_LIFE))
         request = PeerRequest(peer.id, key, message.id, recipients, meta, now)
         await self.requests.add(request)
         return request

@@ -26,7 +26,6 @@ from mailrelay.control.peer_mail import PeerMail, PeerMessage
 from mailrelay.control.queue import EntryView
 from mailrelay.directory.model import Account, Directory
 from mailrelay.directory.peers import PeerOptions
-from mailrelay.observe.events import EventKind
 from mailrelay.peering.arriving import Arriving
 from mailrelay.peering.door import Claim, Door, Refusal, Verified, answer
 from mailrelay.peering.meta import DOOR
@@ -50,6 +49,7 @@ DAILY_WAIT = 3600
 OUTCOMES = {
     "delivered": "relayed",
     "handed_over": "queued",
+    "unknown": "queued",
     "failed": "bounced",
     "suppressed": "suppressed",
     "canceled": "cancelled",
@@ -287,7 +287,7 @@ def _standing(found: PeerMessage) -> dict[str, object]:
 def _standing_of(view: EntryView) -> dict[str, object]:
     entry = view.entry
     is_over = entry.state is EntryState.RETIRED
-    is_final = is_over and view.outcome != EventKind.HANDED_OVER.value
+    is_final = is_over and OUTCOMES.get(view.outcome or "") != "queued"
     state = "deferred" if entry.attempts else "queued"
     if entry.state is EntryState.HELD:
         state = "held"

@@ -79,9 +79,11 @@ _KINDS = {
     "dsn_delayed": EventKind.DELAYED,
     "suppressed": EventKind.SUPPRESSED,
     "cancelled": EventKind.CANCELED,
+    "no_bounce": EventKind.NO_BOUNCE,
 }
+_SUPPRESSION = "suppression_changed"
 _FROM_DSN = frozenset({"delivered", "dsn_failed", "dsn_delayed"})
-_SUCCESS_CODE = {EventKind.DELIVERED: 250, EventKind.SUPPRESSED: 550}
+_CODES: Mapping[EventKind | None, int] = {EventKind.DELIVERED: 250, EventKind.SUPPRESSED: 550}
 
 
 def read_page(body: bytes) -> Page | None:
@@ -111,6 +113,8 @@ def read_oldest(body: bytes) -> int | None:
 def news_of(peer: Peer, event: ToldEvent) -> PeerNews | None:
     """What an event tells of a recipient; None when it is nothing that is recorded here."""
     kind = _KINDS.get(event.type)
+    if event.type == _SUPPRESSION and peer.options.shares_suppression:
+        return PeerNews(event.seq, event.msg_id, event.rcpt, None, _data(peer, event, None))
     if kind is None:
         return None
     return PeerNews(event.seq, event.msg_id, event.rcpt, kind, _data(peer, event, kind))
@@ -128,13 +132,13 @@ def news_of_standing(peer: Peer, request: PeerRequest, standing: Standing) -> li
     return told
 
 
-def _data(peer: Peer, event: ToldEvent, kind: EventKind) -> Mapping[str, object]:
+def _data(peer: Peer, event: ToldEvent, kind: EventKind | None) -> Mapping[str, object]:
     code = event.smtp_code or 0
     status = EnhancedStatus.parse(event.enhanced or "")
     data: dict[str, object] = {
         "destination": f"peer:{peer.name}",
         "peer": peer.name,
-        "code": code if 200 <= code <= 599 else _SUCCESS_CODE.get(kind, 0),
+        "code": code if 200 <= code <= 599 else _CODES.get(kind, 0),
         "status": str(status) if status is not None else "",
         "reply": printable(event.text or "", 500),
         "host": printable(event.remote_host, 255) if event.remote_host else None,

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
 
+from mailrelay.config.convert import queue_settings
 from mailrelay.config.settings import Settings
 from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerOptions, PeerProtocol
@@ -88,6 +89,7 @@ class PeersOut:
             contents,
             Digests(s.workers),
             s.now,
+            queue_settings(settings.queue).profile.give_up_after,
         )
         zotonic = ZotonicSubmitter(
             settings.hostname.lower(),

@@ -12,18 +12,21 @@ from mailrelay.control.peer_feed import PeerFeedState, PeerNews, Recorded
 from mailrelay.control.peer_requests import OPEN_FOR, PeerRequest
 from mailrelay.control.queue import EntryView
 from mailrelay.observe.events import EventKind, NewEvent
-from mailrelay.queue.entry import EntryState
+from mailrelay.policy.suppression import Cause, Suppression, base_address
+from mailrelay.queue.entry import Entry, EntryState
 from mailrelay.queue.settle import AWAITED_FOR
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.directory import tell
 from mailrelay.storage.peer_requests import ensure_state, entries_of, note_contact, request_of
+from mailrelay.storage.peer_sharing import MOST_REASON_CHARACTERS
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
 from mailrelay.storage.queue_records import entry_views, every_entry
 from mailrelay.storage.statements import GuardedUpdate, chunked
-from mailrelay.storage.suppression import after_outcomes
+from mailrelay.storage.suppression import MORE, add, after_outcomes
 
 _request, _state = tables.peer_request, tables.peer_state
-_entry, _event, _message = tables.entry, tables.event, tables.message
+_entry, _event, _peer = tables.entry, tables.event, tables.peer
 
 _retire = GuardedUpdate(
     "entry",
@@ -37,6 +40,7 @@ _ENDS = (
     *(EventKind.DELIVERED, EventKind.FAILED),
     *(EventKind.SUPPRESSED, EventKind.CANCELED),
 )
+_TOLD_ONCE = (*_ENDS, EventKind.NO_BOUNCE)
 _KEPT_AFTER = 14 * 86400.0
 """Seconds after which a request that was answered is not needed to know a repetition."""
 
@@ -93,6 +97,19 @@ class DatabasePeerFeed:
         wanted = wanted.order_by(_request.c.created_at, _request.c.key).limit(limit)
         return self.database.read(lambda c: [request_of(row) for row in c.execute(wanted)])
 
+    def expire(self, now: float, limit: int) -> Deferred[int]:
+        """See PeerFeedStore."""
+
+        def work(connection: Connection) -> tuple[int, Sequence[NewEvent]]:
+            return _expire(connection, now, limit)
+
+        def announce(done: tuple[int, Sequence[NewEvent]]) -> int:
+            count, events = done
+            self.committed(events)
+            return count
+
+        return self.database.write(work).addCallback(announce)
+
     def sweep(self, now: float, limit: int) -> Deferred[int]:
         """See PeerFeedStore."""
         lives = exists().where(_entry.c.message_id == _request.c.message_id)
@@ -134,6 +151,7 @@ class _Recording:
     attempts: dict[int, int] = field(factory=dict)
     events: list[NewEvent] = field(factory=list)
     changed: set[int] = field(factory=set)
+    suppressed: list[tuple[EntryView, PeerNews]] = field(factory=list)
 
     def take(self, entry_id: int, one: PeerNews) -> None:
         """Note what ``one`` tells of an entry."""
@@ -145,6 +163,14 @@ class _Recording:
             self._add(view, EventKind.HANDED_OVER, told)
             self.outcomes[entry_id] = EventKind.HANDED_OVER
         kind, data = one.kind, one.data
+        if kind is None:
+            self.suppressed.append((view, one))
+            return
+        if kind is EventKind.NO_BOUNCE:
+            if not self._is_known(entry_id, kind, is_dsn=False):
+                self.known.add((entry_id, kind.value, False))
+                self._add(view, kind, data)
+            return
         if kind is EventKind.DELIVERED and (entry_id, kind.value, False) not in self.known:
             data = {name: value for name, value in data.items() if name != "dsn"}
         if kind in _ENDS:
@@ -164,8 +190,7 @@ class _Recording:
 
     def _add(self, view: EntryView, kind: EventKind, data: Mapping[str, object]) -> None:
         entry = view.entry
-        recipient = str(entry.recipient if entry.is_of_list else entry.told_as)
-        said = {**data, "recipient": recipient}
+        said = {**data, "recipient": _told_as(entry)}
         event = NewEvent(kind, self.at, entry.message.id, entry.id, entry.account_id, said)
         self.events.append(event)
         self.changed.add(entry.id)
@@ -194,6 +219,7 @@ def _record(
         if entry_id is not None:
             recording.take(entry_id, one)
     events = after_outcomes(connection, recording.events)
+    _suppress(connection, recording.suppressed, recording.at)
     _change_entries(connection, recording)
     insert_events(connection, events)
     _close(connection, peer_id, requests, recording.at)
@@ -235,7 +261,7 @@ def _known_ends(
     """What ends of the entries are in their history."""
     messages = sorted({view.entry.message.id for view in views.values()})
     wanted = select(_event.c.entry_id, _event.c.kind, _event.c.data).where(
-        _event.c.message_id.in_(messages), _event.c.kind.in_([kind.value for kind in _ENDS])
+        _event.c.message_id.in_(messages), _event.c.kind.in_([kind.value for kind in _TOLD_ONCE])
     )
     return {
         (row.entry_id, row.kind, b'"dsn":true' in bytes(row.data))
@@ -255,6 +281,55 @@ def _change_entries(connection: Connection, recording: _Recording) -> None:
         word = outcome.value if outcome is not None else None
         rows.append((id_, recording.attempts.get(id_, 0), keep_until, word))
     _retire.run(connection, rows)
+
+
+def _expire(connection: Connection, now: float, limit: int) -> tuple[int, Sequence[NewEvent]]:
+    """Requests that were waited for in vain; those of their entries that had no end have none."""
+    late = select(_request.c.peer_id, _request.c.key, _request.c.entries, _peer.c.name)
+    late = late.outerjoin(_peer, _peer.c.id == _request.c.peer_id)
+    rows = connection.execute(late.where(_request.c.open_until <= now).limit(limit)).all()
+    events = []
+    for row in rows:
+        entries = {to: id_ for id_, to in entries_of(row.entries).items()}
+        for id_, view in _views(connection, [entries]).items():
+            if view.outcome == EventKind.HANDED_OVER.value:
+                events.append(_unknown(view, row.name or "", now))
+                ended = update(_entry).where(_entry.c.id == id_)
+                connection.execute(ended.values(outcome=EventKind.UNKNOWN.value))
+        this = (_request.c.peer_id == row.peer_id, _request.c.key == row.key)
+        connection.execute(update(_request).where(*this).values(open_until=None))
+    insert_events(connection, events)
+    return len(rows), events
+
+
+def _unknown(view: EntryView, peer: str, at: float) -> NewEvent:
+    entry = view.entry
+    said = {"recipient": _told_as(entry), "peer": peer, "reply": "the peer told nothing of it"}
+    return NewEvent(EventKind.UNKNOWN, at, entry.message.id, entry.id, entry.account_id, said)
+
+
+def _told_as(entry: Entry) -> str:
+    return str(entry.recipient if entry.is_of_list else entry.told_as)
+
+
+def _suppress(
+    connection: Connection, told: Sequence[tuple[EntryView, PeerNews]], at: float
+) -> None:
+    """What a peer does not send to any more is not handed to it, either."""
+    for view, one in told:
+        entry, peer = view.entry, str(one.data.get("peer", ""))
+        if entry.account_id is None:
+            continue
+        reason = f"{peer}: {one.data.get('reply') or 'suppressed there'}"
+        base = base_address(entry.recipient)
+        new = Suppression(
+            *(0, entry.account_id, base, str(entry.recipient), at),
+            reason=reason[:MOST_REASON_CHARACTERS],
+            cause=Cause.BOUNCE.value,
+            entry_id=entry.id,
+        )
+        if add(connection, new, came_from=peer):
+            tell(connection, at, MORE, [entry.account_id, base])
 
 
 _END_WORDS = frozenset(kind.value for kind in _ENDS)

@@ -112,7 +112,7 @@ def _no_bounces(connection: Connection, rows: Sequence[Row[Any]], now: float) ->
         return []
     bounced = select(_event.c.entry_id).where(
         _event.c.message_id.in_({event.message_id for event in delivered}),
-        _event.c.kind == EventKind.FAILED.value,
+        _event.c.kind.in_((EventKind.FAILED.value, EventKind.NO_BOUNCE.value)),
     )
     failed = set(connection.execute(bounced).scalars())
     return [

@@ -26,7 +26,7 @@ from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.idempotency import sweep_answers
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.orphans import Orphans
-from mailrelay.storage.peer_messages import note_removal
+from mailrelay.storage.peer_messages import kept_for_peers, note_removal
 from mailrelay.storage.queue import drop_unneeded_content
 from mailrelay.storage.statements import delete_listed
 from mailrelay.storage.statistics import counted
@@ -263,8 +263,10 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
     due = _due(connection, now, limit)
     if not due:
         return 0, []
-    delete_listed(connection, "entry", "id", [row.id for row in due], "1 = 0")
-    messages = sorted({row.message_id for row in due})
+    of = {row.message_id for row in due}
+    messages = sorted(of - kept_for_peers(connection, sorted(of), now))
+    gone = [row.id for row in due if row.message_id in messages]
+    delete_listed(connection, "entry", "id", gone, "1 = 0")
     names = drop_unneeded_content(connection, messages)
     note_removal(connection, messages)
     for table, column in (

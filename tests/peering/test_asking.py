@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.control.peer_feed import PeerFeedState, PeerNews, Recorded
 from mailrelay.control.peer_requests import PeerRequest
-from mailrelay.directory.peers import Peer, PeerProtocol
+from mailrelay.directory.peers import Peer, PeerOptions, PeerProtocol
 from mailrelay.observe.events import EventKind
 from mailrelay.peering.asking import IDLE_EVERY, LONGEST_PAUSE, FeedSurroundings, PeerFeeds
 from mailrelay.peering.client import PeerClient
@@ -47,13 +47,18 @@ class ToldTests(SynchronousTestCase):
             "suppressed": EventKind.SUPPRESSED,
             "cancelled": EventKind.CANCELED,
             "queued": None,
-            "no_bounce": None,
-            "suppression_changed": None,
+            "no_bounce": EventKind.NO_BOUNCE,
             "what will be": None,
         }
         for type_, kind in expected.items():
             found = news_of(HUB, ToldEvent(1, type_))
             self.assertEqual(found.kind if found else None, kind, type_)
+        suppressed = ToldEvent(1, "suppression_changed", "k", "r@remote.test")
+        found = news_of(HUB, suppressed)
+        assert found is not None
+        self.assertEqual((found.kind, found.recipient), (None, "r@remote.test"))
+        alone = evolve(HUB, options=PeerOptions(shares_suppression=False))
+        self.assertIsNone(news_of(alone, suppressed))
 
     def test_data(self) -> None:
         """What ours would have, with the peer's name; nothing that cannot be shown."""
@@ -115,6 +120,7 @@ class Remembered:
     is_awaited: bool = True
     news: list[PeerNews] = field(factory=list)
     open_: list[PeerRequest] = field(factory=list)
+    rounds: list[str] = field(factory=list)
 
     def state(self, peer_id: int, now: float) -> Deferred[PeerFeedState]:
         """See PeerFeedStore."""
@@ -134,8 +140,14 @@ class Remembered:
         """See PeerFeedStore."""
         return succeed(self.open_)
 
+    def expire(self, now: float, limit: int) -> Deferred[int]:
+        """See PeerFeedStore."""
+        self.rounds.append("expire")
+        return succeed(0)
+
     def sweep(self, now: float, limit: int) -> Deferred[int]:
         """See PeerFeedStore."""
+        self.rounds.append("sweep")
         return succeed(0)
 
 
@@ -194,6 +206,7 @@ class FeedTests(SynchronousTestCase):
     def test_taken_in(self) -> None:
         """It asks on from where it is, waiting at the peer while something is awaited."""
         self.feeds.startService()
+        self.assertEqual(self.store.rounds, ["expire", "sweep"])
         self.answer(page(told(4), told(6, "queued"), next_=9))
         self.assertEqual([one.position for one in self.store.news], [4])
         self.answer(page(next_=9))

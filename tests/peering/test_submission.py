@@ -82,10 +82,19 @@ class SubmissionTests(Attempting):
                 "require_tls": True,
                 "priority": "urgent",
                 "hops": ["us.test"],
+                "expires_at": NOW + 5 * 86400.0,
             },
         )
         self.assertIsInstance(result.outcomes[0], HandedOver)
         self.assertIn("q1", str(result.outcomes[0].reply))
+
+    def test_life(self) -> None:
+        """The peer is told until when the mail lives; an hour at the least is the peer's."""
+        for age, left in ((0.0, 5 * 86400.0), (86400.0, 4 * 86400.0), (9 * 86400.0, 3600.0)):
+            handing = Handing(FakePeer(taking))
+            self.attempted(handing, evolve(JOE, queued_at=NOW - age), entry_to(2, "ann"))
+            [said] = handing.peer.said
+            self.assertEqual(said.meta["expires_at"], NOW + left)
 
     def test_null_reverse_path(self) -> None:
         """A DSN goes out with an empty mail_from."""

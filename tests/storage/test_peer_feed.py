@@ -211,6 +211,49 @@ class PeerFeedContract(Calling):
         self.assertEqual((open_.key, open_.relay_id), ("k2", "q1"))
         self.assertEqual(await self.feed.open_requests(HUB, 21.0 + OPEN_FOR, 10), [])
 
+    async def test_nothing_more(self) -> None:
+        """Of what was waited for in vain it is said so, once; what is told then is its end yet."""
+        entry, other, waited_for = [await self.entry() for _ in range(3)]
+        await self.handed_over(entry)
+        await self.handed_over(other, key="k2")
+        await self.record(news(1, DELIVERED, "k2"))
+        await self.requested(waited_for, key="k3")
+        results = {waited_for.id: Told("queued")}
+        await self.requests.answered(Answered(HUB, "k3", 20.0, "q", results, OPEN_FOR + 9.0))
+        self.assertTrue(await self.ended(waited_for, HANDED_OVER))
+        self.assertEqual(await self.feed.expire(19.0 + OPEN_FOR, 10), 0)
+        self.assertEqual(await self.feed.expire(20.0 + OPEN_FOR, 10), 1)
+        self.assertEqual(await self.feed.expire(20.0 + OPEN_FOR, 10), 0)
+        self.assertEqual(self.history(entry), ["handed_over", "unknown"])
+        self.assertEqual(self.row(entry).outcome, "unknown")
+        self.assertEqual(self.committed[-1].data["recipient"], str(entry.recipient))
+        self.assertEqual(self.row(waited_for).outcome, "handed_over")
+        self.assertFalse(any(one.event == "unknown" for one in self.rows("call")))
+        await self.record(news(2, FAILED, **REFUSED))
+        self.assertEqual(self.row(entry).outcome, "failed")
+
+    async def test_no_bounce(self) -> None:
+        """That nothing came back is told once, and is no other end."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        await self.record(news(1, DELIVERED), news(2, EventKind.NO_BOUNCE))
+        await self.record(news(3, EventKind.NO_BOUNCE))
+        self.assertEqual(self.history(entry), ["handed_over", "delivered", "no_bounce"])
+        self.assertEqual(self.row(entry).outcome, "delivered")
+
+    async def test_suppressed_there(self) -> None:
+        """Who is on the peer's list comes on the account's; running servers see, peers do not."""
+        entry = await self.entry()
+        await self.handed_over(entry)
+        for position in (1, 2):
+            await self.record(PeerNews(position, "k", "r@example.net", None, {"peer": "hub"}))
+        [one] = self.rows("suppression")
+        self.assertEqual((one.account_id, one.base_address), (entry.account_id, "r@example.net"))
+        self.assertEqual(one.reason, "hub: suppressed there")
+        self.assertEqual([row.kind for row in self.rows("change")].count("suppressed"), 1)
+        self.assertEqual(self.rows("peer_suppression"), [])
+        self.assertEqual(self.history(entry), ["handed_over"])
+
     async def test_sweep(self) -> None:
         """What is over goes two weeks later; what nobody has an entry of, at once."""
         entry, other = await self.entry(), await self.entry()

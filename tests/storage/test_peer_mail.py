@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attrs import evolve
-from sqlalchemy import select
+from sqlalchemy import func, select
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
@@ -17,6 +17,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.directory import write_setting
 from mailrelay.storage.nodes import register
 from mailrelay.storage.peer_mail import DatabasePeerMail
+from mailrelay.storage.peer_messages import EVENTS_KEPT_FOR, UNSEEN_KEPT_FOR
 from mailrelay.storage.peer_records import DatabasePeers
 from mailrelay.storage.peer_upkeep import LIFTED_KEPT_FOR, NO_BOUNCE_AFTER, PeerUpkeep
 from mailrelay.storage.queue import DatabaseQueueStore, insert_events
@@ -127,11 +128,37 @@ class PeerMailContract(Base):
                 entry.update().where(entry.c.message_id == mine).values(state=2, keep_until=1.0)
             )
             write_setting(connection, POSITION, "1000")  # all of them are counted
-            self.assertEqual(sweep(connection, 2.0, 10)[0], 1)
+            self.assertEqual(sweep(connection, 1e10, 10)[0], 1)
             left = connection.execute(select(tables.peer_message.c.msg_id)).scalars().all()
         self.assertEqual(left, ["kept"])
         self.assertEqual((await self.mail.events(PEER, ACCOUNT, 0, 100)).oldest, last)
         self.assertEqual((await self.mail.events(OTHER, ACCOUNT, 0, 100)).oldest, 0)
+
+    async def test_kept_for_peers(self) -> None:
+        """Events stay two weeks for who has seen them, and 30 days for who has not."""
+        mine, own = await self.handed_over(PEER), await self.handed_over(None)
+        await self.happened(mine, at=100.0)
+        last = (await self.mail.events(PEER, ACCOUNT, 0, 100)).position
+        with self.database.engine.begin() as connection:
+            write_setting(connection, POSITION, "1000")  # all of them are counted
+            entry = tables.entry
+            connection.execute(entry.update().values(state=2, keep_until=200.0))
+            at = connection.execute(select(func.max(tables.event.c.at))).scalar_one()
+
+        def left(now: float) -> list[int]:
+            with self.database.engine.begin() as connection:
+                connection.execute(
+                    entry.update().where(entry.c.keep_until < now).values(keep_until=now)
+                )
+                sweep(connection, now, 10)
+                return list(connection.execute(select(tables.message.c.id)).scalars())
+
+        self.assertIn(own, left(199.0))
+        self.assertEqual(left(max(at, 200.0) + 1.0), [mine])
+        self.assertEqual(left(at + UNSEEN_KEPT_FOR - 1.0), [mine])
+        await self.mail.acknowledge(PEER, last, 300.0)
+        self.assertEqual(left(at + EVENTS_KEPT_FOR - 1.0), [mine])
+        self.assertEqual(left(at + UNSEEN_KEPT_FOR), [])
 
     async def test_no_bounce(self) -> None:
         """Of what was delivered and did not come back it is told once, when time has passed."""

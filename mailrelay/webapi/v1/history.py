@@ -20,7 +20,7 @@ from mailrelay.webapi.v1.times import Time, seconds_of, time_at
 
 LONGEST_WAIT = 60
 
-Ended = Literal["delivered", "handed_over", "failed", "canceled", "suppressed"]
+Ended = Literal["delivered", "handed_over", "unknown", "failed", "canceled", "suppressed"]
 State = Literal["ready", "waiting", "active", "held", Ended]
 
 
