@@ -10,13 +10,14 @@ import click
 from twisted.internet.defer import succeed
 
 from mailrelay.cli.directory import json_option
-from mailrelay.cli.output import print_json, print_rows, print_table
+from mailrelay.cli.output import moment, print_json, print_rows, print_table
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.dns_check import DNSControl
 from mailrelay.control.dns_finding import CheckReport, Finding, Status
 from mailrelay.control.dns_records import Record
 from mailrelay.control.dns_zone import presented, zone_line, zone_text
+from mailrelay.control.listings import Listing
 
 
 @click.group()
@@ -58,6 +59,34 @@ def check(settings: Settings, domain: str, as_json: bool) -> None:
     else:
         _print_report(report)
     sys.exit(0 if report.is_green else 1)
+
+
+@dns.command("listed")
+@target_options
+@json_option
+def show_listings(settings: Settings, as_json: bool) -> None:
+    """Print what the lists of [dnsbl] watched said last of our addresses."""
+    with opened(settings) as control:
+        found = settled(_listings(control))
+    rows = [
+        {
+            "zone": one.zone,
+            "address": one.address,
+            "listed": one.is_listed,
+            "since": moment(one.listed_since),
+            "checked": moment(one.checked_at),
+            "text": one.text,
+            "error": one.error,
+        }
+        for one in found
+    ]
+    columns = ("zone", "address", "listed", "since", "checked", "text", "error")
+    print_rows(rows, columns, "Nothing was asked: set [dnsbl] watched.", as_json=as_json)
+
+
+async def _listings(control: Any) -> Sequence[Listing]:
+    found: Sequence[Listing] = await control.listings.load()
+    return found
 
 
 async def _load(control: Any) -> Any:

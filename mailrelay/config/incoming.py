@@ -29,6 +29,8 @@ def check_incoming(settings: Settings, reader: Reader) -> None:
 
 def _check_dnsbl(dnsbl: DNSBLSettings, reader: Reader) -> None:
     check_networks("dnsbl.skip_networks", dnsbl.skip_networks, reader)
+    for number, name in enumerate(dnsbl.watched, 1):
+        _check_name(name, reader, f"dnsbl.watched[{number}]")
     if dnsbl.timeout <= 0:
         reader.problem("dnsbl.timeout", "must be more than 0 seconds")
     seen: set[str] = set()
@@ -40,15 +42,19 @@ def _check_dnsbl(dnsbl: DNSBLSettings, reader: Reader) -> None:
         seen.add(zone.zone)
 
 
-def _check_zone(zone: ZoneSettings, reader: Reader, place: str) -> None:
+def _check_name(name: str, reader: Reader, place: str) -> None:
     try:
-        normal = normal_domain(zone.zone)
+        normal = normal_domain(name)
     except MalformedAddress:
         normal = ""
-    if normal != zone.zone or zone.zone.startswith("["):
-        reader.problem(f"{place}.zone", f"{zone.zone!r} is not a domain in lower case")
-    elif len(zone.zone) > LONGEST_ZONE:
-        reader.problem(f"{place}.zone", f"must be of {LONGEST_ZONE} characters at the most")
+    if normal != name or name.startswith("["):
+        reader.problem(place, f"{name!r} is not a domain in lower case")
+    elif len(name) > LONGEST_ZONE:
+        reader.problem(place, f"must be of {LONGEST_ZONE} characters at the most")
+
+
+def _check_zone(zone: ZoneSettings, reader: Reader, place: str) -> None:
+    _check_name(zone.zone, reader, f"{place}.zone")
     for i, text in enumerate(zone.answers, 1):
         try:
             inside = ip_network(text).subnet_of(_LOOPBACK)  # type: ignore[arg-type]

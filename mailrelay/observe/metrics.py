@@ -28,6 +28,11 @@ class Buckets:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self._counts)
+
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's Collector."""
         totals = accumulate(self._counts)

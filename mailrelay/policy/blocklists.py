@@ -106,6 +106,9 @@ class DNSBLSettings:
     skip_networks: Sequence[str] = field(
         factory=tuple, metadata=_doc("networks that are not asked about")
     )
+    watched: Sequence[str] = field(
+        factory=tuple, metadata=_doc("lists that are asked, now and then, for our own addresses")
+    )
 
 
 @frozen

@@ -24,6 +24,7 @@ from mailrelay.control.explain import ExplainControl
 from mailrelay.control.forwarding import ForwardControl
 from mailrelay.control.holds import HoldControl
 from mailrelay.control.keys import KeyControl
+from mailrelay.control.listings import ListingRecords
 from mailrelay.control.mailbox import MailboxControl
 from mailrelay.control.peers import PeerControl
 from mailrelay.control.queue import QueueControl
@@ -60,6 +61,7 @@ from mailrelay.storage.forwards import DatabaseForwards
 from mailrelay.storage.holds import DatabaseHoldRecords
 from mailrelay.storage.ids import IdBlocks, take_ids
 from mailrelay.storage.keys import DatabaseKeyRecords
+from mailrelay.storage.listings import DatabaseListings
 from mailrelay.storage.mailbox import DatabaseMailboxes
 from mailrelay.storage.nodes import register
 from mailrelay.storage.peer_records import DatabasePeers
@@ -101,6 +103,7 @@ class Control:
     forwarding: ForwardControl
     dkim: DKIMControl
     dns: DNSControl
+    listings: ListingRecords
     database: Database
 
     def close(self) -> None:
@@ -172,6 +175,7 @@ def open_control(
         ),
         DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
         dns_control(settings, DatabaseDirectory(database, now).load),
+        DatabaseListings(database),
         database,
     )
 

@@ -58,6 +58,7 @@ from mailrelay.service.explaining import server_explain
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.incoming import make_incoming
+from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
@@ -328,6 +329,7 @@ class Server(MultiService):
             counting,
             self.keys,
             *self._incoming.services,
+            *make_listings(s, settings, stores, self.metrics),
         ):
             service.setServiceParent(self)
         add_gauges(
