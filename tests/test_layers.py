@@ -22,7 +22,7 @@ ROWS = [
     {"web"},
     {"control", "acceptance", "outbound"},
     {"routing", "mailbox", "webhooks", "reporting"},
-    {"policy", "queue", "mailauth", "templates"},
+    {"policy", "queue", "mailauth", "templates", "certificates"},
     {"directory", "observe", "message"},
     {"smtp", "net"},
 ]

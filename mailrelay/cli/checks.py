@@ -15,18 +15,21 @@ from pathlib import Path
 
 import click
 from attrs import frozen
-from cryptography import x509
 
+from mailrelay.certificates.files import Files, read_pair
+from mailrelay.certificates.held import Place
+from mailrelay.certificates.pair import Fault, Pair
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import EX_CONFIG, EX_USAGE
 from mailrelay.config.convert import relay_place
 from mailrelay.config.load import BadConfiguration, load_settings
 from mailrelay.config.read import Problem, line_of
 from mailrelay.config.settings import SMTP_ROLES, Settings
+from mailrelay.config.tls_checks import place_of
 from mailrelay.config.transports import login_sections
 from mailrelay.control.relays import read_sources
 from mailrelay.net.privileges import CannotDropPrivileges, refuse_root
-from mailrelay.net.tls import ServerCertificate, UnusableCertificate
+from mailrelay.net.tls import UnusableCertificate
 
 RENEW_WITHIN = timedelta(days=14)
 
@@ -100,38 +103,49 @@ def _text(one: Remark) -> str:
 
 def _tls(settings: Settings) -> Iterator[Remark]:
     """The files belong together, can be read, are still valid and name the server."""
-    if not settings.tls.certificate:
+    place = place_of(settings)
+    if place.is_empty and settings.acme is None:
         for i, listener in enumerate(settings.listener, 1):
             if listener.role == "submission" and not listener.auth_without_tls:
-                place = f"listener[{i}].role"
-                yield Remark(place, "nobody can log in without TLS: set [tls] certificate")
+                where = f"listener[{i}].role"
+                yield Remark(where, "nobody can log in without TLS: set [tls] certificate")
         return
-    certificate = Path(settings.tls.certificate)
     try:
-        ServerCertificate(certificate, Path(settings.tls.private_key)).load()
-        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
-    except (UnusableCertificate, ValueError, OSError) as error:
-        yield Remark("tls.certificate", str(error), is_problem=True)
+        files = place.files()
+    except UnusableCertificate as error:
+        yield Remark("tls.directory", str(error), is_problem=True)
         return
-    place = "tls.certificate"
-    now, end = datetime.now(UTC), first.not_valid_after_utc
-    if end < now:
+    for one in files:
+        where = _place_of(one, place)
+        try:
+            pair = read_pair(one, place.owners)
+        except UnusableCertificate as error:
+            yield Remark(where, str(error), is_problem=one in place.named)
+            continue
+        is_main = one == place.main and settings.acme is None
+        yield from _pair(where, pair, settings.hostname.lower() if is_main else "")
+
+
+def _place_of(files: Files, place: Place) -> str:
+    if files == place.main:
+        return "tls.certificate"
+    return "tls.certificates" if files in place.others else "tls.directory"
+
+
+def _pair(place: str, pair: Pair, host: str) -> Iterator[Remark]:
+    now, end = datetime.now(UTC), pair.certificate.not_valid_after_utc
+    faults = pair.faults(now.timestamp(), host)
+    if Fault.EXPIRED in faults:
         yield Remark(place, f"it was valid until {end:%Y-%m-%d}: renew it")
     elif end < now + RENEW_WITHIN:
         yield Remark(place, f"it is valid until {end:%Y-%m-%d} only: renew it")
-    if first.not_valid_before_utc > now:
-        yield Remark(place, f"it is not valid before {first.not_valid_before_utc:%Y-%m-%d}")
-    if not _names(first, settings.hostname.lower()):
-        yield Remark(place, f"it does not name {settings.hostname}: clients will not believe it")
-
-
-def _names(certificate: x509.Certificate, hostname: str) -> bool:
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return False
-    names = {name.lower() for name in extension.value.get_values_for_type(x509.DNSName)}
-    return hostname in names or f"*.{hostname.partition('.')[2]}" in names
+    if Fault.NOT_YET in faults:
+        begin = pair.certificate.not_valid_before_utc
+        yield Remark(place, f"it is not valid before {begin:%Y-%m-%d}")
+    if Fault.CHAIN in faults:
+        yield Remark(place, Fault.CHAIN.value)
+    if Fault.NAME in faults:
+        yield Remark(place, f"it does not name {host}: clients will not believe it")
 
 
 def _listeners(settings: Settings) -> Iterator[Remark]:

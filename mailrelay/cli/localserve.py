@@ -12,6 +12,7 @@ from shutil import which
 import click
 from attrs import frozen
 
+from mailrelay.certificates.settings import TLSSection
 from mailrelay.cli.durations import DURATION
 from mailrelay.cli.target import opened, settled
 from mailrelay.config.settings import (
@@ -20,7 +21,6 @@ from mailrelay.config.settings import (
     QueueSection,
     Settings,
     StorageSection,
-    TLSSection,
 )
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.net.certificates import make_self_signed

@@ -27,6 +27,7 @@ from mailrelay.config.settings import (
     QueueSection,
     Settings,
 )
+from mailrelay.config.tls_checks import check_tls, completed_acme, completed_tls, has_certificates
 from mailrelay.config.transport_checks import check_logins, check_routes, check_transports
 from mailrelay.config.transports import (
     DOCKER_VARIABLES,
@@ -112,6 +113,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
     sections = {
         "storage",
         "tls",
+        "acme",
         "relaying",
         "relay_host",
         "limits",
@@ -171,13 +173,6 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         else r
         for i, r in enumerate(settings.route)
     )
-    tls = settings.tls
-    if tls.certificate and tls.private_key:
-        tls = evolve(
-            tls,
-            certificate=str(base / tls.certificate),
-            private_key=str(base / tls.private_key),
-        )
     log = settings.log
     log = evolve(log, file=_log_path(base, log.file), mail_log=_log_path(base, log.mail_log))
     return evolve(
@@ -192,7 +187,8 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         relaying=_completed_relaying(settings.relaying, reader, base),
         transport=transports,
         route=routes,
-        tls=tls,
+        tls=completed_tls(settings.tls, base),
+        acme=completed_acme(settings.acme, reader, base),
         log=log,
     )
 
@@ -258,8 +254,7 @@ def _check(settings: Settings, reader: Reader) -> None:
         reader.problem("listener", "there is none: add [[listener]] with role and endpoint")
     for i, listener in enumerate(settings.listener):
         _check_listener(listener, settings, reader, f"listener[{i + 1}]")
-    if bool(settings.tls.certificate) != bool(settings.tls.private_key):
-        reader.problem("tls", "certificate and private_key go together")
+    check_tls(settings, reader)
     _check_queue(settings.queue, reader)
     _check_http(settings.http, reader)
     _check_ports(settings, reader)
@@ -370,8 +365,9 @@ def _check_listener(
         words = ", ".join((*SMTP_ROLES, *HTTP_ROLES))
         reader.problem(f"{place}.role", f"must be one of {words}, not {listener.role!r}")
     needs_tls = listener.role in ("submissions", "https")
-    if needs_tls and not settings.tls.certificate:
-        reader.problem(f"{place}.role", f"{listener.role} needs [tls] certificate and private_key")
+    if needs_tls and not has_certificates(settings):
+        text = f"{listener.role} needs [tls] certificate and private_key, or [acme]"
+        reader.problem(f"{place}.role", text)
     if listener.endpoint.split(":")[0] not in ("tcp", "tcp6", "unix", "systemd"):
         reader.problem(f"{place}.endpoint", "must begin with tcp:, tcp6:, unix: or systemd:")
         return

@@ -100,7 +100,7 @@ def _toml(value: object) -> str:
         return f'"{value}"'
     if isinstance(value, dict):
         return "{}"
-    return "[]" if isinstance(value, tuple) else str(value)
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def renewed(page: str) -> str:

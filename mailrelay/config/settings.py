@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from mailrelay.acceptance.greylisting import GreylistSettings
 from mailrelay.acceptance.passing import ForwardingSettings
+from mailrelay.certificates.settings import ACMESettings, TLSSection
 from mailrelay.config.transports import (
     RelayHostSection,
     RelayingSection,
@@ -89,14 +90,6 @@ class StorageSection:
         default=64 * 1024 * 1024,
         metadata=_doc("below this much free space MAIL is answered 452 4.3.1"),
     )
-
-
-@frozen
-class TLSSection:
-    """``[tls]``."""
-
-    certificate: str = field(default="", metadata=_doc("PEM file, chain included"))
-    private_key: str = field(default="", metadata=_doc("PEM file, readable by its owner only"))
 
 
 @frozen
@@ -196,6 +189,7 @@ class Settings:
     listener: Sequence[ListenerSection] = field(factory=tuple, metadata=_doc(""))
     storage: StorageSection = field(factory=StorageSection, metadata=_doc(""))
     tls: TLSSection = field(factory=TLSSection, metadata=_doc(""))
+    acme: ACMESettings | None = field(default=None, metadata=_doc(""))
     relaying: RelayingSection = field(factory=RelayingSection, metadata=_doc(""))
     relay_host: RelayHostSection | None = field(default=None, metadata=_doc(""))
     transport: Sequence[TransportSection] = field(factory=tuple, metadata=_doc(""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -42,8 +43,19 @@ def make_self_signed(certificate: Path, private_key: Path, names: list[str], now
     certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
 
 
+def tlsa_digest(certificate: x509.Certificate) -> str:
+    """What a TLSA record ``3 1 1`` has: SHA-256 of the public key, in hexadecimal (RFC 7671).
+
+    It stays the same when a certificate is renewed with its key.
+    """
+    public = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(public).hexdigest()
+
+
 def write_private(path: Path, data: bytes) -> None:
-    """Replace ``path`` with a file only its owner can read."""
+    """Replace ``path``, durably, with a file only its owner can read."""
     temporary = path.with_name(path.name + ".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -52,6 +64,11 @@ def write_private(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -26,6 +26,14 @@ def refuse_root(run_as: str, *, allow_root: bool) -> None:
         )
 
 
+def user_id(user: str) -> int | None:
+    """The id of ``user``, None when there is none of that name."""
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None
+
+
 def drop_privileges(user: str, data_dir: Path) -> None:
     """Become ``user`` with its own group and no other, and never anything else again.
 

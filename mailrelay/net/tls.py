@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet import ssl
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+)
 from zope.interface import implementer
 
 from mailrelay.net.peer_tls import VerifiedByRoots
@@ -46,56 +48,54 @@ class Negotiated:
         return f"{self.version} {self.cipher}"
 
 
-@define
-class ServerCertificate:
-    """The listeners' certificate: ``options()`` follows what ``load`` last read."""
+class ServerCertificate(Protocol):
+    """The certificate that a listener shows, whatever it is at the moment."""
 
-    certificate: Path
-    private_key: Path
-    _options: ssl.CertificateOptions | None = None
-
-    def load(self) -> None:
-        """Read the files and use them from now on; on error what was loaded stays in use.
-
-        Raises: UnusableCertificate.
-        """
-        _check_private(self.private_key)
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        try:
-            context.use_certificate_chain_file(os.fspath(self.certificate))
-            context.use_privatekey_file(os.fspath(self.private_key))
-            context.check_privatekey()
-        except SSL.Error as error:
-            raise UnusableCertificate(
-                f"{self.certificate} and {self.private_key} are no certificate with its key"
-                f" ({_reason(error)}): set [tls] to PEM files that belong together"
-            ) from error
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
-        # With both off no session is resumed: tls-unique of a resumed one binds SCRAM to nothing.
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        options = ssl.CertificateOptions()
-        options.getContext = lambda: context  # type: ignore[method-assign]
-        self._options = options
-
-    def options(self) -> ssl.CertificateOptions:
+    def options(self) -> IOpenSSLServerConnectionCreator:
         """What to start TLS with now."""
-        if self._options is None:
-            self.load()
-        assert self._options is not None
-        return self._options
 
 
-def _check_private(path: Path) -> None:
+@implementer(IOpenSSLServerConnectionCreator)
+@frozen
+class ServerTLS:
+    """Connections of ``context``."""
+
+    context: SSL.Context
+
+    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        """See IOpenSSLServerConnectionCreator."""
+        return SSL.Connection(self.context, None)
+
+
+def server_context(chain: Sequence[x509.Certificate], key: PrivateKeyTypes) -> SSL.Context:
+    """What our listeners ask of TLS, with a certificate, its chain and its key.
+
+    Raises: UnusableCertificate when they do not belong together.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    first: Any
+    first, *others = chain
+    own: Any = key
     try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise UnusableCertificate(f"{path}: {error.strerror}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
-        raise UnusableCertificate(f"{path} is readable by others: chmod 600 {path}")
+        context.use_certificate(first)
+        for other in others:
+            context.add_extra_chain_cert(other)
+        context.use_privatekey(own)
+        context.check_privatekey()
+    except (SSL.Error, TypeError) as error:
+        raise UnusableCertificate(
+            f"no certificate with its key ({reason_of(error)}): set [tls] to PEM files that"
+            " belong together"
+        ) from error
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+    # With both off no session is resumed: tls-unique of a resumed one binds SCRAM to nothing.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    return context
 
 
-def _reason(error: SSL.Error) -> str:
+def reason_of(error: Exception) -> str:
+    """What OpenSSL says."""
     try:
         return str(error.args[0][0][2])
     except (IndexError, TypeError):

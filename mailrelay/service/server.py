@@ -38,7 +38,7 @@ from mailrelay.net.listening import CannotListen, Listener
 from mailrelay.net.privileges import CannotDropPrivileges, drop_privileges
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.threads import Draining
-from mailrelay.net.tls import ServerCertificate, UnusableCertificate
+from mailrelay.net.tls import UnusableCertificate
 from mailrelay.observe.bell import Bell
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.observe.maillog import MailLog, append_text
@@ -53,6 +53,7 @@ from mailrelay.routing.relay_files import RelayProblem
 from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
+from mailrelay.service.certificates import CertificateService
 from mailrelay.service.dkim import KeyService, make_signing
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.gauges import Watched, add_gauges
@@ -88,7 +89,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff", "handoff_in", "forwarding"),
+    *("handoff", "handoff_in", "forwarding", "acme"),
     *("dnsbl", "sender_limits", "greylisting"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
@@ -127,7 +128,7 @@ class Server(MultiService):
             listener.setServiceParent(self)
         self._sessions: set[LiveSession] = set()
         self.metrics = Metrics()
-        self._certificate = _certificate(settings)
+        self.tls = CertificateService(self._s, settings, lambda: self.directory)
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
 
@@ -145,8 +146,7 @@ class Server(MultiService):
             _ = listener.port  # raises when it is not bound
         if settings.run_as:
             drop_privileges(settings.run_as, settings.data_dir)
-        if self._certificate is not None:
-            self._certificate.load()
+        self.tls.load()
         self._open()
         self._wire()
         self._serve()
@@ -296,6 +296,7 @@ class Server(MultiService):
             self._application_routes(),
             self._handing_in.routes,
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
+            self.tls.routes(),
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
 
@@ -318,6 +319,7 @@ class Server(MultiService):
             self._mail_log,
             self._space,
             self._relaying,
+            self.tls,
             *(self._ways.peers.feeds, self._ways.peers.sharing),
             self._peers_in.pusher(self._ways.peers.client, self.metrics),
             self._peers_in.upkeep(self._committed, self.metrics),
@@ -332,6 +334,7 @@ class Server(MultiService):
             *make_listings(s, settings, stores, self.metrics),
         ):
             service.setServiceParent(self)
+        self.tls.add_gauges(self.metrics)
         add_gauges(
             self.metrics,
             Watched(
@@ -399,7 +402,7 @@ class Server(MultiService):
 
     def _factory(self, section: ListenerSection) -> IProtocolFactory:
         if section.role in HTTP_ROLES:
-            return self._sites.factory(section, self._certificate)
+            return self._sites.factory(section, self.tls.certificates)
         return smtp_factory(self._context(section))
 
     def _context(self, section: ListenerSection) -> Context:
@@ -421,7 +424,7 @@ class Server(MultiService):
             authenticator=self._authenticator,
             nonce=self._token,
             sessions=self._sessions,
-            certificate=self._certificate,
+            certificate=self.tls.in_use,
             synchronous=make_synchronous(
                 *(self._settings, self.stores, self._acceptance, self._reporter),
                 *(self._ways.answering, self._known.account_kept_for, self.metrics),
@@ -489,9 +492,7 @@ class Server(MultiService):
 
         Raises: UnusableCertificate; then everything stays as it was.
         """
-        certificate = _certificate(settings)
-        if certificate is not None:
-            certificate.load()
+        self.tls.reload(settings)
         changed = [n for n in FIXED if getattr(settings, n) != getattr(self._settings, n)]
         if settings.log.file != self._settings.log.file:
             changed.append("log.file")
@@ -501,7 +502,6 @@ class Server(MultiService):
         self._settings = evolve(settings, **kept)
         self._mail_log.configure(settings.log.mail_log, settings.log.format)
         self._acceptance = evolve(self._acceptance, max_received=settings.limits.received_fields)
-        self._certificate = certificate
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
         self._relaying.reconfigure(relay_place(settings.relaying))
@@ -559,12 +559,3 @@ class Server(MultiService):
     def _closed(self) -> None:
         self.stores.database.writer.close()
         self.stores.database.engine.dispose()
-
-
-def _certificate(settings: Settings) -> ServerCertificate | None:
-    if not settings.tls.certificate:
-        return None
-    data_dir = settings.data_dir
-    return ServerCertificate(
-        data_dir / settings.tls.certificate, data_dir / settings.tls.private_key
-    )

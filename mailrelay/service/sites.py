@@ -7,10 +7,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
 
+from mailrelay.certificates.held import Certificates
+from mailrelay.certificates.serving import HTTPSFactory
 from mailrelay.config.settings import ListenerSection, Settings
-from mailrelay.net.listening import TLSFactory
 from mailrelay.net.surroundings import Surroundings
-from mailrelay.net.tls import ServerCertificate
 from mailrelay.web.monitor import INDEX, Monitor
 from mailrelay.web.request import Route
 from mailrelay.web.site import HTTPContext, Site
@@ -20,7 +20,8 @@ class Sites:
     """Makes the site of a listener.
 
     ``answered`` counts requests; ``applications`` are the routes of the APIs, ``handoffs`` those
-    where mail is handed in; ``peers`` makes those for other servers, who may come by our proxy.
+    where mail is handed in; ``peers`` makes those for other servers, who may come by our proxy;
+    every listener has those that are ``everywhere``.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class Sites:
         applications: Sequence[Route],
         handoffs: Sequence[Route],
         peers: Callable[[bool], Sequence[Route]],
+        everywhere: Sequence[Route] = (),
     ) -> None:
         s = surroundings
         self._monitor, self._applications = monitor, applications
-        self._handoffs, self._peers = handoffs, peers
+        self._handoffs, self._peers, self._everywhere = handoffs, peers, everywhere
         self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
 
     @property
@@ -44,9 +46,7 @@ class Sites:
         """Those that are open."""
         return self._context.connections.total
 
-    def factory(
-        self, section: ListenerSection, certificate: ServerCertificate | None
-    ) -> IProtocolFactory:
+    def factory(self, section: ListenerSection, certificates: Certificates) -> IProtocolFactory:
         """What the listener of ``section`` gives its connections to."""
         is_secure = section.role == "https"
         site: Any = Site(
@@ -57,12 +57,12 @@ class Sites:
         )
         if not is_secure:
             return site  # type: ignore[no-any-return]
-        assert certificate is not None
-        return TLSFactory(certificate, site)
+        return HTTPSFactory(certificates, site)
 
     def _routes(self, section: ListenerSection) -> Sequence[Route]:
         return [
             INDEX,
+            *self._everywhere,
             *(self._monitor.routes() if section.monitoring else ()),
             *(self._applications if section.webapi else ()),
             *(self._handoffs if section.handoff else ()),

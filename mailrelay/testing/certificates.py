@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 from attrs import define, field
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion
+
+from mailrelay.certificates.challenges import Challenges
+from mailrelay.certificates.files import Files
+from mailrelay.certificates.held import Certificates, Place
+from mailrelay.certificates.ordering import key_pem
+from mailrelay.net.certificates import write_private
 
 DAY = timedelta(days=1)
 
@@ -33,9 +43,14 @@ class Authority:
         return built.add_extension(constraints, critical=True).sign(self._key, hashes.SHA256())
 
     @property
+    def pem(self) -> bytes:
+        """The authority's own, as files hold it."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
     def trust_root(self) -> Certificate:
         """For ``mailrelay.net.tls.client_tls``."""
-        return Certificate.loadPEM(self.certificate.public_bytes(serialization.Encoding.PEM))
+        return Certificate.loadPEM(self.pem)
 
     def issue(
         self, names: Sequence[str], *, valid_for: timedelta = DAY
@@ -45,6 +60,21 @@ class Authority:
         built = _builder(_name(names[0]), _name(self.name), key, valid_for)
         others = x509.SubjectAlternativeName([_general(name) for name in names])
         return built.add_extension(others, critical=False).sign(self._key, hashes.SHA256()), key
+
+    def write(
+        self,
+        certificate: Path,
+        private_key: Path,
+        names: Sequence[str],
+        *,
+        valid_for: timedelta = DAY,
+        issuer: bool = True,
+    ) -> None:
+        """Issue into files, with the authority's own certificate behind it, or not."""
+        made, key = self.issue(names, valid_for=valid_for)
+        chain = [made, self.certificate] if issuer else [made]
+        certificate.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
+        write_private(private_key, key_pem(key))
 
     def options(
         self,
@@ -65,6 +95,12 @@ class Authority:
             certificate=certificate,  # type: ignore[arg-type]  # X509 is deprecated
             **versions,
         )
+
+
+def held(certificate: Path, private_key: Path, hostname: str = "localhost") -> Certificates:
+    """A server's, of one pair of files."""
+    place = Place(Files(certificate, private_key), owners={os.geteuid()})
+    return Certificates(hostname, place, Challenges(), time.time)
 
 
 def _builder(

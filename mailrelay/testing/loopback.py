@@ -18,12 +18,12 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from mailrelay.certificates.settings import TLSSection
 from mailrelay.config.settings import (
     ListenerSection,
     LogSection,
     Settings,
     StorageSection,
-    TLSSection,
 )
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.net.certificates import make_self_signed

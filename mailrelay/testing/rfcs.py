@@ -94,7 +94,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     8460: ("TLSRPT", "partly", ""),
     8461: ("MTA-STS", "yes", ""),
     8463: ("DKIM: Ed25519", "yes", ""),
-    8555: ("ACME", "partly", "by a library"),
+    8555: ("ACME", "partly", "by a library; http-01 and tls-alpn-01"),
     8601: ("Authentication-Results", "partly", "its words for results"),
     8617: ("ARC", "partly", "validated and sealed; mail is neither yet"),
     8689: ("REQUIRETLS", "yes", ""),
@@ -103,10 +103,11 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     9110: ("HTTP", "partly", "no ranges, conditions or codings"),
     9112: ("HTTP/1.1", "partly", "stricter than it asks: see web/framing"),
     9266: ("tls-exporter channel binding", "yes", ""),
-    8737: ("ACME: tls-alpn-01", "partly", ""),
+    8737: ("ACME: tls-alpn-01", "yes", "with TLS 1.3"),
     9990: ("DMARC: aggregate reports", "partly", "read; those sent are as RFC 7489 has them"),
     9457: ("Problem details", "yes", "of our own API"),
     9422: ("LIMITS", "partly", "RCPTMAX"),
+    9773: ("ACME: renewal information", "yes", ""),
     9989: ("DMARC", "partly", ""),
 }
 

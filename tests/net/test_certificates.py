@@ -1,9 +1,11 @@
-"""Key and certificate files, and the server's use of them."""
+"""Key and certificate files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import subprocess
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,14 +14,14 @@ from cryptography import x509
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.net.certificates import make_self_signed, write_private
-from mailrelay.net.tls import ServerCertificate, UnusableCertificate, negotiated
+from mailrelay.net.certificates import make_self_signed, tlsa_digest, write_private
+from mailrelay.net.tls import negotiated
 
 NOW = 1_700_000_000.0
 
 
 class CertificateTests(SynchronousTestCase):
-    """make_self_signed, write_private and ServerCertificate."""
+    """make_self_signed, write_private and tlsa_digest."""
 
     def setUp(self) -> None:
         """A certificate and its key."""
@@ -65,52 +67,20 @@ class CertificateTests(SynchronousTestCase):
         self.assertEqual((self.key.read_bytes(), victim.read_bytes()), (b"new", b"keep"))
         self.assertFalse(self.key.is_symlink())
 
-    def test_load(self) -> None:
-        """The files are read at first use; a renewal is used after the next load."""
-        server = ServerCertificate(self.certificate, self.key)
-        first = server.options()
-        self.assertIs(server.options(), first)
-        make_self_signed(self.certificate, self.key, ["other.example"], NOW)
-        server.load()
-        self.assertIsNot(server.options(), first)
-
-    def test_bad_renewal(self) -> None:
-        """What cannot be used is refused with its name, and what was loaded stays in use."""
-        server = ServerCertificate(self.certificate, self.key)
-        first = server.options()
-        key, certificate = self.key.read_bytes(), self.certificate.read_bytes()
-        make_self_signed(self.certificate, self.key, ["other.example"], NOW)
-        other = self.key.read_bytes()
-        for key_bytes, certificate_bytes in (
-            (other, certificate),
-            (b"", certificate),
-            (key, b"x"),
-        ):
-            write_private(self.key, key_bytes)
-            self.certificate.write_bytes(certificate_bytes)
-            error = self.assertRaises(UnusableCertificate, server.load)
-            self.assertIn(str(self.certificate), str(error))
-            self.assertIs(server.options(), first)
-
-    def test_readable_key(self) -> None:
-        """A key that others can read is refused; one of a group is not."""
-        server = ServerCertificate(self.certificate, self.key)
-        for mode, good in ((0o640, True), (0o604, False), (0o660, False), (0o400, True)):
-            self.key.chmod(mode)
-            if good:
-                server.load()
-            else:
-                error = self.assertRaises(UnusableCertificate, server.load)
-                self.assertIn("chmod 600", str(error))
-
-    def test_missing(self) -> None:
-        """A key or certificate that is not there is named."""
-        self.certificate.unlink()
-        server = ServerCertificate(self.certificate, self.key)
-        self.assertRaises(UnusableCertificate, server.load)
-        self.key.unlink()
-        error = self.assertRaises(UnusableCertificate, server.load)
-        self.assertIn(f"{self.key}: No such file", str(error))
+    def test_tlsa(self) -> None:
+        """The digest of a TLSA record is what openssl makes of the public key."""
+        public = subprocess.run(
+            ["openssl", "x509", "-in", self.certificate, "-noout", "-pubkey"],
+            capture_output=True,
+            check=True,
+        )
+        der = subprocess.run(
+            ["openssl", "pkey", "-pubin", "-outform", "DER"],
+            input=public.stdout,
+            capture_output=True,
+            check=True,
+        )
+        self.assertEqual(tlsa_digest(self.loaded()), hashlib.sha256(der.stdout).hexdigest())
 
     def test_not_tls(self) -> None:
         """What is no TLS connection has negotiated nothing."""

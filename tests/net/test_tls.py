@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.net.certificates import make_self_signed
-from mailrelay.net.tls import ServerCertificate
+from mailrelay.testing.certificates import held
 
 
 class ServerContextTests(SynchronousTestCase):
@@ -24,7 +24,7 @@ class ServerContextTests(SynchronousTestCase):
         folder.mkdir()
         certificate, key = folder / "certificate.pem", folder / "key.pem"
         make_self_signed(certificate, key, ["localhost"], time.time())
-        self.server = ServerCertificate(certificate, key).options().getContext()
+        self.server = held(certificate, key).options().context
         self.servers: list[SSL.Connection] = []
         self.client = ssl.create_default_context()
         self.client.check_hostname = False

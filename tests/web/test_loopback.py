@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
+from mailrelay.certificates.serving import HTTPSFactory
 from mailrelay.net.certificates import make_self_signed
-from mailrelay.net.listening import TLSFactory
 from mailrelay.net.threads import ThreadExecutor
-from mailrelay.net.tls import ServerCertificate
+from mailrelay.testing.certificates import held
 from mailrelay.web.connection import LINGER_BYTES
 from mailrelay.web.form import FormLimits, read_form
 from mailrelay.web.intake import Intake
@@ -243,7 +243,7 @@ class SocketTests(TestCase):
             raise SkipTest("there is no curl")
         certificate, key = self.folder / "c.pem", self.folder / "k.pem"
         make_self_signed(certificate, key, ["localhost"], time.time())
-        port = self.listen(TLSFactory(ServerCertificate(certificate, key), self.site))
+        port = self.listen(HTTPSFactory(held(certificate, key), self.site))
         upload = self.folder / "upload"
         upload.write_bytes(b"z" * 3 * MIB)
         base = ["--data-binary", f"@{upload}", "-H", "Expect:"]
