@@ -101,6 +101,8 @@ GOALS = (
     Goal("W1", "per_second", 1000.0, absolute=True),
     Goal("W1/v1", "per_second", 1000.0, absolute=True),
     Goal("W2", "per_second", 1000.0, absolute=True),
+    _within("D1", "sign_ms", 0.4),
+    _within("D1", "verify_ms", 0.4),
     *_with_a_dead_host("dead"),
     *_with_a_dead_host("dead/1M"),
 )

@@ -24,6 +24,12 @@ UNITS = {
     "queued_mib": "memory MiB, queue full",
     "banner_seconds": "s from start to greeting",
     "first_delivery_seconds": "s from start to a delivery",
+    "sign_ms": "CPU ms to sign, RSA 2048",
+    "verify_ms": "CPU ms to verify it",
+    "seal_ms": "CPU ms to seal (ARC)",
+    "validate_ms": "CPU ms to validate the seal",
+    "ed25519_sign_ms": "CPU ms to sign, Ed25519",
+    "ed25519_verify_ms": "CPU ms to verify it, Ed25519",
 }
 
 

@@ -6,6 +6,7 @@ import attrs
 
 from bench.calls import Calls, WithEndpoint, WithWebhook
 from bench.load import Load
+from bench.mailauth import MailAuth
 from bench.measurement import Run
 from bench.peers import Handing
 from bench.servers import SERVERS, Server
@@ -59,6 +60,10 @@ LARGE = Load(sessions=5, message_bytes=10_000_000)
 SHOWN_S3 = ("mb_per_second", "cpu_per_1000", "peak_mib")
 SHOWN_S5 = ("kb_per_connection", "connects_per_second", "peak_mib")
 SHOWN_W1 = ("per_second", "cpu_per_1000", "p50_ms", "p99_ms", "peak_mib")
+SHOWN_D1 = (
+    *("sign_ms", "verify_ms", "seal_ms", "validate_ms"),
+    *("ed25519_sign_ms", "ed25519_verify_ms"),
+)
 SHOWN_DEAD = (
     "accept_empty",
     "accept_full",
@@ -153,6 +158,12 @@ _LIST = (
         "webhook calls to one receiver, one at a time as in mox",
         servers=OURS,
         shown=SHOWN_W1,
+    ),
+    Scenario(
+        MailAuth("D1"),
+        "sign, verify and seal a message of 5 kB, in one thread",
+        servers=OURS,
+        shown=SHOWN_D1,
     ),
     Scenario(
         DeadHost("dead", 100_000),
