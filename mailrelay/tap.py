@@ -63,7 +63,10 @@ def make_server(path: Path, twistd: Mapping[str, Any] | None = None) -> IService
     reactor: Any = installed
     settings = _load(path)
     log = _make_log(settings, twistd)
-    surroundings = real_surroundings(reactor, settings.dns.nameservers, settings.dns.timeout)
+    dns = settings.dns
+    surroundings = real_surroundings(
+        reactor, dns.nameservers, dns.timeout, validating=dns.validating
+    )
 
     class Clean(Server):
         """Ends the process with the message alone when it cannot start."""

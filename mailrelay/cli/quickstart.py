@@ -122,8 +122,10 @@ private_key = "{data}/{private_key}"
 [dns]
 # nameservers = []                 # the system's when empty
 # timeout = 10.0
+# validating = false               # nameservers are ours and check DNSSEC: then DANE is obeyed
 
 [smtp_out]
+mta_sts = true                     # what other domains publish about TLS is obeyed
 # ehlo_name = ""                   # hostname when empty
 # source_ipv4 = ""                 # address to connect from
 # source_ipv6 = ""

@@ -21,7 +21,10 @@ def run_server(settings: Settings, started: Callable[[], None]) -> None:
     observer = log_to_standard_error()
     observer.configure(settings.log.level, settings.log.levels, settings.log.format)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    surroundings = real_surroundings(reactor, settings.dns.nameservers, settings.dns.timeout)
+    dns = settings.dns
+    surroundings = real_surroundings(
+        reactor, dns.nameservers, dns.timeout, validating=dns.validating
+    )
     server = Server(surroundings, settings)
     try:
         server.privilegedStartService()

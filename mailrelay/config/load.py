@@ -258,6 +258,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     _check_queue(settings.queue, reader)
     _check_http(settings.http, reader)
     _check_ports(settings, reader)
+    _check_outbound_tls(settings, reader)
     check_transports(settings.transport, reader.problem)
     check_routes(settings.route, settings.transport, reader.problem)
     _check_relaying(settings.relaying, reader)
@@ -337,6 +338,18 @@ def _is_base_url(text: str) -> bool:
         return parse_url(text).path == "/" and not text.endswith(("/", "#", "?"))
     except UnusableURL:
         return False
+
+
+def _check_outbound_tls(settings: Settings, reader: Reader) -> None:
+    if settings.dns.validating and not settings.dns.nameservers:
+        reader.problem("dns.validating", "needs nameservers: those that check DNSSEC for us")
+    for domain in settings.smtp_out.tls:
+        place, name = f"smtp_out.tls.{domain}", domain.removeprefix(".")
+        try:
+            if normal_domain(name) != name:
+                reader.problem(place, f"write it as {normal_domain(name)}")
+        except MalformedAddress:
+            reader.problem(place, f"{domain!r} is neither a domain nor .domain")
 
 
 def _check_ports(settings: Settings, reader: Reader) -> None:

@@ -128,6 +128,13 @@ class DNSSection:
         factory=tuple, metadata=_doc("addresses, with :port if not 53; the system's when empty")
     )
     timeout: float = field(default=10.0, metadata=_doc("seconds for one look-up"))
+    validating: bool = field(
+        default=False,
+        metadata=_doc(
+            "nameservers check DNSSEC, and nobody is between them and us: what they say is signed"
+            " is believed to be"
+        ),
+    )
     addresses: Sequence[str] = field(
         factory=tuple,
         metadata=_doc("public ones that mail leaves from and comes to; found out when empty"),
@@ -146,6 +153,18 @@ class SMTPOutSection:
     prefer_ipv4: bool = field(default=False, metadata=_doc("try IPv4 first"))
     mx_port: int = field(default=25, metadata=_doc("port of MX hosts; for tests"))
     mx_tls: TLSLevel = field(default=TLSLevel.MAY, metadata=_doc("TLS towards MX hosts"))
+    mta_sts: bool = field(
+        default=False, metadata=_doc("obey the MTA-STS policies of other domains")
+    )
+    dane: bool = field(
+        default=True, metadata=_doc("obey TLSA records, with a resolver that is validating")
+    )
+    tls: dict[str, TLSLevel] = field(
+        factory=dict,
+        metadata=_doc(
+            "domain, or .domain for all below it, to a level that counts whatever it publishes"
+        ),
+    )
     host_overrides: dict[str, str] = field(
         factory=dict, metadata=_doc("host or domain to host:port, instead of DNS; for tests")
     )

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from mailrelay.net.dnssec import DNSSECResolver, ValidatingResolver
 from mailrelay.net.resolver import DNSResolver, Resolver
 from mailrelay.net.threads import Executor, ThreadExecutor
 
@@ -29,6 +30,7 @@ class Surroundings:
     resolver: Resolver
     writer: Executor
     workers: Executor
+    validating: ValidatingResolver | None = None  # one that is named as such
 
 
 WORKERS = 8
@@ -39,9 +41,15 @@ LOOKUPS = 16
 
 
 def real_surroundings(
-    reactor: Any, nameservers: Sequence[str] = (), dns_timeout: float = 10.0
+    reactor: Any,
+    nameservers: Sequence[str] = (),
+    dns_timeout: float = 10.0,
+    *,
+    validating: bool = False,
 ) -> Surroundings:
     """The world as it is, for the entry points; its threads end with the reactor.
+
+    ``validating`` when ``nameservers`` check DNSSEC.
 
     Twisted's clock follows steps of the wall clock: ours must not.
     """
@@ -59,4 +67,5 @@ def real_surroundings(
         DNSResolver(lookups, nameservers, dns_timeout),
         writer,
         workers,
+        DNSSECResolver(lookups, nameservers, dns_timeout) if validating else None,
     )

@@ -236,10 +236,11 @@ class Sessions:
     def _tell(self, failure: TLSFailure | None, *, told: bool = True) -> None:
         """What only tells of mail is not told of: it would be reported for ever."""
         policy, way = self._policy, self.job.destination.way
-        if policy is None or not told or policy.wishes.waives or self.job.message.is_automatic:
+        if policy is None or not told or policy.wishes.waives:
             return
         assert isinstance(way, ByMX)
-        self.policies.tell(way.domain, self.decision, policy, failure)
+        counts = not self.job.message.is_automatic
+        self.policies.tell(way.domain, self.decision, policy, failure, counts=counts)
 
     def _kept(self) -> Session | None:
         """A connection that was kept for the source whose turn it is."""

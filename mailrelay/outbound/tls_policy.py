@@ -140,6 +140,7 @@ class TLSPolicies:
     mta_sts: Callable[[str], Awaitable[FoundPolicy]] | None = None
     dane: ValidatingResolver | None = None
     told: Callable[[TLSResult], object] | None = None
+    not_met: Callable[[str], object] | None = None  # a domain's MTA-STS policy
 
     def set_for(
         self, domain: str, level: TLSLevel, because: str, *, requires: bool = False
@@ -247,14 +248,23 @@ class TLSPolicies:
         return set_for_all(policy.level, because)
 
     def tell(
-        self, domain: str, decision: Decision, policy: DomainPolicy, failure: TLSFailure | None
+        self,
+        domain: str,
+        decision: Decision,
+        policy: DomainPolicy,
+        failure: TLSFailure | None,
+        *,
+        counts: bool = True,
     ) -> None:
-        """One session with a host of ``domain`` is over, or was not had."""
-        if self.told is None:
+        """One session with a host of ``domain`` has begun, or could not; it ``counts`` or not."""
+        is_sts = decision.applied.type is PolicyType.STS
+        if failure is not None and is_sts and self.not_met is not None:
+            self.not_met(domain)
+        if self.told is None or not counts:
             return
         self.told(TLSResult(domain, decision.applied, failure))
         found = policy.found
-        if found.trouble is not None and decision.applied.type is not PolicyType.STS:
+        if found.trouble is not None and not is_sts:
             trouble = TLSFailure(found.trouble, reason=found.because)
             self.told(TLSResult(domain, TLSPolicy(PolicyType.STS), trouble))
 

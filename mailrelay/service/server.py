@@ -320,7 +320,7 @@ class Server(MultiService):
             self._space,
             self._relaying,
             self.tls,
-            *(self._ways.peers.feeds, self._ways.peers.sharing),
+            *(self._ways.peers.feeds, self._ways.peers.sharing, self._ways.tls),
             self._peers_in.pusher(self._ways.peers.client, self.metrics),
             self._peers_in.upkeep(self._committed, self.metrics),
             self.scheduler,

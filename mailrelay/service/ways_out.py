@@ -38,6 +38,7 @@ from mailrelay.routing.ways import (
     ToPeer,
 )
 from mailrelay.service.calls import make_reading
+from mailrelay.service.outbound_tls import OutboundTLS
 from mailrelay.service.peers_out import PeersOut
 from mailrelay.service.received import file_links
 from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
@@ -62,12 +63,14 @@ class WaysOut:
         self.pool = ConnectionPool(
             s.reactor, s.clock, outbound, outbound.ehlo_name, client_tls(), token
         )
+        self.tls = OutboundTLS(s, settings, stores)
         hosts = HostFinder(
             s.resolver,
             outbound,
             s.random,
             frozenset({settings.hostname.lower()}),
             frozenset(_own_addresses(listeners, outbound.mx_port)),
+            self.tls.policies.dane,
         )
         alarms = DatabaseRelayAlarms(stores.database, stores.node.id, s.now)
         self.health = RelayHealth(s.clock.seconds, alarms)
@@ -79,6 +82,7 @@ class WaysOut:
             s.now,
             cache.content,
             stores.queue.read_spool,
+            self.tls.policies,
         )
         self.failing = FailTransport(s.now, s.clock)
         self._endpoints = {one.name: _endpoint(s, one) for one in settings.handoff}

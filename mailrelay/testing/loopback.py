@@ -27,6 +27,7 @@ from mailrelay.config.settings import (
 )
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.net.certificates import make_self_signed
+from mailrelay.net.dnssec import ValidatingResolver
 from mailrelay.net.resolver import Resolver
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.threads import ThreadExecutor
@@ -60,6 +61,7 @@ class Loopback:
         url: str = "sqlite:///mailrelay.db",
         data_dir: Path | None = None,
         clock: IReactorTime | None = None,
+        validating: ValidatingResolver | None = None,
         **settings: Any,
     ) -> Loopback:
         """Start it; it is stopped when the test ends.  ``settings`` are fields of Settings.
@@ -68,7 +70,7 @@ class Loopback:
         """
         chosen = make_settings(case, roles, url, data_dir, settings)
         with_account(chosen)
-        surroundings = real_threads(case, reactor, resolver)
+        surroundings = evolve(real_threads(case, reactor, resolver), validating=validating)
         server = Server(evolve(surroundings, clock=clock or reactor), chosen)
         server.privilegedStartService()
         server.startService()
