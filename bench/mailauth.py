@@ -107,7 +107,8 @@ def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
 def _cost(work: Callable[[], object], seconds: float) -> float:
     """Milliseconds of processor time, of the median batch."""
     work()
-    costs, ends_at = [], time.monotonic() + seconds
+    costs: list[float] = []
+    ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at or not costs:
         began = time.thread_time()
         for _ in range(BATCH):
