@@ -733,6 +733,8 @@ report = Table(
     Column("ended_at", Double, nullable=False),
     Column("received_at", Double, nullable=False),
     Column("message_id", ID),
+    Column("source", String(255), nullable=False),  # the domain in From, or who posted it
+    Column("is_verified", Boolean, nullable=False),  # DMARC says that it is from there
     Column("succeeded", ID, nullable=False),  # messages, or sessions
     Column("failed", ID, nullable=False),
     Column("content", Text, nullable=False),  # JSON

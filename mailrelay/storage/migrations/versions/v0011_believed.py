@@ -75,6 +75,8 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double(), nullable=False),
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.Column("message_id", ID),
+        sa.Column("source", sa.String(255), nullable=False),
+        sa.Column("is_verified", sa.Boolean(), nullable=False),
         sa.Column("succeeded", ID, nullable=False),
         sa.Column("failed", ID, nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
