@@ -20,6 +20,7 @@ from mailrelay.config.handoffs import (
 )
 from mailrelay.config.incoming import check_incoming
 from mailrelay.config.read import Problem, Reader, check_addresses, check_networks, from_file
+from mailrelay.config.reports import check_reports
 from mailrelay.config.settings import (
     HTTP_ROLES,
     SMTP_ROLES,
@@ -126,6 +127,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "sender_limits",
         "greylisting",
         "smtp_out",
+        "reports",
         "log",
         "handoff_relay",
     }
@@ -264,6 +266,7 @@ def _check(settings: Settings, reader: Reader) -> None:
     _check_relaying(settings.relaying, reader)
     check_handoffs(settings, reader)
     check_incoming(settings, reader)
+    check_reports(settings.reports, reader.problem)
     hosts = list(relay_host_sections(settings.relay_host, settings.route))
     if settings.handoff_relay is not None:
         hosts.append(("handoff_relay", settings.handoff_relay))

@@ -24,6 +24,7 @@ from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.blocklists import DNSBLSettings
 from mailrelay.policy.limits import Limits, ListenerLimits
 from mailrelay.policy.rates import SenderLimits
+from mailrelay.reporting.settings import ReportSettings
 from mailrelay.web.settings import HTTPSettings
 from mailrelay.webhooks.settings import WebhookSettings
 
@@ -227,6 +228,7 @@ class Settings:
     webhooks: WebhookSettings = field(factory=WebhookSettings, metadata=_doc(""))
     dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))
     smtp_out: SMTPOutSection = field(factory=SMTPOutSection, metadata=_doc(""))
+    reports: ReportSettings = field(factory=ReportSettings, metadata=_doc(""))
     log: LogSection = field(factory=LogSection, metadata=_doc(""))
     localserve: bool = field(
         default=False, metadata=_doc("accept everything, deliver only locally; see localserve")

@@ -17,7 +17,12 @@ from mailrelay.directory.peers import Peer
 from mailrelay.directory.relays import RelayRule
 from mailrelay.smtp.address import Address, MalformedAddress
 
-ALWAYS_ACCEPTED = frozenset({"postmaster", "abuse"})  # RFC 5321 section 4.5.1, RFC 2142 section 4
+REPORTS_AT = frozenset({"dmarc-reports", "tls-reports"})
+"""Where others send reports, by the records that we have domains publish."""
+
+ALWAYS_ACCEPTED = frozenset({"postmaster", "abuse"}) | REPORTS_AT
+"""RFC 5321 section 4.5.1, RFC 2142 section 4."""
+
 CATCH_ALL = ""
 """The localpart under which a domain's catch-all address is kept."""
 

@@ -79,6 +79,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._reports = Counter(
+            "mailrelay_reports",
+            "Reports, by kind and what became of them: sent, failed, received, foreign, unreadable",
+            ["kind", "result"],
+            registry=registry,
+        )
         self.webhook_seconds = self._buckets(
             "mailrelay_webhook_seconds", "Length of webhook calls", _SECONDS
         )
@@ -140,6 +146,10 @@ class Metrics:
     def turned_away(self, reason: str) -> None:
         """Mail of a stranger was refused."""
         self._turned_away.labels(reason).inc()
+
+    def reported(self, kind: str, result: str) -> None:
+        """A report was sent, or came."""
+        self._reports.labels(kind, result).inc()
 
     def webhook_called(self, code: int, seconds: float) -> None:
         """A webhook was called; ``code`` is 0 when there was no answer."""

@@ -186,3 +186,7 @@ Report: TypeAlias = DMARCReport | TLSReport | Feedback
 
 class MalformedReport(Exception):
     """What came is no report; the text, one line, says why."""
+
+
+class ReportTooLarge(MalformedReport):
+    """It may be one, and is larger than what is read."""

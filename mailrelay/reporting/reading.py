@@ -7,7 +7,7 @@ from itertools import islice
 
 from mailrelay.message.structure import Part, decoded, read_structure, walk
 from mailrelay.reporting.dmarc_read import read_dmarc
-from mailrelay.reporting.model import DMARCReport, MalformedReport, TLSReport
+from mailrelay.reporting.model import DMARCReport, MalformedReport, ReportTooLarge, TLSReport
 from mailrelay.reporting.tls_read import read_tls
 from mailrelay.reporting.unpack import is_packed, unpacked
 
@@ -40,7 +40,7 @@ def report_in(content: bytes) -> DMARCReport | TLSReport:
 def read_report(data: bytes) -> DMARCReport | TLSReport:
     """The report that ``data`` is, compressed or not.  Raises: MalformedReport."""
     if len(data) > MOST_PACKED_BYTES:
-        raise MalformedReport("the report is too large")
+        raise ReportTooLarge("the report is too large")
     pieces = unpacked(data)
     first = b""
     for piece in pieces:

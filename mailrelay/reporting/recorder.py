@@ -86,7 +86,8 @@ class Recorder(Service, Generic[T]):
     def stopService(self) -> Deferred[None]:
         """Write what waits."""
         super().stopService()
-        if self._timer is not None:
-            self._timer.cancel()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
         self._flush()
         return self._writing or succeed(None)

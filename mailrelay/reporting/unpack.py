@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
-from mailrelay.reporting.model import MalformedReport
+from mailrelay.reporting.model import MalformedReport, ReportTooLarge
 
 MOST_BYTES = 10 * 1024 * 1024
 """Of an undone report."""
@@ -54,7 +54,7 @@ class _Room:
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise MalformedReport("the report is too large when it is undone")
+            raise ReportTooLarge("the report is too large when it is undone")
 
     def counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:

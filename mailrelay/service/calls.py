@@ -17,6 +17,7 @@ from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls
 from mailrelay.observe.metrics import Metrics
 from mailrelay.queue.entry import Entry
+from mailrelay.reporting.receiving import MAILBOX, Receiving
 from mailrelay.service.received import file_links
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.storage.calls import KEPT_FOR
@@ -29,9 +30,13 @@ from mailrelay.webhooks.endpoint import StandardEndpoint
 
 
 def make_reading(
-    s: Surroundings, settings: Settings, stores: Stores, directory: Callable[[], Directory]
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    directory: Callable[[], Directory],
+    reports: Receiving,
 ) -> Callable[[Incoming, Entry, Account], Deferred[Incoming]]:
-    """What adds to a delivery what an application is told of it."""
+    """What adds to a delivery what an application is told of it, and keeps the report it brings."""
     arrivals = Arrivals(
         sent=DatabaseSentEntries(stores.database),
         directory=directory,
@@ -39,10 +44,14 @@ def make_reading(
         read_spool=stores.queue.read_spool,
         executor=s.workers,
         links=file_links(settings, stores),
+        feedback=reports.feedback,
     )
 
     async def read(incoming: Incoming, entry: Entry, owner: Account) -> Incoming:
         placed = Placed(incoming.id, incoming.mailbox, incoming.received_at, incoming.prefix)
+        if reports.is_for(entry.told_as) and await reports.mail(entry):
+            incoming = evolve(incoming, mailbox=MAILBOX)
+            placed = evolve(placed, mailbox=MAILBOX)
         arrival = await arrivals.of(entry, owner, placed)
         return evolve(
             incoming,

@@ -63,6 +63,7 @@ from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
+from mailrelay.service.reports import Reports
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.statistics import counting_service
@@ -90,7 +91,7 @@ STARTUP_ERRORS = (
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
     *("handoff", "handoff_in", "forwarding", "acme"),
-    *("dnsbl", "sender_limits", "greylisting"),
+    *("dnsbl", "sender_limits", "greylisting", "reports"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
@@ -206,6 +207,9 @@ class Server(MultiService):
         """What decides where entries go, and attempts them."""
         s, settings, stores, known = self._s, self._settings, self.stores, self._known
         self._signing = make_signing(s, settings, stores, lambda: self.directory)
+        self.reports = Reports(
+            *(s, settings, stores, lambda: self.directory, self.metrics, self.intervals.reports)
+        )
         self._reporter = Reporter(
             settings.hostname,
             stores.queue,
@@ -219,6 +223,7 @@ class Server(MultiService):
             *(s, settings, stores, self._cache, self.listeners, lambda: self.directory),
             self._token,
             self._committed,
+            self.reports.receiving,
         )
         self._router = Router(
             lambda: self._routing,
@@ -332,6 +337,7 @@ class Server(MultiService):
             self.keys,
             *self._incoming.services,
             *make_listings(s, settings, stores, self.metrics),
+            self.reports,
         ):
             service.setServiceParent(self)
         self.tls.add_gauges(self.metrics)
@@ -385,7 +391,8 @@ class Server(MultiService):
             self._ways.peers.clients.of,
         )
         self._zotonic.setServiceParent(self)
-        return [*webapi.routes(), *self._lists.routes(intake), *self._api(doors, intake)]
+        lists, reports = self._lists.routes(intake), self.reports.routes()
+        return [*webapi.routes(), *lists, *reports, *self._api(doors, intake)]
 
     def _api(self, doors: Doors, intake: Intake) -> Sequence[Route]:
         s, settings = self._s, self._settings

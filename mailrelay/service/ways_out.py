@@ -27,6 +27,7 @@ from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.queue.content_cache import ContentCache
+from mailrelay.reporting.receiving import Receiving
 from mailrelay.routing.ways import (
     ByMX,
     ByRelayHost,
@@ -58,6 +59,7 @@ class WaysOut:
         directory: Callable[[], Directory],
         token: Callable[[], str],
         committed: Callable[[Sequence[NewEvent]], None],
+        reports: Receiving,
     ) -> None:
         s, outbound = surroundings, outbound_settings(settings)
         self.pool = ConnectionPool(
@@ -97,7 +99,7 @@ class WaysOut:
         )
         self.answering = Answering(handoff)
         self.peers = PeersOut(s, settings, stores, cache, directory, committed)
-        reading = make_reading(s, settings, stores, directory)
+        reading = make_reading(s, settings, stores, directory, reports)
         self.transport = Dispatch(
             {
                 ByMX: smtp,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from attrs import evolve, frozen
-from sqlalchemy import Connection, Select, delete, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select
 from twisted.internet.defer import Deferred
 
 from mailrelay.reporting.model import DMARCReport, Feedback, Kind, Report, TLSReport
@@ -45,6 +45,17 @@ class DatabaseReports:
             return True
 
         return self.database.write(work)
+
+    def brought(self, domain: str, began_at: float, ended_at: float) -> Deferred[int]:
+        """See OnlyReports."""
+        below = _report.c.source.endswith(f".{domain}", autoescape=True)
+        counted = (
+            select(func.count())
+            .select_from(_report)
+            .where(_report.c.received_at >= began_at, _report.c.received_at < ended_at)
+            .where(_report.c.message_id.is_not(None), or_(_report.c.source == domain, below))
+        )
+        return self.database.read(lambda c: int(c.execute(counted).scalar_one()))
 
     def sweep(self, before: float, most: int) -> Deferred[bool]:
         """See ReceivedStore."""
@@ -119,7 +130,7 @@ class DatabaseReports:
         return self.database.read(work)
 
 
-_KEY = ("kind", "organization", "report_id", "domain")
+_KEY = ("kind", "source", "report_id", "domain")
 
 
 def _wanted(wanted: Select[Any], query: ReportQuery) -> Select[Any]:

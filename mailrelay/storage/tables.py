@@ -738,7 +738,7 @@ report = Table(
     Column("succeeded", ID, nullable=False),  # messages, or sessions
     Column("failed", ID, nullable=False),
     Column("content", Text, nullable=False),  # JSON
-    UniqueConstraint("kind", "organization", "report_id", "domain"),
+    UniqueConstraint("kind", "source", "report_id", "domain"),
     Index("report_received", "received_at"),
     sqlite_autoincrement=True,
 )

@@ -54,6 +54,7 @@ class Intervals:
     space: float = 1.0
     orphans: float = 600.0
     statistics: float = 1.0
+    reports: float = 600.0
 
 
 _entry = tables.entry

@@ -84,6 +84,7 @@ class Arrivals:
     read_spool: Callable[[str, int, int], Deferred[bytes]]
     executor: Executor
     links: FileLinks
+    feedback: Callable[[FeedbackReport, Entry], object] = lambda report, entry: None
     _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READ_AT_ONCE), init=False)
 
     @property
@@ -136,6 +137,8 @@ class Arrivals:
         self, report: object, sent: SentEntry | None, entry: Entry, owner: Account, at: float
     ) -> NewEvent | None:
         """What ``report`` tells of the entry that it came back to, or that it names."""
+        if isinstance(report, FeedbackReport):
+            self.feedback(report, entry)
         if isinstance(report, FeedbackReport) and is_complaint(report):
             about = About(sent, owner.id, "from_id") if sent is not None else None
             about = about or await self.complaints.about(report, owner)

@@ -173,6 +173,7 @@ class SimulatedServer(Server):
         space=120.0,
         orphans=10.0,
         statistics=90.0,
+        reports=1e9,
     )
     watched: Callable[[Transport], Transport]
     heard: Callable[[Sequence[NewEvent]], None]

@@ -81,7 +81,7 @@ def upgrade() -> None:
         sa.Column("failed", ID, nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("kind", "organization", "report_id", "domain"),
+        sa.UniqueConstraint("kind", "source", "report_id", "domain"),
         sqlite_autoincrement=True,
     )
     op.create_index("report_received", "report", ["received_at"])
