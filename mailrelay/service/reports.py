@@ -48,12 +48,13 @@ class Reports(MultiService):
         settings: Settings,
         stores: Stores,
         directory: Callable[[], Directory],
+        signing: Signing,
         metrics: Metrics,
         look_every: float,
     ) -> None:
         super().__init__()
         self._s, self._settings, self._stores = s, settings, stores
-        self._directory, self._metrics = directory, metrics
+        self._directory, self._signing, self._metrics = directory, signing, metrics
         self._results = DatabaseResults(stores.database, stores.node, s.now)
         self._reports = DatabaseReports(stores.database)
         own = settings.reports
@@ -105,10 +106,9 @@ class Reports(MultiService):
 
     def _surrounding(self) -> Surrounding:
         s, stores = self._s, self._stores
-        signing = Signing(self._directory, s.workers, stores.queue.read_spool, s.now)
 
         def signed(letter: NewMessage) -> Deferred[NewMessage]:
-            return signing.signed(letter, letter.content.body or b"")
+            return self._signing.signed(letter, letter.content.body or b"")
 
         return Surrounding(
             store=self._results,

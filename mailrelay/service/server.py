@@ -208,7 +208,8 @@ class Server(MultiService):
         s, settings, stores, known = self._s, self._settings, self.stores, self._known
         self._signing = make_signing(s, settings, stores, lambda: self.directory)
         self.reports = Reports(
-            *(s, settings, stores, lambda: self.directory, self.metrics, self.intervals.reports)
+            *(s, settings, stores, lambda: self.directory, self._signing),
+            *(self.metrics, self.intervals.reports),
         )
         self._reporter = Reporter(
             settings.hostname,
