@@ -81,7 +81,7 @@ class ClockSteps:
         if abs(step) <= STEP_NOTICED:
             return
         self._log.warn("the clock was set by {step} s: retry times move with it", step=step)
-        await self.store.step_times(step)
+        await self.store.step_times(step, seen[1])
         self._seen, self._owed = seen, True
         self.total += step
         self.stepped(step)

@@ -125,8 +125,8 @@ class QueueStore(Protocol):
     def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
         """Up to ``size`` bytes of a large body from ``offset`` on; empty at its end."""
 
-    def step_times(self, step: float) -> Deferred[None]:
-        """The wall clock was set by ``step`` seconds: from now on ``move_times`` has work to do.
+    def step_times(self, step: float, now: float) -> Deferred[None]:
+        """The wall clock was set by ``step`` seconds to ``now``: ``move_times`` has work to do.
 
         Only when it has none left of an earlier step.
         """

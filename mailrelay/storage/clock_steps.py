@@ -1,7 +1,7 @@
 """Stored times that move with the wall clock, in transactions so small that a crash may part them.
 
-What is to be moved is a row of ``setting``: the step, the id up to which it is done and the last
-one.  It changes with each batch, in its transaction: no entry is moved twice, none is left.
+What is to be moved is a row of ``setting``: the step, the id up to which it is done, the last one,
+and what the clock showed after the step.  It changes with each batch, in its transaction: no entry is moved twice, none is left.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ BATCH = 500
 _entry = tables.entry
 
 
-def record_step(connection: Connection, node: Node, step: float) -> None:
-    """Have ``move_batch`` move what is stored now by ``step`` seconds.  Nothing else is owed.
+def record_step(connection: Connection, node: Node, step: float, now: float) -> None:
+    """Have ``move_batch`` move what is stored by ``step`` seconds, to ``now``.  No more is owed.
 
     Recorded again before anything has moved, it is the same step.
     """
     last = connection.execute(select(func.max(_entry.c.id))).scalar() or 0
-    write_setting(connection, step_setting(node.id), f"{step!r} 0 {last}")
+    write_setting(connection, step_setting(node.id), f"{step!r} 0 {last} {now!r}")
 
 
 def move_batch(connection: Connection, node: Node, now: float, longest_wait: float) -> bool:
@@ -34,7 +34,9 @@ def move_batch(connection: Connection, node: Node, now: float, longest_wait: flo
     owed = read_setting(connection, step_setting(node.id))
     if owed is None:
         return False
-    step, after, last = owed.split()
+    step, after, last, *noticed = owed.split()
+    # In a later life the clock may have been set again: what was ahead then is asked of then.
+    then = float(noticed[0]) if noticed else now
     living = (
         select(_entry.c.id)
         .where(text("state <> 2"), _entry.c.id > int(after), _entry.c.id <= int(last))
@@ -46,8 +48,8 @@ def move_batch(connection: Connection, node: Node, now: float, longest_wait: flo
         setting = tables.setting
         connection.execute(delete(setting).where(setting.c.name == step_setting(node.id)))
         return False
-    connection.execute(_moved(ids, float(step), now, now + longest_wait))
-    write_setting(connection, step_setting(node.id), f"{step} {ids[-1]} {last}")
+    connection.execute(_moved(ids, float(step), then, now + longest_wait))
+    write_setting(connection, step_setting(node.id), f"{step} {ids[-1]} {last} {then!r}")
     return True
 
 

@@ -321,9 +321,9 @@ class DatabaseQueueStore:
         """See QueueStore."""
         return self._spool.read(name, offset, size)
 
-    def step_times(self, step: float) -> Deferred[None]:
+    def step_times(self, step: float, now: float) -> Deferred[None]:
         """See QueueStore."""
-        return self._database.write(lambda c: record_step(c, self._node, step))
+        return self._database.write(lambda c: record_step(c, self._node, step, now))
 
     def move_times(self, now: float, longest_wait: float) -> Deferred[bool]:
         """See QueueStore."""

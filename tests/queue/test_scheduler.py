@@ -451,7 +451,7 @@ class SchedulerTests(SchedulerCase):
         self.start()
         entries = [self.message(1, ["a@one.test"])[0] for _ in range(5)]
         self.patch(clock_steps, "BATCH", 2)
-        self.successResultOf(self.store.step_times(86400.0))
+        self.successResultOf(self.store.step_times(86400.0, self.now() + 86400.0))
         self.successResultOf(self.store.move_times(self.now() + 86400.0, 1e5))
         self.offset = 86400.0
         self.open()

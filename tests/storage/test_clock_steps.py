@@ -52,7 +52,7 @@ class StepContract(Base):
 
     async def moved(self, step: float, now: float) -> None:
         """The clock was set by ``step`` and is ``now``."""
-        await self.store.step_times(step)
+        await self.store.step_times(step, now)
         while await self.store.move_times(now, LONGEST):
             pass
 
@@ -94,24 +94,34 @@ class StepContract(Base):
     async def test_crash_half_way(self) -> None:
         """Another life goes on where the last one ended."""
         await self.stored(10, queued_at=0.0, next_attempt_at=NOW)
-        await self.store.step_times(100.0)
+        await self.store.step_times(100.0, NOW + 100)
         await self.store.move_times(NOW + 100, LONGEST)
         self.store = self.make_store()
         while await self.store.move_times(NOW + 100, LONGEST):
             pass
         self.assertEqual(await self.times(), [(100.0, NOW + 100)] * 10)
 
+    async def test_set_again_before_the_rest_is_moved(self) -> None:
+        """What was ahead when the clock was set back stays, though the next life's is set on."""
+        release = NOW + 700
+        await self.stored(attempts=0, queued_at=release, next_attempt_at=release)
+        await self.store.step_times(-600.0, NOW)
+        self.store = self.make_store()
+        while await self.store.move_times(NOW + 620, LONGEST):
+            pass
+        self.assertEqual(await self.times(), [(release, release)])
+
     async def test_answer_was_lost(self) -> None:
         """A step that is recorded again before anything has moved is one step."""
         await self.stored(queued_at=0.0, next_attempt_at=NOW)
-        await self.store.step_times(100.0)
+        await self.store.step_times(100.0, NOW + 100)
         await self.moved(100.0, NOW + 100)
         self.assertEqual(await self.times(), [(100.0, NOW + 100)])
 
     async def test_nodes_of_their_own(self) -> None:
         """What a node owes, no other does; a dead node owes nothing."""
         await self.stored(queued_at=0.0, next_attempt_at=NOW)
-        await self.store.step_times(100.0)
+        await self.store.step_times(100.0, NOW + 100)
         with self.database.engine.begin() as connection:
             other = register(connection, "other")
             self.assertFalse(clock_steps.move_batch(connection, other, NOW, LONGEST))
@@ -121,7 +131,7 @@ class StepContract(Base):
     async def test_what_comes_later_is_not_moved(self) -> None:
         """An entry that was stored while others moved has times of the new clock."""
         await self.stored(3, queued_at=0.0, next_attempt_at=NOW)
-        await self.store.step_times(100.0)
+        await self.store.step_times(100.0, NOW + 100)
         await self.store.move_times(NOW + 100, LONGEST)
         await self.stored(queued_at=NOW, next_attempt_at=NOW + 110)
         while await self.store.move_times(NOW + 100, LONGEST):
