@@ -80,6 +80,7 @@ setup(
         "markupsafe>=3",
         "msgspec",
         "multipart>=2",
+        "nh3",
         "prometheus_client",
         "publicsuffixlist",
         "pyOpenSSL",

@@ -78,7 +78,7 @@ from mailrelay.smtp.reader import (
 from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
 from mailrelay.templates.model import BadTemplate, CannotRender, Source
 from mailrelay.templates.rendering import compiled, rendered
-from mailrelay.webapi.v1.downloads import disposition
+from mailrelay.web.files import disposition
 from mailrelay.webhooks.complaint import About, complaint_event, is_complaint
 from mailrelay.webhooks.received import Kept, received_mail
 from mailrelay.webhooks.sent import SentEntry

@@ -21,7 +21,8 @@ from mailrelay.mailbox.flags import BadFlag, flag_of, in_order
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.message.structure import OPAQUE
 from mailrelay.policy.file_links import FileLinks, path_of
-from mailrelay.webapi.v1.downloads import MESSAGE, Downloads
+from mailrelay.web.files import MESSAGE
+from mailrelay.webapi.v1.downloads import Downloads
 from mailrelay.webapi.v1.fields import Bytes, Id, Limit, Line, Text
 from mailrelay.webapi.v1.idempotency import encoded
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailrelay.web.files import disposition
 from mailrelay.web.headers import field_lines
-from mailrelay.webapi.v1.downloads import disposition
 
 
 class DispositionTests(SynchronousTestCase):
