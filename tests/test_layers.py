@@ -18,7 +18,7 @@ ROWS = [
     {"cli", "tap"},
     {"service"},
     {"config"},
-    {"inbound", "webapi", "handoff", "peering", "storage"},
+    {"inbound", "webapi", "handoff", "peering", "pages", "storage"},
     {"web"},
     {"control", "acceptance", "outbound"},
     {"routing", "mailbox", "webhooks", "reporting"},

@@ -60,7 +60,12 @@ def local_settings(
     }
     listeners = [
         ListenerSection(
-            role, endpoint(ip, port), auth_without_tls=True, monitoring=True, webapi=True
+            role,
+            endpoint(ip, port),
+            auth_without_tls=True,
+            monitoring=True,
+            webapi=True,
+            pages=True,
         )
         for role, port in roles.items()
         for ip in ips
@@ -180,6 +185,8 @@ mailrelay localserve is running on {host}.
   login         {ADDRESS}, password {shown}
   admin         password {ADMIN_PASSWORD} unless changed
   data          {where}
+
+See what arrives: http://{host}:{ports.http}/
 
 Try:
 

@@ -68,11 +68,12 @@ endpoint = "tcp:8080:interface=127.0.0.1"
 monitoring = true
 webapi = true
 
-# The webapi for your applications, who log in as people do.
+# The webapi for your applications, who log in as people do; and the pages.
 [[listener]]
 role = "https"
 endpoint = "tcp:443"
 webapi = true
+pages = true
 
 [tls]
 certificate = "{data}/{certificate}"     # self-signed: put one here that others believe

@@ -16,6 +16,7 @@ from mailrelay.config.transports import (
     RouteSection,
     TransportSection,
 )
+from mailrelay.control.sessions import SessionSettings
 from mailrelay.directory.login import LoginSettings
 from mailrelay.handoff.endpoints import HandOffInSettings
 from mailrelay.handoff.settings import HandOffSettings
@@ -67,6 +68,9 @@ class ListenerSection:
     autoconfig: bool = field(
         default=False,
         metadata=_doc("tell mail programs how to send: Thunderbird, Outlook, Apple's"),
+    )
+    pages: bool = field(
+        default=False, metadata=_doc("serve the pages, which begin at /, on this listener")
     )
     forwarded: bool = field(
         default=False,
@@ -226,6 +230,7 @@ class Settings:
     forwarding: ForwardingSettings = field(factory=ForwardingSettings, metadata=_doc(""))
     http: HTTPSettings = field(factory=HTTPSettings, metadata=_doc(""))
     webhooks: WebhookSettings = field(factory=WebhookSettings, metadata=_doc(""))
+    pages: SessionSettings = field(factory=SessionSettings, metadata=_doc(""))
     dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))
     smtp_out: SMTPOutSection = field(factory=SMTPOutSection, metadata=_doc(""))
     reports: ReportSettings = field(factory=ReportSettings, metadata=_doc(""))

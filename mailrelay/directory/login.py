@@ -181,6 +181,17 @@ class Authenticator:
             self._remember(remembered)
         return self._grant(ip, login, account)
 
+    async def check(self, name: str, password_hash: str | None, password: str, ip: str) -> None:
+        """That ``password`` is that of ``name``, which is no account, with the same limits.
+
+        Raises: LoginRefused, TooManyFailures, Overloaded.
+        """
+        self._check_limits(ip, name)
+        fingerprint = self._fingerprint(password_hash, password)
+        if not await self._is_right(name, fingerprint, password_hash, password):
+            self._refuse(ip, name)
+        self._limits.succeeded(ip, name)
+
     async def _is_right(
         self, login: str, fingerprint: bytes, password_hash: str | None, password: str
     ) -> bool:

@@ -140,6 +140,16 @@ def text_parts(part: Part) -> tuple[Part | None, Part | None]:
     return None, None
 
 
+def shown_parts(part: Part) -> tuple[Part | None, Part | None]:
+    """As ``text_parts``, but HTML beside the text is found in a part's parts, too.
+
+    So an alternative of text and of a related, as many programs write it, has both.
+    """
+    text, html = text_parts(part)
+    within = (child for _, child in walk(part) if child.parts)
+    return text, html or next(filter(None, (text_parts(child)[1] for child in within)), None)
+
+
 def _texts_among(parts: Sequence[Part], *, up_to_first: bool) -> tuple[Part | None, Part | None]:
     text: Part | None = None
     html: Part | None = None

@@ -28,6 +28,21 @@ def history_operations(
 ) -> Sequence[Operation]:
     """Lists, timelines, events, and what is done to entries that wait."""
     history = DatabaseHistory(stores.database)
+    control = queue_control(s, settings, stores, directory, reporter)
+    return [
+        *HistoryOperations(history, bell).operations(),
+        *EntryOperations(history, control, s.now).operations(),
+    ]
+
+
+def queue_control(
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    directory: Callable[[], Directory],
+    reporter: Reporter,
+) -> Callable[[str], QueueControl]:
+    """The queue's control in the running server, for whoever is named in the audit."""
     records = DatabaseQueueRecords(stores.database, lambda: stores.node, stores.spool.remove)
 
     def control(actor: str) -> QueueControl:
@@ -41,7 +56,4 @@ def history_operations(
             lambda account_id: directory().retired_kept_for(account_id),
         )
 
-    return [
-        *HistoryOperations(history, bell).operations(),
-        *EntryOperations(history, control, s.now).operations(),
-    ]
+    return control

@@ -61,6 +61,7 @@ from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.incoming import make_incoming
 from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
+from mailrelay.service.pages import page_routes
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.reports import Reports
@@ -293,15 +294,18 @@ class Server(MultiService):
             self._hand_in_trouble,
         )
         self._peers_in = PeersIn(s, settings, stores, self._peer_doors())
+        application = self._application_doors()
+        intake = make_intake(s, settings, self._token)
         self._sites = Sites(
             s,
             settings,
             self._sessions,
             self.metrics.answered,
             Monitor(self.health, self._scrape),
-            self._application_routes(),
+            self._application_routes(application, intake),
             self._handing_in.routes,
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
+            page_routes(s, settings, stores, application, intake),
             self.tls.routes(),
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
@@ -367,8 +371,8 @@ class Server(MultiService):
             self._ways.peers.feeds.record,
         )
 
-    def _application_routes(self) -> Sequence[Route]:
-        doors = Doors(
+    def _application_doors(self) -> Doors:
+        return Doors(
             self._acceptance,
             self._authenticator,
             lambda: self.directory,
@@ -384,7 +388,8 @@ class Server(MultiService):
                 *(self._known, self.scheduler, self._ways.health),
             ),
         )
-        intake = make_intake(self._s, self._settings, self._token)
+
+    def _application_routes(self, doors: Doors, intake: Intake) -> Sequence[Route]:
         webapi = make_webapi(self._s, self._settings, self.stores, doors, intake, self.metrics)
         self._zotonic = ZotonicSites(
             *(self._s, self._settings, self.stores, doors, intake),

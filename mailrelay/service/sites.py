@@ -21,7 +21,7 @@ class Sites:
 
     ``answered`` counts requests; ``applications`` are the routes of the APIs, ``handoffs`` those
     where mail is handed in; ``peers`` makes those for other servers, who may come by our proxy;
-    every listener has those that are ``everywhere``.
+    ``pages`` are for people; every listener has those that are ``everywhere``.
     """
 
     def __init__(
@@ -34,10 +34,11 @@ class Sites:
         applications: Sequence[Route],
         handoffs: Sequence[Route],
         peers: Callable[[bool], Sequence[Route]],
+        pages: Sequence[Route],
         everywhere: Sequence[Route] = (),
     ) -> None:
         s = surroundings
-        self._monitor, self._applications = monitor, applications
+        self._monitor, self._applications, self._pages = monitor, applications, pages
         self._handoffs, self._peers, self._everywhere = handoffs, peers, everywhere
         self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
 
@@ -61,7 +62,7 @@ class Sites:
 
     def _routes(self, section: ListenerSection) -> Sequence[Route]:
         return [
-            INDEX,
+            *(self._pages if section.pages else (INDEX,)),
             *self._everywhere,
             *(self._monitor.routes() if section.monitoring else ()),
             *(self._applications if section.webapi else ()),

@@ -1,7 +1,8 @@
 """Stored times that move with the wall clock, in transactions so small that a crash may part them.
 
 What is to be moved is a row of ``setting``: the step, the id up to which it is done, the last one,
-and what the clock showed after the step.  It changes with each batch, in its transaction: no entry is moved twice, none is left.
+and what the clock showed after the step.  It changes with each batch, in its transaction: no entry
+is moved twice, none is left.
 """
 
 from __future__ import annotations

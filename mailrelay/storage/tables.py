@@ -776,6 +776,21 @@ listing = Table(
     Column("error", Text, nullable=False),
 )
 
+# Who is logged in on the pages.
+session = Table(
+    "session",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),  # SHA-256
+    Column("account_id", ID, nullable=False),  # 0: the administrator
+    Column("credential_hash", LargeBinary, nullable=False),  # of what was logged in with
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("ip", String(45), nullable=False),
+    Column("agent", Text, nullable=False),
+    Index("session_of", "account_id"),
+    Index("session_seen", "seen_at"),
+)
+
 audit = Table(
     "audit",
     metadata,

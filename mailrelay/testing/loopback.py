@@ -195,7 +195,9 @@ def make_settings(
     if not certificate.exists():
         make_self_signed(certificate, key, ["localhost", "127.0.0.1"], time.time())
     listeners = [
-        ListenerSection(role, "tcp:0:interface=127.0.0.1", monitoring=True, webapi=True, relay=True)
+        ListenerSection(
+            role, "tcp:0:interface=127.0.0.1", monitoring=True, webapi=True, relay=True, pages=True
+        )
         for role in roles
     ]
     plain = Settings(

@@ -24,6 +24,7 @@ from mailrelay.message.structure import (
     decoded_text,
     part_at,
     read_structure,
+    shown_parts,
     text_and_html,
 )
 from tests.message.strategies import drafts
@@ -275,6 +276,18 @@ class TextTests(SynchronousTestCase):
         ):
             with self.subTest(message):
                 self.assertEqual(self.texts(message), expected)
+
+    def test_shown(self) -> None:
+        """People are shown HTML that stands in a related beside the text, but no attachment."""
+        inner = multipart("related", HTML)
+        for message, expected in (
+            (multipart("alternative", TEXT, inner), (True, True)),
+            (multipart("mixed", multipart("alternative", TEXT, inner), ATTACHED), (True, True)),
+            (multipart("mixed", TEXT, ATTACHED), (True, False)),
+            (HTML, (False, True)),
+        ):
+            text, html = shown_parts(read_structure(message.replace("\n", "\r\n").encode()))
+            self.assertEqual((text is not None, html is not None), expected, message)
 
     def test_named_root(self) -> None:
         """A related may name its root."""

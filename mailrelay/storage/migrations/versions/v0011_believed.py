@@ -112,3 +112,16 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("zone", "address"),
     )
+    op.create_table(
+        "session",
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("account_id", ID, nullable=False),
+        sa.Column("credential_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("ip", sa.String(45), nullable=False),
+        sa.Column("agent", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("token_hash"),
+    )
+    op.create_index("session_of", "session", ["account_id"])
+    op.create_index("session_seen", "session", ["seen_at"])

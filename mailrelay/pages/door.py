@@ -1,0 +1,192 @@
+"""Who may see a page, and send its forms; and what is shown instead.
+
+Invariants: a form is believed only with the token of its session, from a page of ours; whatever
+fails is a page that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from urllib.parse import quote, urlencode
+
+from attrs import field, frozen
+
+from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.control.sessions import Sessions, Visitor
+from mailrelay.pages.cookies import ACCOUNT, ADMIN, Cookie
+from mailrelay.pages.render import HEADERS, Renderer
+from mailrelay.queue.store import StoreUnavailable
+from mailrelay.web.form import FormLimits, read_form
+from mailrelay.web.intake import Intake
+from mailrelay.web.origin import is_of_foreign_page
+from mailrelay.web.request import Refused, Request, Response, Route
+
+LOGIN, ADMIN_LOGIN = "/login", "/admin/login"
+TOKEN_FIELD = "form_token"
+
+FORM = FormLimits(files=0, urlencoded=256 * 1024, fields=256 * 1024, parts=6000)
+
+
+@frozen
+class Asked:
+    """A request for a page by somebody who is logged in; ``form`` has what a POST brought."""
+
+    request: Request
+    visitor: Visitor
+    form: Mapping[str, Sequence[str]] = field(factory=dict)
+
+    @property
+    def account_id(self) -> int:
+        """Whose things are asked for."""
+        assert self.visitor.account is not None
+        return self.visitor.account.id
+
+    @property
+    def id(self) -> int:
+        """The number in the path.  Raises: NoSuch."""
+        text = self.request.params["id"]
+        if not (text.isascii() and text.isdecimal() and len(text) <= 15):
+            raise NoSuch("there is nothing of that number")
+        return int(text)
+
+    def value(self, name: str) -> str:
+        """A field of the form, or of the query; empty when it is not there."""
+        fields = self.form if self.request.method == "POST" else self.request.query_fields()
+        values = fields.get(name)
+        return values[0].strip() if values else ""
+
+    def number(self, name: str) -> int | None:
+        """A field that is a number; None when it is none."""
+        text = self.value(name)
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
+Handler = Callable[[Asked], Awaitable[Response]]
+
+
+@frozen
+class Doors:
+    """Makes routes of handlers that need not ask who comes."""
+
+    sessions: Sessions
+    renderer: Renderer
+    intake: Intake
+
+    def account(self, path: str, show: Handler) -> Route:
+        """A page for who is logged in with an account."""
+        return self._route(("GET", "HEAD"), path, show, ACCOUNT)
+
+    def account_form(self, path: str, take: Handler) -> Route:
+        """Where a form of such a page goes."""
+        return self._route(("POST",), path, take, ACCOUNT)
+
+    def admin(self, path: str, show: Handler) -> Route:
+        """A page for the administrator."""
+        return self._route(("GET", "HEAD"), path, show, ADMIN)
+
+    def admin_form(self, path: str, take: Handler) -> Route:
+        """Where a form of such a page goes."""
+        return self._route(("POST",), path, take, ADMIN)
+
+    def open(
+        self, methods: Sequence[str], path: str, handle: Callable[[Request], Awaitable[Response]]
+    ) -> Route:
+        """A page for everybody."""
+
+        async def handled(request: Request) -> Response:
+            return await self._told(handle(request), None)
+
+        return Route(methods, path, handled, headers=HEADERS, problem=self._problem)
+
+    async def visitor(self, request: Request, cookie: Cookie) -> Visitor | None:
+        """Who asks, when it is somebody who is logged in."""
+        token = cookie.value(request.headers, is_secure=request.is_secure)
+        return None if token is None else await self.sessions.find(token)
+
+    def _route(self, methods: Sequence[str], path: str, handle: Handler, cookie: Cookie) -> Route:
+        async def handled(request: Request) -> Response:
+            return await self._told(self._let_in(request, handle, cookie), cookie)
+
+        return Route(methods, path, handled, headers=HEADERS, problem=self._problem)
+
+    async def _let_in(self, request: Request, handle: Handler, cookie: Cookie) -> Response:
+        visitor = await self.visitor(request, cookie)
+        if visitor is None:
+            return self._to_login(request, cookie)
+        if request.method != "POST":
+            return await handle(Asked(request, visitor))
+        if is_of_foreign_page(request.headers):
+            return self.trouble(403, "The form was not sent by a page of this server.", cookie)
+        async with await read_form(request, self.intake, FORM) as form:
+            if not visitor.sent_form(form.get(TOKEN_FIELD)):
+                text = "The form is of another session. Go back, load the page again, and repeat."
+                return self.trouble(403, text, cookie)
+            return await handle(Asked(request, visitor, form.fields))
+
+    def _to_login(self, request: Request, cookie: Cookie) -> Response:
+        if request.method == "POST":
+            text = "You are logged out; nothing was changed. Log in and repeat it."
+            return self.trouble(401, text, cookie)
+        there = request.path + (f"?{request.query}" if request.query else "")
+        login = ADMIN_LOGIN if cookie is ADMIN else LOGIN
+        return see_other(login if there in ("/", "/admin") else f"{login}?{_next(there)}")
+
+    async def _told(self, answering: Awaitable[Response], cookie: Cookie | None) -> Response:
+        """The answer, or a page about what went wrong."""
+        try:
+            return await answering
+        except NoSuch as error:
+            return self.trouble(404, _sentence(error), cookie)
+        except Refusal as error:
+            return self.trouble(422, _sentence(error), cookie)
+        except StoreUnavailable:
+            text = "The server's store does not answer. Nothing was changed; try again soon."
+            return self.trouble(503, text, cookie)
+        except Refused as refusal:
+            return self._problem(refusal.response)
+
+    def _problem(self, response: Response) -> Response:
+        """A refusal that was made below, as a page."""
+        if response.status < 400 or not isinstance(response.body, bytes):
+            return response
+        text = response.body.decode("utf-8", "replace").strip().partition(" - ")[2]
+        page = self.trouble(response.status, (text or "That did not work").capitalize() + ".", None)
+        return Response(page.status, page.body, response.headers, content_type=page.content_type)
+
+    def trouble(self, status: int, text: str, cookie: Cookie | None) -> Response:
+        """What went wrong, and what to do about it."""
+        return self.renderer.page(
+            "trouble.html",
+            status,
+            title=HTTPStatus(status).phrase,
+            text=text,
+            home="/admin" if cookie is ADMIN else "/",
+        )
+
+
+def see_other(path: str, **headers: str) -> Response:
+    """Go on with a GET of ``path``, which is one of ours."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(303, b"", {"Location": path, **named})
+
+
+def own_path(text: str) -> str:
+    """``text`` if it is a path of this server; else its start page: links may not lead away."""
+    plain = text.isascii() and text.isprintable() and "\\" not in text
+    return text if plain and text.startswith("/") and not text.startswith("//") else "/"
+
+
+def link(path: str, **query: object) -> str:
+    """A path with those query fields that say something."""
+    given = {name: str(value) for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _next(path: str) -> str:
+    return f"next={quote(path, safe='/')}"
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")

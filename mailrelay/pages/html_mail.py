@@ -1,0 +1,110 @@
+"""HTML that a stranger wrote, so that a browser can show it (threat 22).
+
+Three walls, each enough alone: what can act is taken out; the policy of the answer lets nothing
+run, load or be sent; and the page shows it in a frame that is no page of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+import nh3
+from attrs import define, field, frozen
+
+SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+
+FRAME = "allow-popups allow-popups-to-escape-sandbox"
+"""What the frame may do: links open in a window of their own."""
+
+
+def policy(*, shows_remote: bool) -> str:
+    """The Content-Security-Policy of a message's HTML."""
+    images = "data: https: http:" if shows_remote else "data:"
+    return (
+        f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; base-uri 'none';"
+        f" form-action 'none'; frame-ancestors 'self'; sandbox {FRAME}"
+    )
+
+
+@frozen
+class SafeHTML:
+    """A whole document.  ``remote`` counts the images that others would be asked for."""
+
+    document: str
+    remote: int
+
+
+_LINKS = {"http", "https", "mailto", "tel"}
+_LAYOUT = {"align", "valign", "bgcolor", "width", "height", "border", "dir", "lang", "style"}
+_TAGS = nh3.ALLOWED_TAGS | {
+    *("body", "center", "font", "section", "article", "header", "footer", "main", "figure"),
+    *("figcaption", "style", "picture", "u", "big", "label", "address", "nav", "aside"),
+}
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": {*_LAYOUT, "class", "id", "title", "role", "aria-label", "aria-hidden"},
+    "a": {"href", "name"},
+    "img": {"src", "alt"},
+    "font": {"color", "face", "size"},
+    "table": {"cellpadding", "cellspacing", "summary"},
+    "td": {"colspan", "rowspan", "headers"},
+    "th": {"colspan", "rowspan", "scope", "headers"},
+    "ol": {"start", "type"},
+    "ul": {"type"},
+    "li": {"value"},
+}
+
+
+@define
+class _Sources:
+    """Decides on links, and on the source of each image."""
+
+    own: Mapping[str, str]
+    shows_remote: bool
+    remote: int = field(default=0, init=False)
+
+    def attribute(self, tag: str, name: str, value: str) -> str | None:
+        """What stands there; None for nothing."""
+        scheme, _, rest = value.strip().partition(":")
+        scheme = scheme.lower()
+        if name == "href":
+            return value if scheme in _LINKS else None
+        if name != "src":
+            return value
+        if scheme == "cid":
+            return self.own.get(unquote(rest)) or self.own.get(rest)
+        if scheme in ("http", "https"):
+            self.remote += 1
+            return value if self.shows_remote else None
+        is_image = rest.partition(";")[0].lower() in SHOWN_IMAGES
+        return value if scheme == "data" and is_image else None
+
+
+def safe_html(html: str, own_images: Mapping[str, str], *, shows_remote: bool) -> SafeHTML:
+    """``html`` as a document that does nothing."""
+    sources = _Sources(own_images, shows_remote)
+    body = nh3.clean(
+        html,
+        tags=set(_TAGS),
+        clean_content_tags={"script", "title", "template", "iframe", "object", "noscript"},
+        attributes=_ATTRIBUTES,
+        attribute_filter=sources.attribute,
+        url_schemes={"http", "https", "mailto", "tel", "cid", "data"},
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        strip_comments=True,
+    )
+    document = (
+        '<!doctype html><html><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        "<style>html{color-scheme:light;background:#fff;color:#111;"
+        "font:15px/1.5 system-ui,sans-serif}body{margin:12px;overflow-wrap:anywhere}"
+        f"img{{max-width:100%}}</style></head><body>{body}</body></html>"
+    )
+    return SafeHTML(document, sources.remote)
+
+
+def data_url(content_type: str, data: bytes) -> str:
+    """``data`` as a URL that holds it (RFC 2397)."""
+    return f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,68 @@
+"""The pages, composed: sessions, the viewer, what an account sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+
+from mailrelay.config.settings import Settings
+from mailrelay.control.bootstrap import ADMIN_PASSWORD_HASH
+from mailrelay.control.sessions import Sessions
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.pages.door import Doors as PageDoors
+from mailrelay.pages.login import LoginPages
+from mailrelay.pages.mail import MailPages
+from mailrelay.pages.render import Renderer
+from mailrelay.pages.sent import SentPages
+from mailrelay.pages.statics import Statics
+from mailrelay.service.application import Doors
+from mailrelay.service.history import queue_control
+from mailrelay.storage.account_messages import DatabaseAccountMessages
+from mailrelay.storage.directory_records import DatabaseDirectory
+from mailrelay.storage.history import DatabaseHistory
+from mailrelay.storage.sessions import DatabaseSessions
+from mailrelay.storage.stores import Stores
+from mailrelay.web.files import MessageFiles
+from mailrelay.web.intake import Intake
+from mailrelay.web.request import Route
+
+HINT = "On a laptop: mailrelay@localhost, and the password that localserve printed."
+
+
+def page_routes(
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    intake: Intake,
+) -> Sequence[Route]:
+    """What people see.  Blocks while templates are read, once."""
+    records = DatabaseDirectory(stores.database, s.now)
+
+    def random(size: int) -> bytes:
+        return bytes.fromhex(doors.token() + doors.token())[:size]
+
+    def admin_hash() -> Deferred[str | None]:
+        return records.setting(ADMIN_PASSWORD_HASH)
+
+    sessions = Sessions(
+        DatabaseSessions(stores.database),
+        doors.directory,
+        admin_hash,
+        settings.pages,
+        s.now,
+        random,
+    )
+    renderer = Renderer(s.now)
+    renderer.load()
+    page_doors = PageDoors(sessions, renderer, intake)
+    store = DatabaseAccountMessages(stores.database, stores.spool)
+    queue = queue_control(s, settings, stores, doors.directory, doors.reporter)
+    files, history = MessageFiles(store, intake), DatabaseHistory(stores.database)
+    return [
+        *Statics(renderer.statics).routes(),
+        *LoginPages(page_doors, doors.authenticator, HINT if settings.localserve else "").routes(),
+        *MailPages(page_doors, store, files, history, doors.bell).routes(),
+        *SentPages(page_doors, history, queue).routes(),
+    ]
