@@ -92,7 +92,7 @@ STARTUP_ERRORS = (
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
     *("handoff", "handoff_in", "forwarding", "acme"),
-    *("dnsbl", "sender_limits", "greylisting", "reports"),
+    *("dnsbl", "sender_limits", "greylisting", "reports", "pages"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
 """Settings of which a running server keeps what it was started with."""
