@@ -1,9 +1,15 @@
-"""The routes of the endpoints: who is let in, and where a hand-off goes from there."""
+"""The routes of the endpoints: who is let in, and where a hand-off goes from there.
+
+Requests of an address are limited until it has shown a token: a mail server may hand over all its
+mail, and whoever guesses is stopped before a guess is looked at.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from math import ceil
 from typing import Annotated
 
 import msgspec
@@ -17,9 +23,11 @@ from mailrelay.handoff.verdicts import knows
 from mailrelay.policy.networks import TrustedNetworks
 from mailrelay.smtp.address import MalformedAddress
 from mailrelay.smtp.reply import Reply
+from mailrelay.web.ratelimit import RequestLimits
 from mailrelay.web.request import Refused, Request, Response, Route
 
 MOST_CHECK_BYTES = 4096
+MOST_KNOWN = 10_000
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
@@ -29,24 +37,22 @@ class _Asked(msgspec.Struct, frozen=True):
 
 @frozen
 class HandOffDoors:
-    """The endpoints, which may share a path: then the token says which it is."""
+    """The endpoints of now, which may share a path: then the token says which it is."""
 
-    endpoints: Sequence[HandOffInSettings]
+    endpoints: Callable[[], Sequence[HandOffInSettings]]
     receiver: Receiver
     directory: Callable[[], Directory]
     trouble: Callable[[], Reply | None]
-    _networks: dict[str, TrustedNetworks] = field(init=False)
-
-    @_networks.default
-    def _networks_by_name(self) -> dict[str, TrustedNetworks]:
-        return {one.name: TrustedNetworks.of(one.networks) for one in self.endpoints}
+    limits: RequestLimits
+    _known: OrderedDict[str, None] = field(init=False, factory=OrderedDict)
 
     def routes(self) -> Sequence[Route]:
         """What is mounted."""
         routes = []
-        for path in dict.fromkeys(one.path for one in self.endpoints):
-            routes.append(Route(("POST",), path, partial(self._email, path)))
-            routes.append(Route(("POST",), f"{path}{CHECK}", partial(self._check, path)))
+        for path in dict.fromkeys(one.path for one in self.endpoints()):
+            for end, handle in (("", self._email), (CHECK, self._check)):
+                handler = partial(handle, path)
+                routes.append(Route(("POST",), path + end, handler, is_limited=False))
         return routes
 
     async def _email(self, path: str, request: Request) -> Response:
@@ -70,19 +76,32 @@ class HandOffDoors:
 
     def _admitted(self, path: str, request: Request) -> HandOffInSettings:
         """The endpoint that the caller may use.  Raises: Refused."""
+        ip = request.peer_ip
+        wait = None if ip in self._known else self.limits.retry_after(ip)
+        if wait is not None:
+            raise Refused(told(request, 429, "too many requests", "4.7.1", ceil(wait)))
         near = [
             one
-            for one in self.endpoints
-            if one.path == path and (not one.networks or self._networks[one.name](request.peer_ip))
+            for one in self.endpoints()
+            if one.path == path and (not one.networks or _within(tuple(one.networks))(ip))
         ]
         if not near:
             raise Refused(told(request, 403, "not from this address", "4.7.1"))
         token = _token(request)
         knowing = [one for one in near if one.knows(token)]  # all are asked: it takes as long
+        self._known.pop(ip, None)
         if not token or not knowing:
             refusal = told(request, 401, "the token is missing or wrong", "4.7.8")
             raise Refused(evolve(refusal, headers=CHALLENGE))
+        self._known[ip] = None
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
         return knowing[0]
+
+
+@lru_cache(64)
+def _within(networks: tuple[str, ...]) -> TrustedNetworks:
+    return TrustedNetworks.of(networks)
 
 
 def _token(request: Request) -> str:

@@ -10,6 +10,7 @@ from mailrelay.acceptance.accept import Acceptance
 from mailrelay.config.settings import Settings
 from mailrelay.directory.model import Account, Directory
 from mailrelay.handoff.doors import HandOffDoors
+from mailrelay.handoff.endpoints import HandOffInSettings
 from mailrelay.handoff.hand_in import Means
 from mailrelay.handoff.memory import Memory
 from mailrelay.handoff.quarantine import Quarantine
@@ -20,6 +21,7 @@ from mailrelay.smtp.reply import Reply
 from mailrelay.storage.handed_in import DatabaseQuarantine, DatabaseRounds
 from mailrelay.storage.keeping import DatabaseAnswers
 from mailrelay.storage.stores import Stores
+from mailrelay.web.ratelimit import RequestLimits
 from mailrelay.web.request import Route
 
 
@@ -27,13 +29,14 @@ from mailrelay.web.request import Route
 class HandingIn:
     """``routes`` are of listeners with ``handoff``; ``rounds`` is told of events."""
 
-    routes: Sequence[Route]
+    routes: Callable[[], Sequence[Route]]
     rounds: SyncRounds
 
 
 def make_handing_in(
     s: Surroundings,
     settings: Settings,
+    endpoints: Callable[[], Sequence[HandOffInSettings]],
     stores: Stores,
     acceptance: Callable[[], Acceptance],
     directory: Callable[[], Directory],
@@ -55,5 +58,6 @@ def make_handing_in(
         settings.limits.recipients,
     )
     receiver = Receiver(means, stores.spool.open, trouble, settings.limits.message_bytes)
-    doors = HandOffDoors(settings.handoff_in, receiver, directory, trouble)
-    return HandingIn(doors.routes(), rounds)
+    limits = RequestLimits(settings.http, s.clock.seconds)
+    doors = HandOffDoors(endpoints, receiver, directory, trouble, limits)
+    return HandingIn(doors.routes, rounds)

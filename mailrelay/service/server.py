@@ -91,7 +91,7 @@ STARTUP_ERRORS = (
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff", "handoff_in", "forwarding", "acme"),
+    *("handoff", "forwarding", "acme"),
     *("dnsbl", "sender_limits", "greylisting", "reports", "pages"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
 )
@@ -289,8 +289,8 @@ class Server(MultiService):
         self._connections = ConnectionCount()
         self._incoming = make_incoming(s, settings, stores, self._mail_log, self.metrics)
         self._handing_in = make_handing_in(
-            *(s, settings, stores, lambda: self._acceptance, lambda: self.directory),
-            known.daily.refuse,
+            *(s, settings, lambda: self._settings.handoff_in, stores),
+            *(lambda: self._acceptance, lambda: self.directory, known.daily.refuse),
             self._hand_in_trouble,
         )
         self._peers_in = PeersIn(s, settings, stores, self._peer_doors())

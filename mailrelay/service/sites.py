@@ -32,7 +32,7 @@ class Sites:
         answered: Callable[[str, int], object],
         monitor: Monitor,
         applications: Sequence[Route],
-        handoffs: Sequence[Route],
+        handoffs: Callable[[], Sequence[Route]],
         peers: Callable[[bool], Sequence[Route]],
         pages: Sequence[Route],
         everywhere: Sequence[Route] = (),
@@ -66,6 +66,6 @@ class Sites:
             *self._everywhere,
             *(self._monitor.routes() if section.monitoring else ()),
             *(self._applications if section.webapi else ()),
-            *(self._handoffs if section.handoff else ()),
+            *(self._handoffs() if section.handoff else ()),
             *(self._peers(section.forwarded) if section.relay else ()),
         ]

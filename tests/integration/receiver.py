@@ -98,7 +98,7 @@ class Receiver(ThreadingHTTPServer):
         """What came to a path, in order; of one event, if it is named."""
         with self._lock:
             there = [one for one in self._received if one.path == path]
-        return [one for one in there if event in (None, one.event)]
+        return [one for one in there if event is None or one.event == event]
 
     def close(self) -> None:
         """Listen no more."""
