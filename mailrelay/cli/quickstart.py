@@ -48,6 +48,9 @@ data_dir = "{data}"                    # database, spool and keys; only the serv
 [[listener]]
 role = "mx"
 endpoint = "tcp:25"
+judge = true                       # by SPF, DKIM and DMARC, while the sender waits
+# on_dmarc_failure = "reject"      # as its domain asks; or "quarantine" (Junk), "report"
+# on_spf_failure = "report"
 # proxy_protocol = false           # expect a PROXY header first; only behind a proxy
 
 # Mail from your people and programs, who log in: STARTTLS, and TLS from the first byte.

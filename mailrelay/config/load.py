@@ -384,6 +384,8 @@ def _check_listener(
     if needs_tls and not has_certificates(settings):
         text = f"{listener.role} needs [tls] certificate and private_key, or [acme]"
         reader.problem(f"{place}.role", text)
+    if listener.judge and listener.role != "mx":
+        reader.problem(f"{place}.judge", "is for role mx: who logs in is not judged")
     if listener.endpoint.split(":")[0] not in ("tcp", "tcp6", "unix", "systemd"):
         reader.problem(f"{place}.endpoint", "must begin with tcp:, tcp6:, unix: or systemd:")
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailrelay.acceptance.following import Follow
 from mailrelay.acceptance.greylisting import GreylistSettings
 from mailrelay.acceptance.passing import ForwardingSettings
 from mailrelay.certificates.settings import ACMESettings, TLSSection
@@ -77,6 +78,18 @@ class ListenerSection:
         metadata=_doc(
             "behind an HTTP proxy of yours: the last X-Forwarded-For entry is the client's address"
         ),
+    )
+    judge: bool = field(
+        default=False,
+        metadata=_doc("judge mail of strangers by SPF, DKIM and DMARC; role mx only: judging.md"),
+    )
+    on_dmarc_failure: Follow = field(
+        default=Follow.REJECT,
+        metadata=_doc("how far a domain's wish is followed: report, quarantine or reject"),
+    )
+    on_spf_failure: Follow = field(
+        default=Follow.REPORT,
+        metadata=_doc("for hosts that SPF forbids, where DMARC does not pass: the same words"),
     )
     limits: ListenerLimits = field(
         factory=ListenerLimits, metadata=_doc("what differs from [limits] on this listener")

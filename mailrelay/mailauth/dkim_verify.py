@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 
 from attrs import define, field, frozen
 
@@ -136,8 +137,7 @@ class Verifier:
         if key.is_strict and signature.identity.rpartition("@")[2].lower() != signature.domain:
             reason = "the key is not for identities below its domain"
             return outcome(DKIMResult.PERMERROR, reason)
-        signed = signature.signed_bytes(self.fields)
-        if not await compute(lambda: key.verifies(signature.value, signed)):
+        if not await compute(partial(_is_right, key, signature, self.fields)):
             return outcome(DKIMResult.FAIL, "the header is not the one that was signed")
         if not self._bodies[signature.body].is_whole:
             reason = "l= leaves a part of the body unsigned"
@@ -163,3 +163,7 @@ def key_among(records: Iterable[bytes], algorithm: Algorithm, name: str) -> Key:
         except MalformedKey as error:
             problem = error
     raise problem
+
+
+def _is_right(key: Key, signature: Signature, fields: Sequence[bytes]) -> bool:
+    return key.verifies(signature.value, signature.signed_bytes(fields))

@@ -63,7 +63,7 @@ class Override:
 class DMARCResult:
     """One message's; a report's row counts those that are equal.
 
-    ``disposition`` is what was done: none, quarantine or reject; pass where nothing had to be.
+    ``disposition`` is what was done: none, quarantine or reject.
     Domains are in lower case, as A-labels; ``envelope_from`` is "" when null, ``envelope_to`` the
     domain of the first recipient.
     """

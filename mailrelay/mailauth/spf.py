@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
 
+from mailrelay.mailauth.names import is_domain, is_within
 from mailrelay.mailauth.spf_macros import MalformedMacro, expand, letters_in
 from mailrelay.mailauth.spf_record import (
     MalformedRecord,
@@ -62,13 +61,6 @@ class SPFOutcome:
     explanation: str = ""
 
 
-class SPFResolver(Resolver, Protocol):
-    """What is asked of DNS; see DNSResolver."""
-
-    def pointers(self, ip: str) -> Deferred[Sequence[str]]:
-        """The names that the PTR records of an address have."""
-
-
 class _Ended(Exception):
     """The evaluation has its outcome, wherever it stands."""
 
@@ -78,7 +70,7 @@ class _Ended(Exception):
 
 
 async def check_host(
-    resolver: SPFResolver,
+    resolver: Resolver,
     ip: str,
     sender: str,
     helo: str,
@@ -112,7 +104,7 @@ def _unmapped(ip: str) -> IPv4Address | IPv6Address:
 class _Asked:
     """One evaluation, and what it may still look up."""
 
-    resolver: SPFResolver
+    resolver: Resolver
     ip: IPv4Address | IPv6Address
     sender: str
     helo: str
@@ -146,7 +138,7 @@ class _Asked:
         return outcome
 
     async def _record(self, domain: str) -> Record | None:
-        if not _is_domain(domain):
+        if not is_domain(domain):
             return None
         try:
             texts = await self.resolver.texts(domain)
@@ -176,7 +168,7 @@ class _Asked:
             return await self._included(target)
         if name == "ptr":
             return await self._pointed(target)
-        if not _is_domain(target):
+        if not is_domain(target):
             return False
         if name == "exists":
             return bool(await self._addresses(target, ipv4=True))
@@ -202,12 +194,12 @@ class _Asked:
         if len(hosts) > MOST_NAMES:
             raise _Ended(SPFResult.PERMERROR, f"{target} has more than {MOST_NAMES} MX records")
         for host in hosts:
-            if _is_domain(host.host) and self._is_in(mechanism, await self._addresses(host.host)):
+            if is_domain(host.host) and self._is_in(mechanism, await self._addresses(host.host)):
                 return True
         return False
 
     async def _pointed(self, target: str) -> bool:
-        return any(_is_in_domain(name, target) for name in await self._validated())
+        return any(is_within(name, target) for name in await self._validated())
 
     async def _validated(self) -> Sequence[str]:
         """Names that the address points to, and that point back at it."""
@@ -305,13 +297,8 @@ def _dotted(ip: IPv4Address | IPv6Address) -> str:
 def _best_name(names: Sequence[str], domain: str) -> str:
     """The domain itself, else what is below it, else any."""
     itself = [name for name in names if name.lower() == domain.lower()]
-    below = [name for name in names if _is_in_domain(name, domain)]
+    below = [name for name in names if is_within(name, domain)]
     return next(iter([*itself, *below, *names]), "unknown")
-
-
-def _is_in_domain(name: str, domain: str) -> bool:
-    name, domain = name.lower().rstrip("."), domain.lower().rstrip(".")
-    return name == domain or name.endswith(f".{domain}")
 
 
 def _short_enough(name: str) -> str:
@@ -319,10 +306,3 @@ def _short_enough(name: str) -> str:
     while len(name) > 253 and "." in name:
         name = name.partition(".")[2]
     return name
-
-
-def _is_domain(name: str) -> bool:
-    """Whether DNS can be asked for ``name``: of several labels, none empty or too long."""
-    labels = name.removesuffix(".").split(".")
-    is_long = len(name) > 253 or any(not 0 < len(label) < 64 for label in labels)
-    return len(labels) > 1 and not is_long

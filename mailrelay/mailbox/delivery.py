@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succe
 from twisted.python.failure import Failure
 
 from mailrelay.directory.model import Account, Directory
-from mailrelay.mailbox.model import INBOX, Incoming, MailboxStore
+from mailrelay.mailbox.flags import moved_to
+from mailrelay.mailbox.model import INBOX, JUNK, Incoming, MailboxStore
 from mailrelay.message.trace import delivery_fields
 from mailrelay.queue.entry import Entry
 from mailrelay.queue.outcome import Deferral, Delivered, Outcome, PermanentFailure, Reach
@@ -58,10 +59,11 @@ class MailboxTransport:
         prefix = delivery_fields(entry.reverse_path, entry.told_as)
         if entry.edit is not None:  # what is stored is shared: of the header nothing is replaced
             prefix += entry.edit.front
+        mailbox = JUNK if message.verdict is not None and message.verdict.is_junk else INBOX
         incoming = Incoming(
             self.store.new_id(),
             owner.id,
-            INBOX,
+            mailbox,
             message.id,
             entry.id,
             entry.reverse_path,
@@ -70,6 +72,7 @@ class MailboxTransport:
             len(prefix) + message.size_bytes,
             message.subject,
             prefix,
+            flags=moved_to(mailbox, ()),
             remote_ip=message.remote_ip,
         )
         if self.read is None:

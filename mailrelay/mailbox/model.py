@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from mailrelay.observe.events import NewEvent
 from mailrelay.smtp.address import Address
 
-INBOX = "Inbox"
-DEFAULT_MAILBOXES = (INBOX, "Sent", "Archive", "Trash", "Drafts", "Junk")
+INBOX, JUNK = "Inbox", "Junk"
+DEFAULT_MAILBOXES = (INBOX, "Sent", "Archive", "Trash", "Drafts", JUNK)
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mailrelay.message.edit import Stretch
-from mailrelay.message.header import Header
+from mailrelay.message.header import Header, header_end
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.words import Folding, add_phrase
 from mailrelay.smtp.reply import printable
@@ -33,6 +33,26 @@ def _field_ends(section: bytes) -> Iterator[int]:
             yield at
     if at < len(section):
         yield len(section)
+
+
+def any_fields(head: bytes) -> Iterator[tuple[str, int, int]]:
+    """As ``places``, as the most lenient of readers finds them.
+
+    What is no field does not end the section; it has no name.
+    """
+    at, limit = 0, header_end(head)
+    while at < limit and not head.startswith(b"\r\n", at):
+        end = _line_end(head, at)
+        while end < limit and head[end : end + 1] in (b" ", b"\t"):
+            end = _line_end(head, end)
+        name, colon, _ = head[at:end].partition(b":")
+        yield name.strip(b" \t").lower().decode("ascii", "replace") if colon else "", at, end
+        at = end
+
+
+def _line_end(head: bytes, at: int) -> int:
+    end = head.find(b"\r\n", at)
+    return len(head) if end < 0 else end + 2
 
 
 def address_field(name: str, person: NamedAddress) -> bytes:

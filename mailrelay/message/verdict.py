@@ -24,6 +24,11 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
     @property
+    def is_forged(self) -> bool:
+        """Whether who is named as its sender may not be: he must not be told of it."""
+        return "fail" in (self.spf, self.dmarc)
+
+    @property
     def is_junk(self) -> bool:
         """Whether local mailboxes put it in Junk."""
         return bool(self.junk)

@@ -53,6 +53,12 @@ class Resolver(Protocol):
         Fails with NoSuchDomain or LookupFailed.
         """
 
+    def pointers(self, ip: str) -> Deferred[Sequence[str]]:
+        """The names that the PTR records of an address have, without their last dots.
+
+        Fails with NoSuchDomain or LookupFailed.
+        """
+
 
 class DNSResolver:
     """dnspython's stub resolver with its cache, on ``executor``'s threads."""
@@ -106,10 +112,7 @@ class DNSResolver:
         return [b"".join(record.strings) for record in self._ask(name, "TXT")]
 
     def pointers(self, ip: str) -> Deferred[Sequence[str]]:
-        """The names that the PTR records of an address have, without their last dots.
-
-        Fails with NoSuchDomain or LookupFailed.
-        """
+        """See Resolver."""
         return self._executor.run(self._pointers, ip)
 
     def _pointers(self, ip: str) -> Sequence[str]:

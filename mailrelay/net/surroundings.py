@@ -31,13 +31,17 @@ class Surroundings:
     writer: Executor
     workers: Executor
     validating: ValidatingResolver | None = None  # one that is named as such
+    judging: Resolver | None = None  # names that strangers choose; None for ``resolver``
 
 
 WORKERS = 8
 """Threads for reads, files, password hashing: two a core at the most are busy with hashing."""
 
 LOOKUPS = 16
-"""Threads that wait for DNS."""
+"""Threads that wait for DNS; as many again for what is asked to judge incoming mail."""
+
+JUDGING_TIMEOUT = 5.0
+"""Seconds for a look-up of the latter at the most."""
 
 
 def real_surroundings(
@@ -57,7 +61,9 @@ def real_surroundings(
     writer = ThreadExecutor(reactor, 1, "writer")
     workers = ThreadExecutor(reactor, WORKERS, "workers")
     lookups = ThreadExecutor(reactor, LOOKUPS, "lookups")
-    for executor in (writer, workers, lookups):
+    # Whoever has us ask name servers that never answer holds up no delivery.
+    judging = ThreadExecutor(reactor, LOOKUPS, "lookups of judging")
+    for executor in (writer, workers, lookups, judging):
         reactor.addSystemEventTrigger("after", "shutdown", executor.stop)
     return Surroundings(
         reactor,
@@ -68,4 +74,5 @@ def real_surroundings(
         writer,
         workers,
         DNSSECResolver(lookups, nameservers, dns_timeout) if validating else None,
+        judging=DNSResolver(judging, nameservers, min(dns_timeout, JUDGING_TIMEOUT)),
     )

@@ -24,9 +24,12 @@ HEADER_READ_BYTES = 256 * 1024
 def may_report(message: Message) -> bool:
     """Whether anybody may be told: never a null reverse-path (RFC 3461 section 6.1).
 
-    Automatic mail of strangers is not answered either, or we would be a source of backscatter.
+    Automatic mail of strangers is not answered either, nor what may be forged: or we would be a
+    source of backscatter.
     """
     if message.reverse_path is None or not message.reverse_path.domain:
+        return False
+    if message.verdict is not None and message.verdict.is_forged:
         return False
     return message.account_id is not None or not message.is_automatic
 
@@ -154,7 +157,12 @@ class Reporter:
         for owner in dict.fromkeys(owner for owner, _ in of_lists):
             told = [report for to, report in of_lists if to == owner]
             passed_on = evolve(
-                message, account_id=None, reverse_path=owner, envid=None, is_automatic=False
+                message,
+                account_id=None,
+                reverse_path=owner,
+                envid=None,
+                is_automatic=False,
+                verdict=None,
             )
             made += await self.reports(passed_on, told, next_attempt_at)
         return made

@@ -20,6 +20,7 @@ class FakeResolver:
     hosts: Mapping[str, Sequence[str]] = field(factory=dict)
     failing: frozenset[str] = frozenset()
     txt: Mapping[str, Sequence[bytes]] = field(factory=dict)
+    ptr: Mapping[str, Sequence[str]] = field(factory=dict)
 
     def mx_hosts(self, domain: str) -> Deferred[Sequence[MXHost]]:
         """See Resolver."""
@@ -36,6 +37,14 @@ class FakeResolver:
         if name not in self.txt and name not in self.hosts and name not in self.mx:
             return fail(NoSuchDomain(f"{name} does not exist"))
         return succeed(self.txt.get(name, ()))
+
+    def pointers(self, ip: str) -> Deferred[Sequence[str]]:
+        """See Resolver."""
+        if ip in self.failing:
+            return fail(LookupFailed(f"looking up PTR of {ip}: Timeout"))
+        if ip not in self.ptr:
+            return fail(NoSuchDomain(f"{ip} does not exist"))
+        return succeed(self.ptr[ip])
 
     def addresses(self, host: str, *, ipv4: bool, ipv6: bool) -> Deferred[Sequence[str]]:
         """See Resolver."""

@@ -56,7 +56,7 @@ class Zone:
             return fail(error)
 
     def texts(self, name: str) -> Deferred[Sequence[bytes]]:
-        """See SPFResolver."""
+        """See Resolver."""
         answer = self._answer(name, "TXT")
         return answer.addCallback(lambda found: ["".join(text).encode() for text in found])
 
@@ -70,7 +70,7 @@ class Zone:
         return self._answer(host, "A" if ipv4 else "AAAA")
 
     def pointers(self, ip: str) -> Deferred[Sequence[str]]:
-        """See SPFResolver."""
+        """See Resolver."""
         name = dns.reversename.from_address(ip).to_text(omit_final_dot=True)
         return self._answer(name, "PTR")
 

@@ -47,6 +47,10 @@ class Turning:
         """See Resolver."""
         raise NotImplementedError
 
+    def pointers(self, ip: str) -> Deferred[Sequence[str]]:
+        """See Resolver."""
+        raise NotImplementedError
+
     def addresses(self, host: str, *, ipv4: bool, ipv6: bool) -> Deferred[Sequence[str]]:
         """See Resolver."""
         self.asked.append(host)

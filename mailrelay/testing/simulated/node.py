@@ -140,6 +140,10 @@ class SlowResolver:
         """See Resolver."""
         return self._answer(name, [])
 
+    def pointers(self, ip: str) -> Deferred[Sequence[str]]:
+        """See Resolver."""
+        return self._answer(ip, [])
+
     def _answer(self, name: str, answer: Any) -> Deferred[Any]:
         found: Deferred[Any] = Deferred()
         world = self.life.world

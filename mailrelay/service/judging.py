@@ -1,0 +1,37 @@
+"""The judges of mail of strangers, composed for a listener."""
+
+from __future__ import annotations
+
+from mailrelay.acceptance.authenticating import Authenticating
+from mailrelay.acceptance.following import Following, FollowSettings, Record
+from mailrelay.acceptance.judging import Chain, Judge
+from mailrelay.config.settings import ListenerSection, Settings
+from mailrelay.mailauth.public_suffixes import is_public_suffix, public_suffixes
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.storage.stores import Stores
+
+
+def make_judges(
+    s: Surroundings,
+    settings: Settings,
+    section: ListenerSection,
+    stores: Stores,
+    record: Record | None = None,
+) -> Chain | None:
+    """Those of ``section``, None where nothing is judged."""
+    if not section.judge:
+        return None
+    public_suffixes()  # not at the first message, in the reactor's thread
+    authserv_id = settings.hostname.lower()
+    authenticating = Authenticating(
+        authserv_id,
+        s.judging or s.resolver,
+        s.workers,
+        s.clock,
+        s.now,
+        s.random.random,
+        is_public_suffix,
+    )
+    follow = FollowSettings(section.on_dmarc_failure, section.on_spf_failure)
+    judges: list[Judge] = [authenticating, Following(follow, record)]
+    return Chain(authserv_id, judges, stores.queue.read_spool)

@@ -1,0 +1,209 @@
+"""Mail of strangers on a whole server: every verdict, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.internet import reactor as global_reactor
+from twisted.trial.unittest import TestCase
+
+from mailrelay.acceptance.following import Follow
+from mailrelay.control.mailbox import MessageFilter
+from mailrelay.mailauth.dkim import Algorithm, BodyDigest, raw_fields
+from mailrelay.mailauth.dkim_sign import BODY, SigningKey, new_key, sign
+from mailrelay.testing.fakes import FakeResolver
+from mailrelay.testing.loopback import Loopback, make_settings
+from tests.integration.world import mailbox, start_world
+
+reactor: Any = global_reactor
+
+KEY = SigningKey("bank.test", "s1", new_key(Algorithm.ED25519))
+DNS = FakeResolver(
+    hosts={
+        "client.test": ["127.0.0.1"],
+        "news.bank.test": ["192.0.2.1"],
+        "bank.test": ["192.0.2.1"],
+    },
+    ptr={"127.0.0.1": ["client.test"]},
+    failing=frozenset({"_dmarc.late.test", "dark.bank.test"}),
+    txt={
+        "good.test": [b"v=spf1 ip4:127.0.0.1 -all"],
+        "_dmarc.good.test": [b"v=DMARC1; p=reject"],
+        "bad.test": [b"v=spf1 -all"],
+        "_dmarc.bank.test": [b"v=DMARC1; p=reject; sp=quarantine; rua=mailto:d@bank.test"],
+        "s1._domainkey.bank.test": [KEY.record().encode()],
+        "_dmarc.shop.test": [b"v=DMARC1; p=quarantine"],
+        "plain.test": [b"v=spf1 ?all"],
+    },
+)
+
+
+FROM_BANK = b"From: a@bank.test\r\n\r\n"
+FORGED = b"Authentication-Results: mx.example.org; dmarc=pass\r\n"
+OTHERS = b"Authentication-Results: mx.other.test; dmarc=pass\r\n"
+
+
+def signed(content: bytes) -> bytes:
+    """``content`` with the bank's signature."""
+    header, _, body = content.partition(b"\r\n\r\n")
+    digest = BodyDigest(BODY)
+    digest.update(body)
+    return sign(raw_fields(header), digest.finish(), [KEY], reactor.seconds()) + content
+
+
+class JudgingTests(TestCase):
+    """One server, strangers from 127.0.0.1."""
+
+    timeout = 120
+    count = 0
+
+    async def start(self, **listener: Any) -> Loopback:
+        """Start it, its listener as given."""
+        trusted = listener.pop("trusted_networks", ())
+        plain = make_settings(self, ("mx",), "sqlite:///mailrelay.db", None, {}).listener
+        sections = [evolve(one, **{"judge": True, **listener}) for one in plain]
+        self.server = await start_world(
+            self, reactor, listener=sections, trusted_networks=trusted, resolver=DNS
+        )
+        return self.server
+
+    async def send(self, sender: str, content: bytes, helo: str = "client.test") -> bytes:
+        """The last reply to a message for the user."""
+        replies = await self.server.say(
+            b"EHLO " + helo.encode(),
+            b"MAIL FROM:<%s>" % sender.encode(),
+            b"RCPT TO:<user@example.org>",
+            b"DATA",
+            content + b"\r\n.",
+        )
+        return replies[-1]
+
+    async def accepted(self, sender: str, content: bytes, helo: str = "client.test") -> bytes:
+        """The message in its mailbox, whole."""
+        answer = await self.send(sender, content, helo)
+        self.assertEqual(answer[:3], b"250", answer)
+        self.count += 1
+        return (await mailbox(self.server, self.count))[-1]
+
+    async def places(self) -> list[tuple[str, list[str]]]:
+        """The mailbox and flags of each message."""
+        control = self.server.control()
+        self.addCleanup(control.close)
+        found = await control.messages.find(MessageFilter())
+        return [(message.mailbox, list(message.flags)) for _, message in found]
+
+    async def test_pass(self) -> None:
+        """SPF or DKIM stands for From's domain; the field tells it, under ours of this hop."""
+        await self.start()
+        content = b"From: a@good.test\r\n\r\nhi"
+        got = await self.accepted("a@good.test", content)
+        self.assertTrue(got.endswith(content + b"\r\n"), got)
+        told = got[got.index(b"+0000\r\n") + 7 : got.index(b"From:")]
+        self.assertEqual(
+            told.decode(),
+            "Authentication-Results: mx.example.org;\r\n"
+            "\tiprev=pass policy.iprev=127.0.0.1;\r\n"
+            '\tspf=pass reason="ip4 of good.test matches" smtp.mailfrom=a@good.test;\r\n'
+            '\tspf=none reason="client.test has no SPF record" smtp.helo=client.test;\r\n'
+            "\tdkim=none;\r\n"
+            '\tdmarc=pass reason="SPF passed for good.test" header.from=good.test'
+            " policy.dmarc=none\r\n",
+        )
+        got = await self.accepted("a@plain.test", signed(FROM_BANK + b"hi\r\n"))
+        self.assertIn(b"dkim=pass header.d=bank.test header.s=s1", got)
+        self.assertIn(b"dmarc=pass", got)
+        self.assertEqual(await self.places(), [("Inbox", [])] * 2)
+
+    async def test_large(self) -> None:
+        """What is in the spool is judged alike, and loses the same fields."""
+        await self.start()
+        body = b"x" * 70 + b"\r\n"
+        forged = b'authentication-results : (a (b)) "MX.example.org";\r\n dmarc=pass\r\n'
+        content = FORGED + forged + OTHERS + signed(FROM_BANK + body * 5000)
+        got = await self.accepted("a@plain.test", content)
+        self.assertIn(b"dkim=pass", got)
+        self.assertTrue(got.endswith(content[content.index(OTHERS) :] + b"\r\n"), got[:2000])
+        self.assertNotIn(FORGED, got)
+        self.assertNotIn(forged, got)
+        bad = await self.send("a@plain.test", content.replace(b"xx\r\n", b"xy\r\n", 1))
+        self.assertEqual(bad[:10], b"550 5.7.26", bad)
+
+    async def test_forged_results(self) -> None:
+        """A stranger's field with our name is taken away, and another's kept; also after junk."""
+        await self.start()
+        got = await self.accepted("a@good.test", FORGED + OTHERS + b"From: a@good.test\r\n\r\nhi")
+        self.assertIn(OTHERS + b"From: a@good.test\r\n\r\nhi", got)
+        self.assertNotIn(FORGED, got)
+        junk = b"From: a@good.test\r\nno field\r\n" + FORGED + b"\r\nhi"
+        got = await self.accepted("a@good.test", junk)
+        self.assertNotIn(FORGED, got)
+
+    async def test_reject(self) -> None:
+        """Where the domain asks for it; the reply says what to do."""
+        await self.start()
+        for content in (FROM_BANK + b"hi", signed(FROM_BANK + b"hi\r\n") + b"more"):
+            answer = await self.send("a@good.test", content)
+            self.assertEqual(answer[:10], b"550 5.7.26", answer)
+            self.assertIn(b"sign it with DKIM", answer)
+        self.assertEqual(await self.places(), [])
+
+    async def test_quarantine(self) -> None:
+        """Junk, where the domain asks for it, or nobody can tell who wrote it."""
+        await self.start()
+        for content in (
+            b"From: a@shop.test\r\n\r\nhi",
+            b"From: a@news.bank.test\r\n\r\nhi",
+            b"From: a@good.test\r\nfrom: a@bank.test\r\n\r\nhi",
+            b"Subject: nobody's\r\n\r\nhi",
+            b"Subject: hidden\r\nno field\r\nFrom: a@bank.test\r\n\r\nhi",
+            b"From: a@good.test, b@shop.test\r\n\r\nhi",
+        ):
+            await self.accepted("a@good.test", content)
+        self.assertEqual(await self.places(), [("Junk", ["$junk"])] * 6)
+
+    async def test_listener(self) -> None:
+        """A listener may follow less far."""
+        await self.start(on_dmarc_failure=Follow.QUARANTINE)
+        await self.accepted("a@good.test", FROM_BANK + b"hi")
+        self.assertEqual(await self.places(), [("Junk", ["$junk"])])
+        self.count = 0
+        await self.start(on_dmarc_failure=Follow.REPORT)
+        got = await self.accepted("a@good.test", FROM_BANK + b"hi")
+        self.assertIn(b"dmarc=fail", got)
+        self.assertEqual(await self.places(), [("Inbox", [])])
+
+    async def test_spf(self) -> None:
+        """SPF alone decides only where that is wanted, and never against DMARC."""
+        content = b"From: a@plain.test\r\n\r\nhi"
+        await self.start()
+        await self.accepted("a@bad.test", content)
+        self.assertEqual(await self.places(), [("Inbox", [])])
+        self.count = 0
+        await self.start(on_spf_failure=Follow.QUARANTINE)
+        await self.accepted("a@bad.test", content)
+        await self.accepted("", content, helo="bad.test")
+        self.assertEqual(await self.places(), [("Junk", ["$junk"])] * 2)
+        self.count = 0
+        await self.start(on_spf_failure=Follow.REJECT)
+        answer = await self.send("a@bad.test", content)
+        self.assertEqual(answer[:10], b"550 5.7.23", answer)
+        await self.accepted("a@bad.test", signed(FROM_BANK + b"hi\r\n"))
+
+    async def test_dns_fails(self) -> None:
+        """Mail waits where refusing may have to follow; else it is taken."""
+        await self.start()
+        answer = await self.send("a@dark.bank.test", FROM_BANK + b"hi")
+        self.assertEqual(answer[:10], b"451 4.7.26", answer)
+        got = await self.accepted("a@good.test", b"From: a@late.test\r\n\r\nhi")
+        self.assertIn(b"dmarc=temperror", got)
+        self.assertEqual(await self.places(), [("Inbox", [])])
+
+    async def test_not_judged(self) -> None:
+        """Who may relay is not judged, nor is anybody where nobody asked for it."""
+        for settings in ({"trusted_networks": ("127.0.0.1/32",)}, {"judge": False}):
+            self.count = 0
+            await self.start(**settings)
+            got = await self.accepted("a@good.test", FORGED + FROM_BANK + b"hi")
+            self.assertEqual(got.count(b"uthentication-"), 1, got)
+            self.assertIn(FORGED + FROM_BANK, got)
