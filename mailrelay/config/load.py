@@ -124,6 +124,7 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "http",
         "dns",
         "dnsbl",
+        "autoconfig",
         "sender_limits",
         "greylisting",
         "smtp_out",
@@ -247,6 +248,12 @@ def _check(settings: Settings, reader: Reader) -> None:
         normal_domain(settings.hostname)
     except MalformedAddress:
         reader.problem("hostname", f"{settings.hostname!r} is not a host name")
+    if settings.autoconfig.imap_host:
+        try:
+            normal_domain(settings.autoconfig.imap_host)
+        except MalformedAddress:
+            text = f"{settings.autoconfig.imap_host!r} is not a host name"
+            reader.problem("autoconfig.imap_host", text)
     check_networks("trusted_networks", settings.trusted_networks, reader)
     check_addresses("dns.addresses", settings.dns.addresses, reader)
     webhooks = settings.webhooks
@@ -357,6 +364,7 @@ def _check_outbound_tls(settings: Settings, reader: Reader) -> None:
 
 def _check_ports(settings: Settings, reader: Reader) -> None:
     ports = {"smtp_out.mx_port": settings.smtp_out.mx_port}
+    ports["autoconfig.imap_port"] = settings.autoconfig.imap_port
     for where, relay_host in relay_host_sections(settings.relay_host, settings.route):
         ports[f"{where}.port"] = relay_host.port
     if settings.handoff_relay is not None:

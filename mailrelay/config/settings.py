@@ -27,6 +27,7 @@ from mailrelay.policy.blocklists import DNSBLSettings
 from mailrelay.policy.limits import Limits, ListenerLimits
 from mailrelay.policy.rates import SenderLimits
 from mailrelay.reporting.settings import ReportSettings
+from mailrelay.web.client_settings import AutoconfigSettings
 from mailrelay.web.settings import HTTPSettings
 from mailrelay.webhooks.settings import WebhookSettings
 
@@ -242,6 +243,7 @@ class Settings:
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
     forwarding: ForwardingSettings = field(factory=ForwardingSettings, metadata=_doc(""))
     http: HTTPSettings = field(factory=HTTPSettings, metadata=_doc(""))
+    autoconfig: AutoconfigSettings = field(factory=AutoconfigSettings, metadata=_doc(""))
     webhooks: WebhookSettings = field(factory=WebhookSettings, metadata=_doc(""))
     pages: SessionSettings = field(factory=SessionSettings, metadata=_doc(""))
     dns: DNSSection = field(factory=DNSSection, metadata=_doc(""))

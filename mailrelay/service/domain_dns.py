@@ -40,6 +40,12 @@ def mail_host(settings: Settings) -> tuple[MailHost, str]:
     return host, addresses_from
 
 
+def https_url(settings: Settings) -> str:
+    """Where this server is seen by https."""
+    port = _port(settings, lambda one: one.role == "https") or 443
+    return f"https://{settings.hostname}" + (f":{port}" if port != 443 else "")
+
+
 def _port(settings: Settings, fits: Callable[[ListenerSection], bool]) -> int | None:
     """Of the first listener that fits; that of its role where it gets its socket from elsewhere."""
     for section in settings.listener:

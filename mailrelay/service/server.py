@@ -54,6 +54,7 @@ from mailrelay.routing.router import Router
 from mailrelay.service.application import Doors, api_routes, make_intake, make_webapi
 from mailrelay.service.calls import make_calls
 from mailrelay.service.certificates import CertificateService
+from mailrelay.service.clients import autoconfig_routes
 from mailrelay.service.dkim import KeyService, make_signing
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.gauges import Watched, add_gauges
@@ -95,6 +96,7 @@ FIXED = (
     *("handoff", "forwarding", "acme"),
     *("dnsbl", "sender_limits", "greylisting", "reports", "pages"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
+    "autoconfig",
 )
 """Settings of which a running server keeps what it was started with."""
 
@@ -307,6 +309,7 @@ class Server(MultiService):
             self._handing_in.routes,
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
             page_routes(s, settings, stores, application, intake),
+            autoconfig_routes(settings, lambda: self.directory),
             self.tls.routes(),
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)

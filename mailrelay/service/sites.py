@@ -21,7 +21,8 @@ class Sites:
 
     ``answered`` counts requests; ``applications`` are the routes of the APIs, ``handoffs`` those
     where mail is handed in; ``peers`` makes those for other servers, who may come by our proxy;
-    ``pages`` are for people; every listener has those that are ``everywhere``.
+    ``pages`` are for people, ``autoconfig`` for mail programs; every listener has those that are
+    ``everywhere``.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Sites:
         handoffs: Callable[[], Sequence[Route]],
         peers: Callable[[bool], Sequence[Route]],
         pages: Sequence[Route],
+        autoconfig: Sequence[Route],
         everywhere: Sequence[Route] = (),
     ) -> None:
         s = surroundings
         self._monitor, self._applications, self._pages = monitor, applications, pages
         self._handoffs, self._peers, self._everywhere = handoffs, peers, everywhere
+        self._autoconfig = autoconfig
         self._context = HTTPContext(s.clock, s.now, settings.http, sessions, answered)
 
     @property
@@ -67,5 +70,6 @@ class Sites:
             *(self._monitor.routes() if section.monitoring else ()),
             *(self._applications if section.webapi else ()),
             *(self._handoffs() if section.handoff else ()),
+            *(self._autoconfig if section.autoconfig else ()),
             *(self._peers(section.forwarded) if section.relay else ()),
         ]

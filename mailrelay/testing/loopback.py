@@ -196,7 +196,13 @@ def make_settings(
         make_self_signed(certificate, key, ["localhost", "127.0.0.1"], time.time())
     listeners = [
         ListenerSection(
-            role, "tcp:0:interface=127.0.0.1", monitoring=True, webapi=True, relay=True, pages=True
+            role,
+            "tcp:0:interface=127.0.0.1",
+            monitoring=True,
+            webapi=True,
+            relay=True,
+            pages=True,
+            autoconfig=True,
         )
         for role in roles
     ]

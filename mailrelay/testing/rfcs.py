@@ -107,6 +107,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     9112: ("HTTP/1.1", "partly", "stricter than it asks: see web/framing"),
     9266: ("tls-exporter channel binding", "yes", ""),
     8737: ("ACME: tls-alpn-01", "yes", "with TLS 1.3"),
+    9562: ("UUIDs", "partly", "version 8, of what a profile is for"),
     9990: ("DMARC: aggregate reports", "partly", "read; those sent are as RFC 7489 has them"),
     9457: ("Problem details", "yes", "of our own API"),
     9422: ("LIMITS", "partly", "RCPTMAX"),

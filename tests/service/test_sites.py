@@ -48,6 +48,15 @@ class SiteTests(TestCase):
             self.assertIn(b'mailrelay_http_requests_total{route="/healthz",status="200"}', figures)
             self.assertIn(b"mailrelay_http_connections 1.0", figures)
 
+    async def test_mail_programs(self) -> None:
+        """They are told of the ports of this server's own listeners."""
+        server = await Loopback.start(self, reactor, roles=("submissions", "submission", "https"))
+        target = "/mail/config-v1.1.xml?emailaddress=someone@example.org"
+        status, body = await self.get(server.port("https"), target, tls=True)
+        self.assertEqual(status, 200)
+        self.assertIn(b"<hostname>mx.example.org</hostname>", body)
+        self.assertEqual(body.count(b"<outgoingServer"), 2)
+
     async def test_stop(self) -> None:
         """A connection that waits for its next request does not hold the server up."""
         server = await Loopback.start(self, reactor, roles=("http",))
