@@ -104,6 +104,7 @@ class MailPages:
             flags=flags | {SEEN},
             shown=shown,
             view=view,
+            answer=_answer_to(shown.subject),
             shows_remote=asked.value("remote") == "1",
             frame=FRAME,
             mailboxes=await self.store.mailboxes(asked.account_id),
@@ -219,6 +220,11 @@ _FLAG_CHANGES = {
     "flag": _with(FLAGGED),
     "unflag": _without(FLAGGED),
 }
+
+
+def _answer_to(subject: str) -> str:
+    """The subject of a reply (RFC 5322 section 3.6.5)."""
+    return subject if subject[:3].lower() == "re:" else f"Re: {subject}"
 
 
 def _is_id(text: str) -> bool:

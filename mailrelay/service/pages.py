@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
 from mailrelay.config.settings import Settings
 from mailrelay.control.bootstrap import ADMIN_PASSWORD_HASH
 from mailrelay.control.sessions import Sessions
+from mailrelay.directory.model import Account
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.pages.admin_queue import QueuePages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.login import LoginPages
 from mailrelay.pages.mail import MailPages
 from mailrelay.pages.render import Renderer
 from mailrelay.pages.sent import SentPages
 from mailrelay.pages.statics import Statics
-from mailrelay.service.application import Doors
+from mailrelay.pages.write import Letter, NotSent, WritePages
+from mailrelay.service.application import Doors, make_sender
 from mailrelay.service.history import queue_control
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory_records import DatabaseDirectory
@@ -26,6 +29,10 @@ from mailrelay.storage.stores import Stores
 from mailrelay.web.files import MessageFiles
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Route
+from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.errors import APIError
+from mailrelay.webapi.types import SendRequest
+from mailrelay.webhooks.types import NameAddress
 
 HINT = "On a laptop: mailrelay@localhost, and the password that localserve printed."
 
@@ -60,9 +67,39 @@ def page_routes(
     store = DatabaseAccountMessages(stores.database, stores.spool)
     queue = queue_control(s, settings, stores, doors.directory, doors.reporter)
     files, history = MessageFiles(store, intake), DatabaseHistory(stores.database)
+    write = WritePages(
+        page_doors, doors.directory, _letters(s, settings, stores, doors), settings.localserve
+    )
     return [
         *Statics(renderer.statics).routes(),
         *LoginPages(page_doors, doors.authenticator, HINT if settings.localserve else "").routes(),
         *MailPages(page_doors, store, files, history, doors.bell).routes(),
         *SentPages(page_doors, history, queue).routes(),
+        *write.routes(),
+        *QueuePages(page_doors, queue).routes(),
     ]
+
+
+def _letters(
+    s: Surroundings, settings: Settings, stores: Stores, doors: Doors
+) -> Callable[[Account, str, Letter], Awaitable[int]]:
+    """What sends what was written on a page, as the APIs send."""
+    sender, history = make_sender(s, settings, stores, doors), DatabaseHistory(stores.database)
+
+    async def send(account: Account, peer_ip: str, letter: Letter) -> int:
+        to = [NameAddress(address=one.strip()) for one in letter.to.split(",") if one.strip()]
+        request = SendRequest(
+            from_=[NameAddress(name=account.full_name, address=letter.from_)],
+            to=to,
+            subject=letter.subject,
+            text=letter.text,
+        )
+        try:
+            result = await sender.send(Caller(account, letter.from_, peer_ip), request)
+        except APIError as error:
+            raise NotSent(error.message) from None
+        found = await history.entry(account.id, result.submissions[0].queue_msg_id)
+        assert found is not None
+        return found.entry.message.id
+
+    return send
