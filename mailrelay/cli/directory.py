@@ -7,7 +7,7 @@ import click
 from mailrelay.cli.output import print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
-from mailrelay.directory.model import Directory, DMARCPolicy
+from mailrelay.directory.model import Directory, DMARCPolicy, MTASTSMode
 from mailrelay.smtp.address import unicode_domain
 
 json_option = click.option("--json", "as_json", is_flag=True)
@@ -40,13 +40,27 @@ def add_domain(settings: Settings, name: str, separator: str, case_sensitive: bo
     type=click.Choice([one.value for one in DMARCPolicy]),
     help="The policy to publish: mailrelay dns records.",
 )
+@click.option(
+    "--mta-sts",
+    type=click.Choice([one.value for one in MTASTSMode]),
+    help="What senders are told of TLS, at https://mta-sts.NAME/.",
+)
 def set_domain(
-    settings: Settings, name: str, separator: str | None, disabled: bool | None, dmarc: str | None
+    settings: Settings,
+    name: str,
+    separator: str | None,
+    disabled: bool | None,
+    dmarc: str | None,
+    mta_sts: str | None,
 ) -> None:
     """Change a domain."""
     policy = DMARCPolicy(dmarc) if dmarc is not None else None
+    mode = MTASTSMode(mta_sts) if mta_sts is not None else None
     with opened(settings) as control:
-        settled(control.directory.set_domain(name, separator, disabled=disabled, dmarc=policy))
+        changing = control.directory.set_domain(
+            name, separator, disabled=disabled, dmarc=policy, mta_sts=mode
+        )
+        settled(changing)
     click.echo(f"Domain {name} is changed.")
 
 
@@ -74,6 +88,7 @@ def list_domains(settings: Settings, as_json: bool) -> None:
             "case_sensitive": d.case_sensitive,
             "disabled": d.disabled,
             "dmarc": d.dmarc.value,
+            "mta_sts": d.mta_sts.value,
             "addresses": sum(of == d.name for _, of in directory.addresses),
         }
         for d in sorted(directory.domains.values(), key=lambda d: d.name)

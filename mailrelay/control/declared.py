@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.directory.keys import Scope
-from mailrelay.directory.model import DMARCPolicy
+from mailrelay.directory.model import DMARCPolicy, MTASTSMode
 from mailrelay.policy.suppression import Cause
 
 
@@ -27,6 +27,7 @@ class DeclaredDomain:
     case_sensitive: bool = False
     disabled: bool = False
     dmarc: DMARCPolicy = DMARCPolicy.NONE
+    mta_sts: MTASTSMode = MTASTSMode.NONE
 
 
 @frozen

@@ -240,12 +240,19 @@ def _name(directory: Directory, account_id: int | None) -> str | None:
 
 def domain_of(one: DeclaredDomain) -> Domain:
     """As it will be; its id is not known yet."""
-    return Domain(0, one.name, one.separator, one.case_sensitive, one.disabled, one.dmarc)
+    return Domain(
+        *(0, one.name, one.separator, one.case_sensitive, one.disabled, one.dmarc, one.mta_sts)
+    )
 
 
 def _domain(domain: Domain) -> DeclaredDomain:
     return DeclaredDomain(
-        domain.name, domain.separator, domain.case_sensitive, domain.disabled, domain.dmarc
+        domain.name,
+        domain.separator,
+        domain.case_sensitive,
+        domain.disabled,
+        domain.dmarc,
+        domain.mta_sts,
     )
 
 

@@ -30,7 +30,7 @@ from mailrelay.control.directory_checks import (
 )
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.credentials import ScramVerifier, hash_password
-from mailrelay.directory.model import CATCH_ALL, Directory, DMARCPolicy, Domain
+from mailrelay.directory.model import CATCH_ALL, Directory, DMARCPolicy, Domain, MTASTSMode
 from mailrelay.net.threads import Executor
 from mailrelay.webhooks.call import Endpoint
 
@@ -126,6 +126,7 @@ class DirectoryControl:
         *,
         disabled: bool | None = None,
         dmarc: DMARCPolicy | None = None,
+        mta_sts: MTASTSMode | None = None,
     ) -> None:
         """Change a domain.  Raises: Refusal."""
         name = checked_domain(name)
@@ -141,6 +142,8 @@ class DirectoryControl:
             values["disabled"] = disabled
         if dmarc is not None:
             values["dmarc"] = dmarc
+        if mta_sts is not None:
+            values["mta_sts"] = mta_sts
         if not values:
             raise Refusal("nothing to change: name a setting")
         await self.records.set_domain(self.actor, name, values)

@@ -19,6 +19,7 @@ from mailrelay.control.dns_records import (
     wanted_records,
 )
 from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.control.mta_sts import mta_sts_id
 from mailrelay.directory.model import Directory
 from mailrelay.net.lookup import Lookups
 from mailrelay.net.resolver import LookupFailed
@@ -74,7 +75,8 @@ class DNSControl:
             raise NoSuch(f"no domain {name}: mailrelay domain add {name}")
         keys = directory.dkim_keys.get(name, ())
         host, addresses_from = self.host()
-        return Published(domain, keys, host, self.reports(name)), addresses_from
+        policy_id = mta_sts_id(domain, [host.hostname])
+        return Published(domain, keys, host, self.reports(name), policy_id), addresses_from
 
 
 async def _looked_up(lookups: Lookups, hostname: str) -> Sequence[str]:

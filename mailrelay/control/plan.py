@@ -42,7 +42,7 @@ from mailrelay.control.steps import (
 )
 from mailrelay.webhooks.call import EndpointKind
 
-_DOMAIN = ("separator", "case_sensitive", "disabled", "dmarc")
+_DOMAIN = ("separator", "case_sensitive", "disabled", "dmarc", "mta_sts")
 _ACCOUNT = (
     "full_name",
     "login_disabled",

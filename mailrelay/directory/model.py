@@ -35,6 +35,14 @@ class DMARCPolicy(StrEnum):
     REJECT = "reject"
 
 
+class MTASTSMode(StrEnum):
+    """What senders are to do when no host fits a policy, or its certificate does not."""
+
+    NONE = "none"
+    TESTING = "testing"
+    ENFORCE = "enforce"
+
+
 @frozen
 class Domain:
     """A domain whose mail we take.  An empty ``separator`` means no plus-addressing."""
@@ -45,6 +53,8 @@ class Domain:
     case_sensitive: bool = False
     disabled: bool = False
     dmarc: DMARCPolicy = DMARCPolicy.NONE  # to publish
+    mta_sts: MTASTSMode = MTASTSMode.NONE  # which we serve
+    mta_sts_changed_at: float | None = None  # None as long as there was no policy
 
 
 @frozen

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 
 from attrs import frozen
+
+from mailrelay.directory.model import MTASTSMode as Mode
 
 MOST_AGE = 31_557_600
 """Seconds (RFC 8461 section 3.2); more is this."""
@@ -17,19 +18,13 @@ MOST_LINES = 500
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _AGE = re.compile(r"[0-9]{1,10}")
+__all__ = ["MalformedPolicy", "Mode", "Policy", "parse_policy", "record_id"]
+
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class MalformedPolicy(Exception):
     """The record or the policy is none; the message, one line, says why."""
-
-
-class Mode(StrEnum):
-    """What a sender is to do when no host fits, or its certificate does not."""
-
-    ENFORCE = "enforce"
-    TESTING = "testing"
-    NONE = "none"
 
 
 @frozen

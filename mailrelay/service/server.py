@@ -63,6 +63,7 @@ from mailrelay.service.incoming import make_incoming
 from mailrelay.service.judging import make_judges
 from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
+from mailrelay.service.mta_sts_site import mta_sts_routes
 from mailrelay.service.pages import page_routes
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
@@ -310,7 +311,7 @@ class Server(MultiService):
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
             page_routes(s, settings, stores, application, intake),
             autoconfig_routes(settings, lambda: self.directory),
-            self.tls.routes(),
+            [*self.tls.routes(), *mta_sts_routes(settings.hostname, lambda: self.directory)],
         )
         self._counters = Counters(on_accept=self.metrics.accept_seconds.observe)
 

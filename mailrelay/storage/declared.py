@@ -39,7 +39,10 @@ class DatabaseDeclared:
         def work(connection: Connection) -> None:
             now = self.now()
             for step in wanted:
-                _TAKEN[type(step)](connection, step)
+                if isinstance(step, steps.SetDomain):
+                    rows.set_domain(connection, step.subject, step.values, now)
+                else:
+                    _TAKEN[type(step)](connection, step)
                 rows.record_audit(connection, now, actor, step.action, step.subject)
             for kind in ("directory", "suppression", "holds"):  # accounts may have gone
                 rows.tell(connection, now, kind)
@@ -98,7 +101,6 @@ def _add_key(connection: Connection, step: steps.AddKey) -> None:
 
 _TAKEN: Mapping[type[Any], Callable[[Connection, Any], object]] = {
     steps.AddDomain: lambda c, s: rows.add_domain(c, s.domain),
-    steps.SetDomain: lambda c, s: rows.set_domain(c, s.subject, s.values),
     steps.RemoveDomain: lambda c, s: rows.remove_domain(c, s.subject),
     steps.AddAccount: lambda c, s: rows.add_account(c, s.subject, s.values),
     steps.SetAccount: lambda c, s: rows.set_account(c, s.subject, s.values, s.endpoints),

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from mailrelay.control.account import EndpointChange
 from mailrelay.control.bootstrap import EVERYTHING_TO, POSTMASTER
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
-from mailrelay.directory.model import Account, Directory, DMARCPolicy, Domain
+from mailrelay.directory.model import Account, Directory, DMARCPolicy, Domain, MTASTSMode
 from mailrelay.routing.relay_chains import ACCOUNT
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
@@ -116,6 +116,8 @@ def _domain_of(row: Any) -> Domain:
         row.case_sensitive,
         row.disabled,
         DMARCPolicy(row.dmarc),
+        MTASTSMode(row.mta_sts),
+        row.mta_sts_changed_at,
     )
 
 
@@ -130,6 +132,7 @@ def add_domain(connection: Connection, domain: Domain) -> None:
             case_sensitive=domain.case_sensitive,
             disabled=domain.disabled,
             dmarc=domain.dmarc.value,
+            mta_sts=domain.mta_sts.value,
         )
     )
 
@@ -148,8 +151,10 @@ def remove_domain(connection: Connection, name: str) -> None:
         raise NoSuch(f"no domain {name}: mailrelay domain list")
 
 
-def set_domain(connection: Connection, name: str, values: Mapping[str, object]) -> None:
-    """Change columns of a domain.  Raises: NoSuch."""
+def set_domain(connection: Connection, name: str, values: Mapping[str, object], now: float) -> None:
+    """Change columns of a domain at ``now``.  Raises: NoSuch."""
+    if "mta_sts" in values:
+        values = {**values, "mta_sts_changed_at": now}
     plain = {key: one.value if isinstance(one, Enum) else one for key, one in values.items()}
     changed = connection.execute(update(_domain).where(_domain.c.name == name).values(plain))
     if changed.rowcount == 0:

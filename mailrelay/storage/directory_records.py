@@ -27,7 +27,9 @@ class DatabaseDirectory(AuditedRecords):
 
     def set_domain(self, actor: str, name: str, values: dict[str, object]) -> Deferred[None]:
         """See DirectoryRecords."""
-        return self._change(actor, "domain set", name, lambda c: rows.set_domain(c, name, values))
+        return self._change(
+            actor, "domain set", name, lambda c: rows.set_domain(c, name, values, self.now())
+        )
 
     def remove_domain(self, actor: str, name: str) -> Deferred[None]:
         """See DirectoryRecords."""

@@ -44,9 +44,10 @@ class DirectoryTests(TestCase):
         operated.run("address", "remove", "a_b@bücher.example")
         operated.run("domain", "set", "bücher.example", "--disabled", "--separator", "")
         operated.run("domain", "set", "bücher.example", "--dmarc", "quarantine")
+        operated.run("domain", "set", "bücher.example", "--mta-sts", "testing")
         [row] = [r for r in operated.json("domain", "list") if r["name"] != "example.org"]
         self.assertEqual((row["disabled"], row["separator"]), (True, ""))
-        self.assertEqual(row["dmarc"], "quarantine")
+        self.assertEqual((row["dmarc"], row["mta_sts"]), ("quarantine", "testing"))
         operated.run("domain", "set", "bücher.example", code=1)
         operated.run("domain", "remove", "bücher.example")
         operated.run("domain", "remove", "bücher.example", code=1)

@@ -41,7 +41,7 @@ from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.aliases import OnDisabled, Rewrite
 from mailrelay.directory.credentials import ScramVerifier, check_password, hash_password
 from mailrelay.directory.keys import Scope
-from mailrelay.directory.model import DMARCPolicy
+from mailrelay.directory.model import DMARCPolicy, MTASTSMode
 from mailrelay.net.threads import AtOnce
 from mailrelay.policy.suppression import Cause
 from mailrelay.queue.store import StoreUnavailable
@@ -107,6 +107,7 @@ def directories(draw: st.DrawFn) -> Declared:
             draw(st.booleans()),
             draw(st.booleans()),
             draw(st.sampled_from(DMARCPolicy)),
+            draw(st.sampled_from(MTASTSMode)),
         )
         for name in draw(subset(["example.org", "xn--bcher-kva.example", "[192.0.2.1]"]))
     ]
@@ -319,6 +320,7 @@ added = 2026-01-01T00:00:00Z
 """
 CHANGES = (
     ('name = "example.org"\n[[', 'name = "example.org"\ndmarc = "reject"\n[['),
+    ('dmarc = "reject"\n', 'dmarc = "reject"\nmta_sts = "enforce"\n'),
     ('postmaster = "anna"', 'postmaster = "bert"'),
     ('name = "example.com"\ndisabled = true', 'name = "example.com"\nseparator = "-"'),
     ('full_name = "Anna"', 'full_name = "Ann"\nlogin_disabled = true'),

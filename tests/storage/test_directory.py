@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.control.account import EndpointChange
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch
-from mailrelay.directory.model import Directory, DMARCPolicy, Domain
+from mailrelay.directory.model import Directory, DMARCPolicy, Domain, MTASTSMode
 from mailrelay.policy.suppression import Suppression
 from mailrelay.smtp.address import Address
 from mailrelay.storage import tables
@@ -139,13 +139,17 @@ class DirectoryContract(Base):
     def test_changed(self) -> None:
         """Columns are changed one by one."""
         self.done(self.records.set_domain("op", "example.org", {"disabled": True}))
-        policy: dict[str, object] = {"dmarc": DMARCPolicy.REJECT}
+        before = self.loaded().domains["example.org"]
+        self.assertEqual((before.mta_sts, before.mta_sts_changed_at), (MTASTSMode.NONE, None))
+        policy: dict[str, object] = {"dmarc": DMARCPolicy.REJECT, "mta_sts": MTASTSMode.ENFORCE}
         self.done(self.records.set_domain("op", "example.org", policy))
         self.done(self.records.set_account("op", "user", {"quota_bytes": 5}))
         directory = self.loaded()
         self.assertEqual(directory.domains["example.org"].separator, "-")
         self.assertTrue(directory.domains["example.org"].disabled)
         self.assertIs(directory.domains["example.org"].dmarc, DMARCPolicy.REJECT)
+        self.assertIs(directory.domains["example.org"].mta_sts, MTASTSMode.ENFORCE)
+        self.assertIsNotNone(directory.domains["example.org"].mta_sts_changed_at)
         account = directory.accounts[self.account_id]
         self.assertEqual((account.quota_bytes, account.full_name), (5, "A User"))
 
