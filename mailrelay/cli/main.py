@@ -23,6 +23,7 @@ from mailrelay.cli.queue import queue, retired
 from mailrelay.cli.quickstart import quickstart
 from mailrelay.cli.relay import relay
 from mailrelay.cli.relay_check import check as _check  # noqa: F401  # it is a part of relay
+from mailrelay.cli.report import report
 from mailrelay.cli.route import route
 from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.statistics import statistics
@@ -63,6 +64,7 @@ for command in (
     export,
     apply,
     statistics,
+    report,
     backup,
     restore,
     verify,

@@ -90,6 +90,7 @@ class ReportQuery:
     domain: str | None = None
     since: float | None = None
     before: int | None = None
+    is_verified: bool | None = None
     limit: int = 100
 
 

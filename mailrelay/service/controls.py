@@ -31,6 +31,7 @@ from mailrelay.control.queue import QueueControl
 from mailrelay.control.relay_alarms import RelayAlarmRecords
 from mailrelay.control.relays import read_sources
 from mailrelay.control.replay import ReplayControl
+from mailrelay.control.reports import ReportControl
 from mailrelay.control.routes import RouteControl
 from mailrelay.control.statistics import StatisticsControl
 from mailrelay.control.stored_relays import StoredRelayControl
@@ -70,6 +71,7 @@ from mailrelay.storage.queue_records import DatabaseQueueRecords
 from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.relay_records import DatabaseRelayRules
 from mailrelay.storage.replay import DatabaseReplayRecords
+from mailrelay.storage.reports import DatabaseReports
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.statistics import DatabaseStatistics
 from mailrelay.storage.stores import Threads, make_spool, open_database, server_secret
@@ -104,6 +106,7 @@ class Control:
     dkim: DKIMControl
     dns: DNSControl
     listings: ListingRecords
+    reports: ReportControl
     database: Database
 
     def close(self) -> None:
@@ -176,6 +179,7 @@ def open_control(
         DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
         dns_control(settings, DatabaseDirectory(database, now).load),
         DatabaseListings(database),
+        ReportControl(DatabaseReports(database), now),
         database,
     )
 

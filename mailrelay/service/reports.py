@@ -72,11 +72,12 @@ class Reports(MultiService):
         self._judged: Recorder[Judged] = Recorder(s.clock, self._results.record_dmarc)
         self._sessions: Recorder[Session] = Recorder(s.clock, self._results.record_tls)
         self._client = HTTPClient(s.reactor, s.clock, s.resolver, client_tls(), ClientSettings())
+        self.makings = [Making(kind, self._surrounding()) for kind in self._sent]
         self.daily = Daily(
             s.clock,
             s.now,
             s.random,
-            [Making(kind, self._surrounding()) for kind in self._sent],
+            self.makings,
             self._sweep,
             look_every,
         )
@@ -93,10 +94,15 @@ class Reports(MultiService):
         if Kind.DMARC in self._sent:
             self._judged.note((domain, at, result))
 
-    def record_tls(self, result: TLSResult) -> None:
-        """Note how TLS went with a host."""
+    def record_tls(self, result: TLSResult, at: float | None = None) -> None:
+        """Note how TLS went with a host, now if not before."""
         if Kind.TLS in self._sent:
-            self._sessions.note((self._s.now(), result))
+            self._sessions.note((self._s.now() if at is None else at, result))
+
+    @property
+    def tls_told(self) -> Callable[[TLSResult], object] | None:
+        """``record_tls``; None when nobody is told of it."""
+        return self.record_tls if Kind.TLS in self._sent else None
 
     def routes(self) -> Sequence[Route]:
         """Where reports are posted, if that is wanted."""

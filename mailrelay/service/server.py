@@ -229,7 +229,7 @@ class Server(MultiService):
             *(s, settings, stores, self._cache, self.listeners, lambda: self.directory),
             self._token,
             self._committed,
-            self.reports.receiving,
+            self.reports,
         )
         self._router = Router(
             lambda: self._routing,

@@ -27,7 +27,6 @@ from mailrelay.outbound.hosts import HostFinder
 from mailrelay.outbound.pool import ConnectionPool
 from mailrelay.outbound.transport import SMTPTransport
 from mailrelay.queue.content_cache import ContentCache
-from mailrelay.reporting.receiving import Receiving
 from mailrelay.routing.ways import (
     ByMX,
     ByRelayHost,
@@ -42,6 +41,7 @@ from mailrelay.service.calls import make_reading
 from mailrelay.service.outbound_tls import OutboundTLS
 from mailrelay.service.peers_out import PeersOut
 from mailrelay.service.received import file_links
+from mailrelay.service.reports import Reports
 from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.stores import Stores
 
@@ -59,13 +59,13 @@ class WaysOut:
         directory: Callable[[], Directory],
         token: Callable[[], str],
         committed: Callable[[Sequence[NewEvent]], None],
-        reports: Receiving,
+        reports: Reports,
     ) -> None:
         s, outbound = surroundings, outbound_settings(settings)
         self.pool = ConnectionPool(
             s.reactor, s.clock, outbound, outbound.ehlo_name, client_tls(), token
         )
-        self.tls = OutboundTLS(s, settings, stores)
+        self.tls = OutboundTLS(s, settings, stores, reports.tls_told)
         hosts = HostFinder(
             s.resolver,
             outbound,
@@ -99,7 +99,7 @@ class WaysOut:
         )
         self.answering = Answering(handoff)
         self.peers = PeersOut(s, settings, stores, cache, directory, committed)
-        reading = make_reading(s, settings, stores, directory, reports)
+        reading = make_reading(s, settings, stores, directory, reports.receiving)
         self.transport = Dispatch(
             {
                 ByMX: smtp,

@@ -141,6 +141,8 @@ def _wanted(wanted: Select[Any], query: ReportQuery) -> Select[Any]:
         wanted = wanted.where(_report.c.domain == query.domain)
     if query.since is not None:
         wanted = wanted.where(_report.c.received_at >= query.since)
+    if query.is_verified is not None:
+        wanted = wanted.where(_report.c.is_verified == query.is_verified)
     if query.before is not None:
         wanted = wanted.where(_report.c.id < query.before)
     return wanted

@@ -215,6 +215,8 @@ class ReportStoreContract(Base):
             (ReportQuery(since=2.0), 2),
             (ReportQuery(before=newest.id), 2),
             (ReportQuery(limit=1), 1),
+            (ReportQuery(is_verified=True), 3),
+            (ReportQuery(is_verified=False), 0),
         ):
             self.assertEqual(len(await self.reports.find(query)), expected)
             self.assertEqual(len(await self.reports.contents(query)), expected)
