@@ -42,7 +42,7 @@ verified_option = click.option(
 
 @click.group()
 def report() -> None:
-    """What others report of our mail and of TLS, and what we told them."""
+    """Reports of mail and of TLS, theirs and ours."""
 
 
 @report.command("list")
