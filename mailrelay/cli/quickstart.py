@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
+from mailrelay.cli.next_steps import Told, next_steps
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.passwords import read_password
 from mailrelay.cli.target import EX_CONFIG, opened, settled
 from mailrelay.config.load import BadConfiguration, load_settings
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.control.directory import check_password_length
+from mailrelay.control.dns_records import Record
+from mailrelay.control.dns_zone import zone_text
 from mailrelay.control.errors import Refusal
+from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.net.certificates import make_self_signed
 from mailrelay.net.privileges import CannotDropPrivileges, acting_as, check_code_is_readable
 from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
@@ -77,10 +83,16 @@ role = "https"
 endpoint = "tcp:443"
 webapi = true
 pages = true
+autoconfig = true                  # mail programs are told how to send
 
 [tls]
 certificate = "{data}/{certificate}"     # self-signed: put one here that others believe
 private_key = "{data}/{private_key}"
+
+# Or have the server order one, from Let's Encrypt if nothing else is said, and renew it.
+# [acme]
+# terms_agreed = true              # that you agree to the authority's terms
+# contact = "{address}"
 
 [storage]
 # url = "sqlite:///mailrelay.db"   # or postgresql+psycopg://USER@HOST/DATABASE
@@ -126,6 +138,7 @@ private_key = "{data}/{private_key}"
 [dns]
 # nameservers = []                 # the system's when empty
 # timeout = 10.0
+{addresses}
 # validating = false               # nameservers are ours and check DNSSEC: then DANE is obeyed
 
 [smtp_out]
@@ -145,31 +158,6 @@ mta_sts = true                     # what other domains publish about TLS is obe
 # level = "info"                   # debug, info, warn, error or critical
 """
 
-NEXT = """\
-{domain} is prepared in {directory}.
-
-  account         {account}, address {address}{password}
-  admin password  {admin}
-                  (shown this once; only its hash is kept)
-
-Next, in this order:
-
-1. DNS, where {domain} is served:
-     {hostname}.  A and AAAA  the addresses of this machine
-     {domain}.  MX 10  {hostname}.
-     {domain}.  TXT  "v=spf1 mx -all"
-   and, where your addresses come from, their reverse names: {hostname}
-2. A certificate that others believe, in place of the self-signed one:
-     {data}/{certificate} and {data}/{private_key}
-3. Check:
-     mailrelay check-config {file}
-4. Start{start}:
-     twistd --pidfile= -n mailrelay --config {file}
-5. Log in to {hostname}, port 465 (TLS) or 587 (STARTTLS), as {address}; then
-     mailrelay queue list --config {file}
-   Applications send by HTTP: https://{hostname}/webapi/
-"""
-
 
 @frozen
 class Plan:
@@ -179,6 +167,7 @@ class Plan:
     hostname: str
     directory: Path
     owner: pwd.struct_passwd | None  # run_as; None for the user who runs the command
+    ips: Sequence[str] = ()  # from which mail leaves, when they were told
 
     @property
     def file(self) -> Path:
@@ -204,6 +193,7 @@ class Plan:
     help="First line: the account's password; - is standard input.",
 )
 @click.option("--hostname", help="The server's own name; mail.DOMAIN when not given.")
+@click.option("--ip", "ips", multiple=True, help="A public address of this machine (repeatable).")
 @click.option("--yes", is_flag=True, help="Ask nothing; a password that is not given is made.")
 @click.option("--json", "as_json", is_flag=True)
 def quickstart(
@@ -213,14 +203,17 @@ def quickstart(
     directory: Path,
     password_file: Path | None,
     hostname: str | None,
+    ips: tuple[str, ...],
     yes: bool,
     as_json: bool,
 ) -> None:
     """Prepare a server for DOMAIN.
 
-    Makes configuration, certificate, directory and first account.
+    Makes configuration, certificate, directory, first account and keys, and prints what is left to
+    do: the records to publish, among others.
     """
     plan = _plan(domain, localpart, hostname, directory.absolute(), run_as)
+    plan = evolve(plan, ips=[_ip(text) for text in ips])
     given = _password(password_file, plan, yes)
     if not yes and sys.stdin.isatty():
         click.confirm(f"Make {plan.file} and {plan.data_dir}?", abort=True)
@@ -232,15 +225,19 @@ def quickstart(
             _write_config(plan)
         except OSError as error:
             fail(f"{error.filename}: {error.strerror}")
-        _make_account(plan, password, admin)
+        records = _make_account(plan, password, admin)
     made = None if given else password
     if as_json:
-        print_json(_made(plan, made, admin))
+        print_json(_made(plan, made, admin, records))
     else:
-        click.echo(_next_steps(plan, made, admin))
+        told = Told(str(plan.address), plan.hostname, plan.file, plan.data_dir, made, admin)
+        owner = plan.owner.pw_name if plan.owner is not None else None
+        click.echo(next_steps(told, owner, records), nl=False)
 
 
-def _made(plan: Plan, made_password: str | None, admin: str) -> dict[str, object]:
+def _made(
+    plan: Plan, made_password: str | None, admin: str, records: Sequence[Record]
+) -> dict[str, object]:
     """For programs; a password that was given is not told again."""
     return {
         "config": str(plan.file),
@@ -250,6 +247,7 @@ def _made(plan: Plan, made_password: str | None, admin: str) -> dict[str, object
         "address": str(plan.address),
         "password": made_password,
         "admin_password": admin,
+        "zone": zone_text(plan.address.domain, records),
     }
 
 
@@ -341,6 +339,13 @@ def _make_directories(plan: Plan) -> None:
         plan.directory.chmod(0o750)
 
 
+def _ip(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        fail(f"--ip {text!r} is no IP address", 64)
+
+
 def _write_config(plan: Plan) -> None:
     run_as = f'run_as = "{plan.owner.pw_name}"' if plan.owner else '# run_as = ""'
     text = TEMPLATE.format(
@@ -351,6 +356,8 @@ def _write_config(plan: Plan) -> None:
         run_as=f"{run_as:<35}# user to become once the ports are bound",
         certificate=CERTIFICATE,
         private_key=PRIVATE_KEY,
+        address=plan.address,
+        addresses=_addresses(plan.ips),
     )
     descriptor = os.open(plan.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -360,7 +367,15 @@ def _write_config(plan: Plan) -> None:
             os.fchmod(file.fileno(), 0o640)
 
 
-def _make_account(plan: Plan, password: str, admin: str) -> None:
+def _addresses(ips: Sequence[str]) -> str:
+    if ips:
+        return f"addresses = {json.dumps(list(ips))}  # public ones of this machine"
+    return "# addresses = []                   # public ones of this machine; found out when empty"
+
+
+def _make_account(plan: Plan, password: str, admin: str) -> Sequence[Record]:
+    """The records to publish for what was made."""
+    domain = plan.address.domain
     name = plan.address.localpart
     first = FirstAccount(
         name,
@@ -378,29 +393,6 @@ def _make_account(plan: Plan, password: str, admin: str) -> None:
         fail(str(error), EX_CONFIG)
     with opened(settings) as control:
         settled(bootstrap(control.directory, first))
-
-
-def _next_steps(plan: Plan, made_password: str | None, admin: str) -> str:
-    start = "" if plan.owner is None else f" as root; it becomes {plan.owner.pw_name}"
-    if plan.owner is None and not _may_bind_low():
-        start = ", with the right to bind ports below 1024 (systemd: CAP_NET_BIND_SERVICE)"
-    return NEXT.format(
-        domain=plan.address.domain,
-        hostname=plan.hostname,
-        directory=plan.directory,
-        account=plan.address.localpart,
-        address=str(plan.address),
-        password=f", password {made_password}" if made_password else "",
-        admin=admin,
-        data=plan.data_dir,
-        certificate=CERTIFICATE,
-        private_key=PRIVATE_KEY,
-        file=plan.file,
-        start=start,
-    )
-
-
-def _may_bind_low() -> bool:
-    from mailrelay.cli.checks import first_free_port
-
-    return os.geteuid() == 0 or first_free_port() <= 25
+        settled(control.dkim.add(domain, list(Algorithm)))
+        records: Sequence[Record] = settled(control.dns.records(domain))
+    return records

@@ -122,9 +122,10 @@ class QuickstartTests(SynchronousTestCase):
         """What the file says in comments is what is used without them."""
         names = {"domain": "d.example", "file": "f", "data": "data", "run_as": ""}
         names |= {"hostname": "mail.d.example", "certificate": "c", "private_key": "k"}
+        names |= {"address": "me@d.example", "addresses": "# addresses = []"}
         text = TEMPLATE.format(**names)
         plain = parse_settings(text, {}, file="f", base=Path("/"))
-        example = re.compile(r"^# (\[relay_host\]|\[\[route\]\])\n(# .*\n)+", re.MULTILINE)
+        example = re.compile(r"^# (\[relay_host\]|\[acme\]|\[\[route\]\])\n(# .*\n)+", re.MULTILINE)
         said = re.sub(r"^# ([a-z_]+ = )", r"\1", example.sub("", text), flags=re.MULTILINE)
         uncommented = parse_settings(said, {}, file="f", base=Path("/"))
         for attribute in fields(Settings):
