@@ -45,6 +45,7 @@ from mailrelay.acceptance.refusal import (
 )
 from mailrelay.acceptance.returned import (
     ONLY_REPORTS,
+    TOO_MANY_REPORTS,
     Returning,
     failure_in,
     is_failure_for_good,
@@ -150,6 +151,8 @@ class Acceptance:
     signing: Signing | None = None
     # Counts a member's failure that was reported late; fires when that is durable.
     failed_late: Callable[[MembersCopy], Deferred[None]] = lambda of: succeed(None)
+    # When the author of forwarded mail may be told the next time; None when not now.
+    report_turn: Callable[[Address], float | None] = lambda author: 0.0
 
     def accept(
         self,
@@ -421,11 +424,14 @@ class Acceptance:
         failure = failure_in(directory, header, incoming.head, recipient)
         if failure is None:
             raise Refused(ONLY_REPORTS)
+        turn = self.report_turn(author)
+        if turn is None:
+            raise Refused(TOO_MANY_REPORTS)
         incoming.abandon()
         message, content, copies = told_to_author(
             directory, self.store.new_id, self.hostname, author, failure, now, self.token()
         )
-        entries = [self.admit(one) for one in copies]
+        entries = [self.admit(evolve(one, next_attempt_at=max(now, turn))) for one in copies]
         events = [accepted_event(source, message, entries), *held_events(message, entries)]
         answer = envelope.answer(message, entries) if envelope.answer is not None else None
         conditions = Conditions(answer=answer, notes=envelope.notes)

@@ -32,6 +32,7 @@ from mailrelay.smtp.command import Notify, Rcpt
 from mailrelay.smtp.reply import EnhancedStatus, Reply, printable, reply
 
 ONLY_REPORTS = reply(550, "5.7.1", "only reports of failures come back to this address")
+TOO_MANY_REPORTS = reply(451, "4.7.1", "the author's domain is told of too much already")
 ONE_REPORT = reply(452, "4.5.3", "one recipient at a time for a report: send to it alone")
 
 _LIKE_OURS = re.compile(r"(?:SRS[01][=+-]|LIST0=).+", re.IGNORECASE | re.ASCII | re.DOTALL)

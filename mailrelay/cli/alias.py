@@ -80,7 +80,8 @@ def add_alias(settings: Settings, address: str, members: tuple[str, ...], **valu
     """Have mail for ADDRESS go to accounts' addresses, other aliases, and addresses elsewhere."""
     with opened(settings) as control:
         settled(control.aliases.add(address, members, _given(values)))
-    click.echo(f"Mail for {address} goes to {len(members)} members.")
+    count = "1 member" if len(members) == 1 else f"{len(members)} members"
+    click.echo(f"Mail for {address} goes to {count}.")
 
 
 @alias.command("set")

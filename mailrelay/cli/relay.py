@@ -24,9 +24,10 @@ from mailrelay.cli.target import (
     settled,
     target_options,
 )
+from mailrelay.config.convert import relay_place
 from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
-from mailrelay.control.relays import RelayControl, RelayFolder, read_text
+from mailrelay.control.relays import RelayControl, RelayFolder, read_sources, read_text
 from mailrelay.control.stored_relays import StoredRelayControl
 from mailrelay.routing.relay_files import RelayFile, RelayProblem
 
@@ -241,4 +242,14 @@ def add_chain(
     """
     with opened(settings) as control:
         key = settled(control.relays.add_chain(whose, hops, move_on))
+        rules = settled(control.relays.stored())
     click.echo(f"Senders of {key} go by a chain of {len(hops)}.")
+    with refusals():
+        try:
+            sources = read_sources(relay_place(settings.relaying), (), rules)
+        except RelayProblem as problem:
+            raise Refusal(str(problem)) from None
+    named = {hop.credentials for hop in sources.stored.chains[key].hops} - {None}
+    for one in sorted(filter(None, named - set(sources.rules().credentials))):
+        said = f"there are no credentials {one}: mail waits for them (relay add-host-auth)"
+        click.echo(f"mailrelay: {said}", err=True)

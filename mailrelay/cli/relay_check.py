@@ -58,7 +58,7 @@ class _Asked:
 @relay.command("list")
 @click.option(
     "--relay-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder of files alone; all that the server goes by when left out.",
 )
 @config_option
@@ -98,7 +98,7 @@ def _row(entry: RelayEntry) -> dict[str, object]:
 @relay.command("check")
 @click.argument("sender")
 @click.argument("recipient", default="someone@recipient.invalid")
-@click.option("--relay-dir", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--relay-dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--managed-domain", "managed", multiple=True, help="A domain of ours (repeatable).")
 @click.option(
     "--recipient-routes",

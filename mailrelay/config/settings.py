@@ -134,6 +134,13 @@ class QueueSection:
     statistics_keep_after: float = field(
         default=400 * 86400.0, metadata=_doc("how long the numbers of each hour are kept")
     )
+    reports_per_hour: int = field(
+        default=100,
+        metadata=_doc(
+            "DSNs about mail of strangers to one domain of others: so many at once, and as many an"
+            " hour; more wait, up to three days; 0 is no limit"
+        ),
+    )
     window: int = field(
         default=10_000, metadata=_doc("entries in memory at the most, and 1,000 urgent ones")
     )

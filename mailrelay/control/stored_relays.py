@@ -65,6 +65,10 @@ class StoredRelayControl:
         """What they say.  Raises: RelayProblem, for what some other hand wrote."""
         return read_stored((await self.records.load()).relay_rules)
 
+    async def stored(self) -> Sequence[RelayRule]:
+        """All of them, as they are stored."""
+        return (await self.records.load()).relay_rules
+
     async def add_domain(self, domain: str, host: str, port: str = "25") -> str:
         """Have senders of ``domain``, or one address, go by a host; the key."""
         return await self._put(RelayRuleKind.MAP, sender_key(domain), bracketed(host, port))

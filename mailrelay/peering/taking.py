@@ -26,6 +26,7 @@ from mailrelay.control.peer_mail import PeerMail, PeerMessage
 from mailrelay.control.queue import EntryView
 from mailrelay.directory.model import Account, Directory
 from mailrelay.directory.peers import PeerOptions
+from mailrelay.net.threads import Executor
 from mailrelay.peering.arriving import Arriving
 from mailrelay.peering.door import Claim, Door, Refusal, Verified, answer
 from mailrelay.peering.meta import DOOR
@@ -45,6 +46,9 @@ KEPT_FOR = 14 * 86400.0
 
 MESSAGE_TYPE = "application/vnd.mailrelay.message"
 DAILY_WAIT = 3600
+
+READ_AT_ONCE_BYTES = 16 * 1024
+"""A longer line of meta is read by a worker: that takes milliseconds."""
 
 OUTCOMES = {
     "delivered": "relayed",
@@ -89,6 +93,7 @@ class Taking:
     answers: Answers
     drop: Callable[[str, Sequence[int]], Awaitable[object]]
     now: Callable[[], float]
+    workers: Executor
     _under_way: set[str] = field(factory=set)
 
     async def post(self, claim: Claim) -> Response:
@@ -149,7 +154,7 @@ class Taking:
             raise arriving.refusal
         account = self.account_of(verified)
         now = self.now()
-        offer = read_offer(arriving.meta, now)
+        offer = await self._offer(arriving.meta, now)
         self._check(offer, account, now)
         judged = [self._judged(account, text, rcpt) for text, rcpt in offer.recipients]
         recipients = [rcpt for rcpt, _ in judged if rcpt is not None]
@@ -186,6 +191,12 @@ class Taking:
         except Refused as refused:
             raise refusal_of(refused.reply) from None
         return answer(202, told(str(accepted.message.id), results))
+
+    async def _offer(self, line: bytes, now: float) -> Offer:
+        """What is offered.  Raises: Refusal.  Thousands of recipients are not read in between."""
+        if len(line) <= READ_AT_ONCE_BYTES:
+            return read_offer(line, now)
+        return await self.workers.run(read_offer, line, now)
 
     def account_of(self, verified: Verified) -> Account:
         """Whose the peer's mail is.  Raises: Refusal."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from mailrelay.message.dsn import SUBJECTS, Report, compose_dsn
 from mailrelay.message.dsn import RecipientReport as Told
@@ -144,6 +145,9 @@ class Reporter:
     # Whose failures come back to a reverse-path of ours, for one member's copy.
     owner: Callable[[Address], Address | None] = lambda path: None
     sign: Sign = unsigned
+    # When a stranger may be told the next time; None when not at all.
+    turn: Callable[[Address], float | None] = lambda path: 0.0
+    _log = Logger()
 
     async def of(
         self, message: Message, settlement: Settlement, next_attempt_at: float | None
@@ -164,14 +168,31 @@ class Reporter:
                 is_automatic=False,
                 verdict=None,
             )
-            made += await self.reports(passed_on, told, next_attempt_at)
+            made += await self._made(passed_on, told, next_attempt_at)
         return made
 
     async def reports(
         self, message: Message, told: Sequence[Told], next_attempt_at: float | None
     ) -> list[NewMessage]:
-        """One DSN for each action in ``told``, to the reverse-path of ``message``."""
+        """One DSN for each action in ``told``, to the reverse-path of ``message``.
+
+        A stranger's may have to wait for its turn, or is not made: his name may be forged.
+        """
         if not told or not may_report(message):
+            return []
+        assert message.reverse_path is not None
+        turn = self.turn(message.reverse_path) if message.account_id is None else 0.0
+        if turn is None:
+            said = "{domain} is told no more for now of what its mail came to"
+            self._log.warn(said, domain=message.reverse_path.domain)
+            return []
+        made = await self._made(message, told, next_attempt_at)
+        return [admitted(one, lambda entry: _not_before(entry, turn)) for one in made]
+
+    async def _made(
+        self, message: Message, told: Sequence[Told], next_attempt_at: float | None
+    ) -> list[NewMessage]:
+        if not may_report(message):
             return []
         content = await self.store.content(message.id)
         original = await self._original(content, full=message.ret == "FULL")
@@ -190,6 +211,11 @@ class Reporter:
         size = min(size, 2 * 1024 * 1024)
         body = await self.store.read_spool(content.spool_name, 0, size)
         return content.prefix + body
+
+
+def _not_before(entry: Entry, turn: float) -> Entry:
+    due = max(entry.next_attempt_at, turn)
+    return entry if due == entry.next_attempt_at else evolve(entry, next_attempt_at=due)
 
 
 def by_action(told: Sequence[Told]) -> Iterator[Sequence[Told]]:

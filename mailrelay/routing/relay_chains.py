@@ -147,6 +147,9 @@ def written_chain(chain: RelayChain) -> str:
     return msgspec.json.encode(ChainValue(hops, list(map(str, chain.move_on)))).decode()
 
 
+_OF_HOP = frozenset({"weight", "tls", "credentials"})
+
+
 def parse_hop(text: str) -> HopValue:
     """``NEXTHOP [weight=N] [tls=LEVEL] [credentials=KEY]``, as commands are given it.
 
@@ -154,6 +157,12 @@ def parse_hop(text: str) -> HopValue:
     """
     next_hop, *settings = text.split() or [""]
     given = dict(setting.partition("=")[::2] for setting in settings)
+    weight = given.get("weight", "0")
+    if not (weight.isascii() and weight.isdigit() and len(weight) < 10):
+        raise MalformedChain(f"{text!r}: weight is a number from 0 to {MOST_WEIGHT}")
+    unknown = ", ".join(sorted(set(given) - _OF_HOP))
+    if unknown:
+        raise MalformedChain(f"{text!r}: {unknown} is none of {', '.join(sorted(_OF_HOP))}")
     try:
         return msgspec.convert({"next_hop": next_hop, **given}, HopValue, strict=False)
     except msgspec.ValidationError as error:

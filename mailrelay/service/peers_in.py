@@ -93,6 +93,7 @@ class PeersIn:
             DatabaseAnswers(stores.database, now),
             self._drop,
             now,
+            self.s.workers,
         )
         feed = Feed(door, Reader(mail, doors.bell))
         blocking = Blocking(door, mail, lambda: doors.known.changed({"suppression"}))

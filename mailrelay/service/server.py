@@ -45,6 +45,7 @@ from mailrelay.observe.maillog import MailLog, append_text
 from mailrelay.observe.metrics import Metrics
 from mailrelay.policy.limits import SHUTTING_DOWN, ConnectionCount
 from mailrelay.policy.networks import TrustedNetworks
+from mailrelay.policy.report_rate import ReportRate
 from mailrelay.queue.content_cache import ContentCache
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.scheduler import Outside, Scheduler
@@ -74,6 +75,7 @@ from mailrelay.service.statistics import counting_service
 from mailrelay.service.synchronous import make_synchronous
 from mailrelay.service.ways_out import WaysOut
 from mailrelay.service.zotonic import ZotonicSites
+from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.database import UnusableDatabase
 from mailrelay.storage.keys import KeyUses
@@ -137,6 +139,9 @@ class Server(MultiService):
         self.tls = CertificateService(self._s, settings, lambda: self.directory)
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
+        self._report_rate = ReportRate(
+            surroundings.now, lambda: self._settings.queue.reports_per_hour
+        )
 
     # Start
 
@@ -224,6 +229,7 @@ class Server(MultiService):
             lambda entry: report_copies(self.directory, stores.queue.new_id, entry),
             lambda path: self._acceptance.returning.owner(self.directory, path, s.now()),
             self._signing.own,
+            self._report_turn,
         )
         self._ways = WaysOut(
             *(s, settings, stores, self._cache, self.listeners, lambda: self.directory),
@@ -276,6 +282,7 @@ class Server(MultiService):
             passing=PassingOn(SRS(stores.secret), settings.forwarding),
             list_link=self._lists.link,
             failed_late=self._lists.failed_late,
+            report_turn=self._report_turn,
             signing=self._signing,
         )
         self.keys = KeyService(s, stores, lambda: self.directory)
@@ -451,6 +458,11 @@ class Server(MultiService):
             judges=make_judges(s, self._settings, section, self.stores, self.reports.record_dmarc),
             simulate=self._settings.localserve,
         )
+
+    def _report_turn(self, path: Address) -> float | None:
+        """When the next report may go to ``path``: to our own domains at once."""
+        is_ours = path.domain in self.directory.domains
+        return 0.0 if is_ours else self._report_rate.turn(path.domain)
 
     def _store_trouble(self) -> Reply | None:
         return STORE_FULL if self._space.is_short else None

@@ -50,6 +50,17 @@ def agrees(found: Any, expected: Any) -> bool:
     return bool(found == expected)
 
 
+class NoFolderTests(SynchronousTestCase):
+    """A folder that is not there."""
+
+    def test_named(self) -> None:
+        """Nothing is decided by files that nobody finds."""
+        for arguments in (("check", "a@b.test"), ("list",)):
+            result = relay(Path("/nosuch"), *arguments)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn("/nosuch", result.output + result.stderr)
+
+
 class FolderTestCase(SynchronousTestCase):
     """A folder of its own."""
 

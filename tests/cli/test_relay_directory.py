@@ -86,6 +86,19 @@ class DirectoryTests(TestCase):
         found = operated.json("relay", "check", "ann@shop.test", "y@remote.test")
         self.assertEqual(found["hops"][0]["host"], "f.example")
 
+    async def test_chain_that_lacks_something(self) -> None:
+        """Credentials that are not there are told of; what is no weight or setting is refused."""
+        operated = await self.operated()
+        said = operated.run("relay", "add-chain", "shop.test", "[a.example] credentials=main")
+        self.assertIn("there are no credentials main", said.stderr)
+        operated.run("relay", "add-host-auth", "--directory", "main", "u", given="pw\n")
+        said = operated.run("relay", "add-chain", "shop.test", "[a.example] credentials=main")
+        self.assertEqual(said.stderr, "")
+        for setting, why in (("weight=x", "a number from 0"), ("wait=1", "wait is none of")):
+            hop = f"[a.example] {setting}"
+            refused = operated.run("relay", "add-chain", "shop.test", hop, code=1)
+            self.assertIn(why, refused.stderr)
+
     async def test_import(self) -> None:
         """Files, recipient routes among them, become directory data."""
         operated = await self.operated()

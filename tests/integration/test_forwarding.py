@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from mailrelay.acceptance.passing import ForwardingSettings
-from mailrelay.config.settings import ListenerSection
+from mailrelay.config.settings import ListenerSection, QueueSection
 from mailrelay.config.transports import RelayHostSection
 from mailrelay.control.aliases import AliasDetails
 from mailrelay.control.mailbox import MessageFilter
@@ -123,7 +123,12 @@ def report(recipient: str, *, delivered_to: str = LIST, more: bytes = b"") -> by
     )
 
 
-async def start(case: TestCase, forwarding: Any = None, **answers: Answers) -> Place:
+async def start(
+    case: TestCase,
+    forwarding: Any = None,
+    queue: Any = None,
+    **answers: Answers,
+) -> Place:
     """A server whose mail for others goes to one that answers so."""
     outside = await ScriptedServer.start(case, reactor, polite(**answers))
     server = await start_world(
@@ -136,6 +141,7 @@ async def start(case: TestCase, forwarding: Any = None, **answers: Answers) -> P
         ],
         relay_host=RelayHostSection("127.0.0.1", outside.port, tls=TLSLevel.NONE),
         forwarding=forwarding or ForwardingSettings(),
+        queue=queue or QueueSection(),
         http=HTTPSettings(public_url="https://mail.example.org"),
         hostname="mail.example.org",
     )
@@ -169,6 +175,25 @@ class SRSTests(TestCase):
         self.assertIn(b"Final-Recipient: rfc822; list@example.org\r\n", told)
         self.assertIn(b"Status: 5.2.2\r\n", told)
         self.assertIn(b"References: <1@client.test>\r\n", told)
+
+    async def test_too_many_reports(self) -> None:
+        """A domain is told of so much an hour at once; then reports wait, in the end out there."""
+        place = await start(self, queue=QueueSection(reports_per_hour=1))
+        await place.alias(LIST, MEMBER, rewrite=Rewrite.SRS)
+        await place.post(LIST)
+        [(path, _)] = await place.gone()
+        last = b""
+        for _ in range(80):
+            last = (await place.post(path, report(path), sender=""))[1]
+            if last[:3] != b"250":
+                break
+        self.assertEqual(last[:9], b"451 4.7.1")
+        waiting = await place.control.queue.find(EntryFilter())
+        self.assertGreater(len(waiting), 50)
+        now = place.server.server._s.now()
+        dues = sorted(one.entry.next_attempt_at - now for one in waiting)
+        self.assertGreater(dues[0], 3000.0)
+        self.assertLess(dues[-1], 73 * 3600.0)
 
     async def test_refused_there(self) -> None:
         """A member's server that refuses at once: the author is told of the alias alone."""

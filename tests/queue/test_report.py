@@ -15,6 +15,7 @@ from mailrelay.message.dsn import Action, RecipientReport
 from mailrelay.observe.events import EventKind
 from mailrelay.queue.entry import Content, Message, NewMessage
 from mailrelay.queue.report import HEADER_READ_BYTES, Reporter, admitted, may_report
+from mailrelay.queue.settle import Settlement
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify
 from mailrelay.smtp.reply import reply
@@ -92,6 +93,29 @@ class ReporterTests(SynchronousTestCase):
         assert made.content.body is not None
         self.assertEqual(made.message.size_bytes, len(made.content.body))
         self.assertIs(entry.message, made.message)
+
+    def test_turns(self) -> None:
+        """A stranger's waits for its turn, or is not made; an account's, and owners', do not."""
+        fake: Any = FakeStore(Content(HEADER, BODY, None, len(BODY)))
+        turns: list[float | None] = [9100.0, None]
+        reporter = Reporter(
+            "mail.example.org", fake, lambda: 9000.0, lambda: "0" * 32, turn=lambda _: turns.pop(0)
+        )
+        for of, dues in (
+            (message(), [9100.0]),
+            (message(), []),
+            (message(account_id=7), [9000.0]),
+        ):
+            made = self.successResultOf(
+                Deferred.fromCoroutine(reporter.reports(of, [told()], None))
+            )
+            self.assertEqual([one.entries[0].next_attempt_at for one in made], dues)
+        owner = Address("owner", "example.net")
+        settlement = Settlement([], [], None, [(owner, told())])
+        [one] = self.successResultOf(
+            Deferred.fromCoroutine(reporter.of(message(), settlement, None))
+        )
+        self.assertEqual((one.entries[0].recipient, one.entries[0].next_attempt_at), (owner, 9e3))
 
     def test_boundary(self) -> None:
         """The boundary is of the token: an original cannot hold a line that ends its own part."""

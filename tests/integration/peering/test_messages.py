@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from threading import get_ident
 from typing import Any
 
 from sqlalchemy import select
@@ -11,6 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from mailrelay.control.peers import PeerDetails
 from mailrelay.directory.peers import FromPolicy, PeerProtocol
+from mailrelay.peering import taking
+from mailrelay.peering.offer import Offer, read_offer
 from mailrelay.policy.limits import Limits
 from mailrelay.storage import tables
 from tests.integration.peering.peer_client import (
@@ -181,6 +184,26 @@ class MessageTests(PeerCase):
         self.assertEqual(wrong_type.status, 415)
         self.assertEqual(self.messages(), [])
         self.assertEqual((await signer.post("k1")).status, 202)
+
+    async def test_long_meta(self) -> None:
+        """Thousands of recipients are read by a worker; what is wrong is told as ever."""
+        signer = await self.signer()
+        read: list[int] = []
+        in_reactor = get_ident()
+
+        def noted(line: bytes, now: float) -> Offer:
+            read.append(get_ident())
+            return read_offer(line, now)
+
+        self.patch(taking, "read_offer", noted)
+        to = [f"b{number}@remote.test" for number in range(10_000)]
+        for version, said in ((1, "more than"), (2, "`$.v`")):
+            answered = await signer.post("k1", rcpt_to=to, v=version)
+            self.assertEqual((answered.status, answered.is_signed), (400, True))
+            self.assertIn(said, answered.json["error"])
+        self.assertNotIn(in_reactor, read)
+        self.assertEqual((await signer.post("k2")).status, 202)
+        self.assertEqual(read[-1], in_reactor)
 
     async def test_loops(self) -> None:
         """A message that was here, or at too many servers, goes round."""
