@@ -31,6 +31,9 @@ from mailrelay.certificates.settings import HTTP_01, ACMESettings
 TIMEOUT = 30
 MOST_CHAIN_BYTES = 256 * 1024
 MOST_REDIRECTS = 3
+MOST_TOKEN = 500
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @challenges.Challenge.register
@@ -157,9 +160,9 @@ class Authority:
                     continue
                 for one in found.challenges:
                     if isinstance(one.chall, kind):
-                        if not one.chall.good_token:
-                            raise ACMEFailed("the authority's token is none")
-                        token = one.chall.encode("token")
+                        token = one.chall.encode("token")  # base64url, whatever came
+                        if len(token) > MOST_TOKEN:
+                            raise ACMEFailed("the authority's token is too long")
                         authorization = one.chall.key_authorization(self._key)
                         return Challenge(wanted, name, one.uri, token, authorization)
                 raise ACMEFailed(f"the authority does not offer {wanted} for {name}")
@@ -245,7 +248,7 @@ class Authority:
             raise self._failed(text, is_limited=limited) from error
         except (errors.Error, JOSEError, requests.RequestException) as error:
             raise self._failed(f"{type(error).__name__}: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise self._failed(f"the authority's answer cannot be read: {error!r}") from error
 
     def _failed(self, text: str, *, is_limited: bool = False) -> ACMEFailed:

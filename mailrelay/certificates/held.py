@@ -102,7 +102,7 @@ class Certificates:
                 raise UnusableCertificate(reason)
             _log.error("a certificate is not used: {reason}", reason=reason)
         self.place = place
-        self._take(looked)
+        self.take(looked)
 
     def look(self, place: Place, seen: Mapping[Files, State]) -> Looked:
         """What is in the files now.  Blocks; for a thread: it changes nothing."""
@@ -151,9 +151,8 @@ class Certificates:
         renewed = [p for one, p in looked.pairs.items() if self._held.get(one) is not p]
         for pair in renewed:
             _log.info("the certificate in {name} is used from now on", name=pair.source)
-        is_other = bool(renewed) or len(looked.pairs) != len(self._held)
-        if is_other:
-            self._take(looked)
+        if renewed or len(looked.pairs) != len(self._held):
+            self.take(looked)
         self.broken, self._states = looked.broken, looked.states
 
     @property
@@ -161,7 +160,8 @@ class Certificates:
         """The files as they were at the last look."""
         return self._states
 
-    def _take(self, looked: Looked) -> None:
+    def take(self, looked: Looked) -> None:
+        """Use what a look found, in silence."""
         self._held, self._states, self.broken = looked.pairs, looked.states, looked.broken
         self.choose()
 

@@ -26,6 +26,11 @@ def planned(pair: Pair, chance: float) -> float:
     return pair.begins + life * (2 / 3 + chance / 30)
 
 
+def settled_for(pair: Pair) -> float:
+    """Seconds for which a new certificate stays, whatever its authority says of renewing it."""
+    return min(ASK_AGAIN_USUALLY, (pair.ends - pair.begins) / 10)
+
+
 def within(suggestion: Suggestion, chance: float) -> float:
     """A time in the window (RFC 9773 section 4.2)."""
     return suggestion.start + (suggestion.end - suggestion.start) * chance

@@ -85,10 +85,28 @@ class ACMEStore:
 
     def self_signed(self, host: str, now: float) -> Pair:
         """What is shown until there is another, made at first."""
-        certificate, key = self._folder / "self-signed.pem", self._folder / "self-signed-key.pem"
-        if not certificate.exists() or not key.exists():
-            make_self_signed(certificate, key, [host], now)
-        return parse_pair(certificate.read_bytes(), key.read_bytes(), str(certificate))
+        if not all(path.exists() for path in self._self_signed):
+            make_self_signed(*self._self_signed, [host], now)
+        made = self.kept_self_signed()
+        if made is None:
+            raise UnusableCertificate(f"{self._self_signed[0]} cannot be read: remove it")
+        return made
+
+    def kept_self_signed(self) -> Pair | None:
+        """The same, if it was made."""
+        certificate, key = self._self_signed
+        with suppress(OSError):
+            return parse_pair(certificate.read_bytes(), key.read_bytes(), str(certificate))
+        return None
+
+    @property
+    def _self_signed(self) -> tuple[Path, Path]:
+        return self._folder / "self-signed.pem", self._folder / "self-signed-key.pem"
+
+    def names(self) -> frozenset[str]:
+        """Those that were ordered, or tried."""
+        kept = {path.stem for path in self._certificates.glob("*.pem")}
+        return frozenset(kept | self.standings().keys() - {""})
 
     # Standing
 

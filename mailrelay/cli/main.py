@@ -29,6 +29,7 @@ from mailrelay.cli.sendmail import sendmail
 from mailrelay.cli.statistics import statistics
 from mailrelay.cli.suppression import suppression
 from mailrelay.cli.template import template
+from mailrelay.cli.tls import tls
 from mailrelay.cli.webhook import webhook
 from mailrelay.cli.webhook_endpoint import endpoint  # noqa: F401  # it is a part of webhook
 
@@ -60,6 +61,7 @@ for command in (
     explain,
     relay,
     peer,
+    tls,
     webhook,
     export,
     apply,

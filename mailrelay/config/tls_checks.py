@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
-from base64 import urlsafe_b64decode
+import re
 from pathlib import Path
 
 from attrs import evolve
@@ -24,6 +23,8 @@ from mailrelay.net.privileges import user_id
 from mailrelay.smtp.address import Address, MalformedAddress, normal_domain
 
 MOST_ACME_NAMES = 1000
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*=*")
 
 
 def completed_tls(tls: TLSSection, base: Path) -> TLSSection:
@@ -117,9 +118,7 @@ def _check_names(acme: ACMESettings, reader: Reader) -> None:
 def _check_binding(acme: ACMESettings, reader: Reader) -> None:
     if bool(acme.eab_kid) != bool(acme.eab_key):
         reader.problem("acme.eab_kid", "goes together with eab_key, or eab_key_file")
-    try:
-        urlsafe_b64decode(acme.eab_key.encode() + b"==")
-    except (binascii.Error, ValueError):
+    if not _BASE64URL.fullmatch(acme.eab_key):
         reader.problem("acme.eab_key", "is not base64url")
 
 

@@ -24,6 +24,7 @@ from mailrelay.certificates.renewal import (
     asked_again_after,
     planned,
     retried_after,
+    settled_for,
     within,
 )
 from mailrelay.certificates.settings import AUTO, ACMESettings
@@ -215,7 +216,7 @@ class Renewals:
             return
         self.certificates.ordered[name] = pair
         self.certificates.choose()
-        standing = self.standings[name] = Standing()
+        standing = self.standings[name] = Standing(next_at=s.now() + settled_for(pair))
         await self._plan(standing, pair, authority)
         await self._keep()
         until = f"{pair.certificate.not_valid_after_utc:%Y-%m-%d}"

@@ -15,7 +15,7 @@ from mailrelay.certificates.challenges import PATH, Challenges
 from mailrelay.certificates.held import Certificates, Place
 from mailrelay.certificates.pair import DAY, Pair
 from mailrelay.certificates.renewal import is_ending
-from mailrelay.certificates.store import ACMEStore
+from mailrelay.certificates.store import ACMEStore, Standings
 from mailrelay.config.settings import Settings
 from mailrelay.config.tls_checks import place_of
 from mailrelay.directory.model import Directory
@@ -179,6 +179,25 @@ class CertificateService(TimerService):
             "Names whose last order failed",
             lambda: 0 if self.renewals is None else self.renewals.failing,
         )
+
+
+def open_certificates(
+    settings: Settings, now: Callable[[], float]
+) -> tuple[Certificates, Standings]:
+    """What a server of ``settings`` shows, as its files say now.  Blocks; writes nothing.
+
+    Raises: UnusableCertificate when the directory cannot be read.
+    """
+    place = place_of(settings)
+    certificates = Certificates(settings.hostname, place, Challenges(), now)
+    standings: Standings = {}
+    if settings.acme is not None:
+        store = ACMEStore(settings.data_dir)
+        certificates.ordered.update(store.pairs())
+        certificates.last_resort = store.kept_self_signed()
+        standings = store.standings()
+    certificates.take(certificates.look(place, {}))
+    return certificates, standings
 
 
 def _not_looked(failure: Failure) -> None:

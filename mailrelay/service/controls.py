@@ -177,7 +177,7 @@ def open_control(
             settings, DatabaseForwards(database, ids, node, now), secret, now, actor, sign
         ),
         DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
-        dns_control(settings, DatabaseDirectory(database, now).load),
+        dns_control(settings, DatabaseDirectory(database, now).load, now),
         DatabaseListings(database),
         ReportControl(DatabaseReports(database), now),
         database,

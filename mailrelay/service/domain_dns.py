@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+
+from attrs import evolve
 
 from mailrelay.config.settings import ListenerSection, Settings
 from mailrelay.control.dns_check import DNSControl
 from mailrelay.control.dns_records import MailHost, default_reports
 from mailrelay.directory.model import Directory
 from mailrelay.net.own_addresses import outgoing_addresses
+from mailrelay.net.tls import UnusableCertificate
+from mailrelay.service.certificates import open_certificates
 
 _PORTS = {"mx": 25, "submission": 587, "submissions": 465, "https": 443}
 _PORT = re.compile(r"[a-z0-9]+:(?:port=)?([0-9]{1,5})\b")
 
 
-def dns_control(settings: Settings, load: Callable[[], Awaitable[Directory]]) -> DNSControl:
+def dns_control(
+    settings: Settings, load: Callable[[], Awaitable[Directory]], now: Callable[[], float]
+) -> DNSControl:
     """What commands and pages ask of domains' DNS."""
-    return DNSControl(load, lambda: mail_host(settings), default_reports)
+
+    def host() -> tuple[MailHost, str]:
+        found, addresses_from = mail_host(settings)
+        return evolve(found, tlsa=_pins(settings, now)), addresses_from
+
+    return DNSControl(load, host, default_reports)
+
+
+def _pins(settings: Settings, now: Callable[[], float]) -> Sequence[str]:
+    """Of the certificate that mail servers are shown, unless it was only made to have one."""
+    try:
+        certificates, _ = open_certificates(settings, now)
+    except UnusableCertificate:
+        return ()
+    shown = certificates.of(settings.hostname)
+    return () if shown is None or shown.is_self_signed else (shown.tlsa,)
 
 
 def mail_host(settings: Settings) -> tuple[MailHost, str]:

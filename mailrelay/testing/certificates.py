@@ -61,6 +61,27 @@ class Authority:
         others = x509.SubjectAlternativeName([_general(name) for name in names])
         return built.add_extension(others, critical=False).sign(self._key, hashes.SHA256()), key
 
+    def signed(
+        self,
+        names: Sequence[str],
+        key: ec.EllipticCurvePublicKey,
+        start: datetime,
+        end: datetime,
+    ) -> x509.Certificate:
+        """A certificate for somebody else's ``key``, valid for as long as is said."""
+        others = x509.SubjectAlternativeName([_general(name) for name in names])
+        built = (
+            x509.CertificateBuilder()
+            .subject_name(_name(names[0]))
+            .issuer_name(_name(self.name))
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(end)
+            .add_extension(others, critical=False)
+        )
+        return built.sign(self._key, hashes.SHA256())
+
     def write(
         self,
         certificate: Path,
