@@ -68,12 +68,12 @@ class Following:
     def _by_dmarc(self, dmarc: DMARCOutcome, found: Judgement, done: Disposition) -> Judgement:
         domain = dmarc.from_domain
         if done is Disposition.REJECT:
-            return evolve(found, refusal=dmarc_failed(domain))
+            return evolve(found, refusal=dmarc_failed(domain), refused_by="dmarc")
         if done is Disposition.QUARANTINE:
             return _junk(found, f"DMARC: {dmarc.reason}")
         most = _at_most(dmarc.asked, self.settings.on_dmarc_failure)
         if dmarc.result is DMARC.TEMPERROR and most is Disposition.REJECT:
-            return evolve(found, refusal=dmarc_unknown(domain))
+            return evolve(found, refusal=dmarc_unknown(domain), refused_by="dmarc")
         return found
 
     def _by_spf(self, known: Authentication, found: Judgement) -> Judgement:
@@ -85,7 +85,8 @@ class Following:
         if known.dmarc.result is DMARC.PASS or follow is Follow.REPORT:
             return found
         if follow is Follow.REJECT:
-            return evolve(found, refusal=spf_failed(known.ip, known.sender_domain))
+            refusal = spf_failed(known.ip, known.sender_domain)
+            return evolve(found, refusal=refusal, refused_by="spf")
         return _junk(found, f"SPF: {spf.reason}")
 
     def _tell(

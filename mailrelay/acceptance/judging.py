@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.screening import TurnedAway
 from mailrelay.mailauth.arc_seal import Sealing
 from mailrelay.mailauth.arc_verify import ARCOutcome
 from mailrelay.mailauth.authentication import Authentication
@@ -68,13 +69,15 @@ class Arrived:
 class Judgement:
     """What is known of a message so far.
 
-    ``results`` are told in the one Authentication-Results field; ``fields`` are whole fields that
-    stand under it.  ``hidden`` are stretches of the header as it came, in order, that are replaced.
-    ``arc`` is the chain of those who passed it on before, when it was validated.
-    ``overrides`` say why DMARC's policy is not to be followed, before it is.
+    ``refused_by`` is one word for what refuses it: dmarc, spf, ...  ``results`` are told in the one
+    Authentication-Results field; ``fields`` are whole fields that stand under it.  ``hidden`` are
+    stretches of the header as it came, in order, that are replaced.  ``arc`` is the chain of those
+    who passed it on before, when it was validated.  ``overrides`` say why DMARC's policy is not to
+    be followed, before it is.
     """
 
     refusal: Reply | None = None
+    refused_by: str = ""
     verdict: Verdict = Verdict()
     results: tuple[MethodResult, ...] = ()
     fields: bytes = b""
@@ -111,6 +114,7 @@ class Chain:
     authserv_id: str
     judges: Sequence[Judge]
     read_spool: ReadSpool
+    turned_away: Callable[[TurnedAway], None] = lambda one: None  # hears of what is refused
 
     def arrived(
         self,
@@ -131,8 +135,15 @@ class Chain:
         for judge in self.judges:
             found = await judge.judge(arrived, found)
             if found.refusal is not None:
+                self._tell(arrived, found, found.refusal)
                 break
         return found
+
+    def _tell(self, arrived: Arrived, found: Judgement, refusal: Reply) -> None:
+        envelope, ip = arrived.envelope, arrived.source.peer_ip or ""
+        recipient = envelope.recipients[0].forward_path
+        by = found.refused_by or "judge"
+        self.turned_away(TurnedAway(by, refusal, ip, envelope.reverse_path, recipient))
 
     def told(self, found: Judgement) -> Judged:
         """The same for those who get the message."""

@@ -24,6 +24,7 @@ def accepted_event(source: Source, message: Message, entries: Sequence[Entry]) -
         "peer_ip": source.peer_ip,
         "helo": source.helo,
         "tls": source.tls,
+        **_judged(message),
     }
     return NewEvent(
         EventKind.ACCEPTED,
@@ -33,6 +34,18 @@ def accepted_event(source: Source, message: Message, entries: Sequence[Entry]) -
         message.account_id,
         {name: value for name, value in data.items() if value is not None},
     )
+
+
+def _judged(message: Message) -> dict[str, object]:
+    verdict = message.verdict
+    if verdict is None:
+        return {}
+    return {
+        "spf": verdict.spf,
+        "dmarc": verdict.dmarc,
+        "junk": verdict.junk or None,
+        "judged": list(verdict.reasons),
+    }
 
 
 def held_events(message: Message, entries: Sequence[Entry]) -> list[NewEvent]:

@@ -184,9 +184,12 @@ def decided_object(was: WasDecided, directory: Directory) -> dict[str, object]:
 
 
 def _event_object(event: Event) -> dict[str, object]:
-    names = ("door", "protocol", "peer_ip", "helo", "tls", "by")
+    names = ("door", "protocol", "peer_ip", "helo", "tls", "by", *_JUDGED)
     data = {name: event.data[name] for name in names if name in event.data}
     return {"at": moment(event.at), "event": event.kind.value, **data}
+
+
+_JUDGED = ("spf", "dmarc", "junk", "judged")
 
 
 def _attempt_object(event: Event) -> dict[str, object]:
@@ -209,6 +212,9 @@ def _print_decided(was: WasDecided, directory: Directory, *, as_json: bool) -> N
             "accepted": moment(accepted.at) if accepted is not None else None,
         }
     )
+    if accepted is not None and "judged" in accepted.data:
+        click.echo()
+        print_properties({name: accepted.data.get(name) for name in _JUDGED})
     for event in (*was.kept, *was.attempts):
         click.echo()
         print_properties(_attempt_object(event) | _event_object(event))

@@ -68,6 +68,7 @@ class JSONBodies:
             str(entry.reverse_path or ""),
             str(entry.recipient),
             entry.message.remote_ip,
+            entry.message.verdict,
         )
         mail = received_mail(content, kept, self.links, self.now(), TOLD_TEXT_BYTES)
         return body(RECEIVED, entry.message.received_at, mail)

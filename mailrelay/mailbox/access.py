@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.model import MailboxMessage
+from mailrelay.message.verdict import Verdict
 from mailrelay.queue.entry import Content
 
 BLOCK_BYTES = 256 * 1024
@@ -51,6 +52,7 @@ class StoredMessage:
     remote_ip: str | None
     prefix: bytes
     content: Content
+    verdict: Verdict | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -8,6 +8,7 @@ from mailrelay.acceptance.judging import Chain, Judge
 from mailrelay.config.settings import ListenerSection, Settings
 from mailrelay.mailauth.public_suffixes import is_public_suffix, public_suffixes
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.service.incoming import Telling
 from mailrelay.storage.stores import Stores
 
 
@@ -16,6 +17,7 @@ def make_judges(
     settings: Settings,
     section: ListenerSection,
     stores: Stores,
+    telling: Telling,
     record: Record | None = None,
 ) -> Chain | None:
     """Those of ``section``, None where nothing is judged."""
@@ -34,4 +36,4 @@ def make_judges(
     )
     follow = FollowSettings(section.on_dmarc_failure, section.on_spf_failure)
     judges: list[Judge] = [authenticating, Following(follow, record)]
-    return Chain(authserv_id, judges, stores.queue.read_spool)
+    return Chain(authserv_id, judges, stores.queue.read_spool, telling)

@@ -60,7 +60,7 @@ from mailrelay.service.dkim import KeyService, make_signing
 from mailrelay.service.explaining import server_explain
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
-from mailrelay.service.incoming import make_incoming
+from mailrelay.service.incoming import Telling, make_incoming
 from mailrelay.service.judging import make_judges
 from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
@@ -455,7 +455,11 @@ class Server(MultiService):
                 *(self._ways.answering, self._known.account_kept_for, self.metrics),
             ),
             screening=self._incoming.screening if section.role == "mx" else None,
-            judges=make_judges(s, self._settings, section, self.stores, self.reports.record_dmarc),
+            judges=make_judges(
+                *(s, self._settings, section, self.stores),
+                Telling(s.now, self._mail_log, self.metrics),
+                self.reports.record_dmarc,
+            ),
             simulate=self._settings.localserve,
         )
 

@@ -22,6 +22,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.mailbox import mailbox_message
 from mailrelay.storage.queue import drop_unneeded_content, read_content
+from mailrelay.storage.rows import verdict_of
 from mailrelay.storage.spool import Spool
 
 LOOKED_AT = 50_000
@@ -131,7 +132,12 @@ def _has_flag(flag: str) -> ColumnElement[bool]:
 
 def _row(connection: Connection, account_id: int, id_: int) -> Any:
     return connection.execute(
-        select(_message, _mailbox.c.name.label("mailbox"), tables.message.c.door)
+        select(
+            _message,
+            _mailbox.c.name.label("mailbox"),
+            tables.message.c.door,
+            tables.message.c.verdict,
+        )
         .join(_mailbox, _mailbox.c.id == _message.c.mailbox_id)
         .outerjoin(tables.message, tables.message.c.id == _message.c.message_id)
         .where(_message.c.id == id_, _message.c.account_id == account_id)
@@ -144,7 +150,12 @@ def _get(connection: Connection, account_id: int, id_: int) -> StoredMessage | N
         return None
     content = read_content(connection, row.message_id)
     return StoredMessage(
-        mailbox_message(row), row.door or "", row.remote_ip, bytes(row.prefix), content
+        mailbox_message(row),
+        row.door or "",
+        row.remote_ip,
+        bytes(row.prefix),
+        content,
+        verdict_of(row.verdict),
     )
 
 

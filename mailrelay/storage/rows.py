@@ -81,8 +81,13 @@ def message_of(row: Row) -> Message:
         is_urgent=bool(flags & _URGENT),
         is_report=bool(flags & _REPORT),
         tags=tuple(msgspec.json.decode(row[13])) if row[13] else (),
-        verdict=_verdict(row[14]) if row[14] else None,
+        verdict=verdict_of(row[14]),
     )
+
+
+def verdict_of(text: str | None) -> Verdict | None:
+    """What was judged, as it is stored."""
+    return _verdict(text) if text else None
 
 
 def stored_address(text: str) -> Address:

@@ -70,4 +70,4 @@ def _stored(entry: Entry, content: Content, front: bytes) -> StoredMessage:
         len(front) + content.size_bytes,
         message.subject,
     )
-    return StoredMessage(listed, message.door, message.remote_ip, front, content)
+    return StoredMessage(listed, message.door, message.remote_ip, front, content, message.verdict)

@@ -16,6 +16,7 @@ from mailrelay.mailbox.access import (
 )
 from mailrelay.mailbox.flags import BadFlag, flag_of, in_order
 from mailrelay.message.structure import NoSuchPart, decoded, part_at, read_structure
+from mailrelay.message.verdict import Verdict
 from mailrelay.net.threads import Executor
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.draft import check_controls
@@ -135,6 +136,7 @@ def _flags(request: MessageFlagsRequest) -> list[str]:
 def _result(stored: StoredMessage, read: ReadMessage) -> MessageGetResult:
     listed, fields = stored.listed, read.fields
     came_by_smtp = bool(listed.recipient) and stored.door != "dsn"
+    verdict = stored.verdict or Verdict()
     return MessageGetResult(
         message=Message(
             from_=name_addresses(fields.from_),
@@ -156,8 +158,11 @@ def _result(stored: StoredMessage, read: ReadMessage) -> MessageGetResult:
             and read.part.params.get("report-type", "").lower() == "delivery-status",
             flags=list(in_order(listed.flags)),
             mail_from=listed.reverse_path,
+            mail_from_validated=verdict.is_mail_from_valid,
             rcpt_to=listed.recipient if came_by_smtp else "",
             msg_from=str(fields.from_[0].address) if came_by_smtp and fields.from_ else "",
+            msg_from_validated=verdict.is_from_valid,
+            dkim_verified_domains=list(verdict.dkim_domains),
             remote_ip=stored.remote_ip or "",
             mailbox_name=listed.mailbox,
         ),

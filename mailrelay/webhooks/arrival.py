@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from mailrelay.directory.model import Account, Directory
 from mailrelay.message.fields import is_automated
 from mailrelay.message.report import DeliveryReport, FeedbackReport, code_of, read_report
+from mailrelay.message.verdict import Verdict
 from mailrelay.net.threads import Executor
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.file_links import FileLinks
@@ -100,8 +101,7 @@ class Arrivals:
         from_id = from_id_in(self.directory(), entry.told_as)
         sent = await self.sent.by_from_id(owner.id, from_id) if from_id else None
         may_tell = sent is not None or entry.reverse_path is None or message.is_report
-        is_told = owner.is_called_for_incoming or owner.is_told_of_received
-        if not may_tell and not is_told:
+        if not may_tell and not _is_told(entry, owner):
             return Arrival()
         if message.size_bytes <= LARGE_BYTES:
             return await self._read(entry, owner, placed, sent, may_tell=may_tell)
@@ -127,8 +127,8 @@ class Arrivals:
             event = await self._event(report, sent, entry, owner, placed.at)
         except _Known:
             return Arrival()
-        is_told = owner.is_called_for_incoming or owner.is_told_of_received
-        if not is_told or (event is not None and event.account_id == owner.id):
+        is_answer = event is not None and event.account_id == owner.id
+        if is_answer or not _is_told(entry, owner):
             return Arrival(event)
         told = await self.executor.run(self._told, content, entry, owner, placed)
         return evolve(told, event=event)
@@ -175,6 +175,14 @@ class Arrivals:
         return content.prefix + await self.read_spool(content.spool_name, 0, READ_BYTES)
 
 
+def _is_told(entry: Entry, owner: Account) -> bool:
+    """Whether the application hears of mail that comes; of junk it does not."""
+    verdict = entry.message.verdict
+    if verdict is not None and verdict.is_junk:
+        return False
+    return owner.is_called_for_incoming or owner.is_told_of_received
+
+
 class _Known(Exception):
     """A peer has told of it before."""
 
@@ -210,7 +218,7 @@ def incoming_payload(content: bytes, entry: Entry, placed: Placed) -> bytes:
     """The body of the call for an incoming message.  Called off the reactor thread."""
     read = read_message(content)
     fields, message = read.fields, entry.message
-    reverse_path = entry.reverse_path
+    reverse_path, verdict = entry.reverse_path, message.verdict or Verdict()
     told = Incoming(
         from_=name_addresses(fields.from_),
         to=name_addresses(fields.to),
@@ -228,6 +236,9 @@ def incoming_payload(content: bytes, entry: Entry, placed: Placed) -> bytes:
         meta=IncomingMeta(
             msg_id=placed.id,
             mail_from=str(reverse_path) if reverse_path else "",
+            mail_from_validated=verdict.is_mail_from_valid,
+            msg_from_validated=verdict.is_from_valid,
+            dkim_verified_domains=list(verdict.dkim_domains),
             rcpt_to=str(entry.told_as),
             remote_ip=message.remote_ip or "",
             received=go_time(placed.at),
@@ -254,6 +265,7 @@ def signed_payload(
         str(entry.reverse_path or ""),
         str(entry.told_as),
         entry.message.remote_ip,
+        entry.message.verdict,
     )
     mail = received_mail(placed.prefix + content, kept, links, placed.at, TOLD_TEXT_BYTES)
     return body(RECEIVED, placed.at, mail)

@@ -24,6 +24,7 @@ from mailrelay.message.structure import (
     text_parts,
     walk,
 )
+from mailrelay.message.verdict import Verdict
 from mailrelay.message.words import shown_text
 from mailrelay.policy.file_links import File, FileLinks, path_text
 from mailrelay.webhooks.reading import read_header
@@ -67,6 +68,23 @@ class MailEnvelope(_Told, frozen=True):
     recipient: Line
 
 
+class MailVerdict(_Told, frozen=True):
+    """Who the message is from, as it was judged when it came; words of RFC 8601.
+
+    ``dkim_domains`` signed it, and their signatures are right.  ``junk`` says why it is in Junk, if
+    it is.
+    """
+
+    spf: Line
+    dmarc: Line
+    arc: Line
+    is_mail_from_valid: bool
+    is_from_valid: bool
+    dkim_domains: Annotated[list[Line], Meta(max_length=100)]
+    junk: Line
+    reasons: Annotated[list[Line], Meta(max_length=100)]
+
+
 class MailPart(_Told, frozen=True):
     """A MIME part.  ``path`` is empty for the message itself; ``size_bytes`` is decoded."""
 
@@ -96,8 +114,9 @@ _People: TypeAlias = Annotated[list[MailAddress], Meta(max_length=MAX_HEADER_BYT
 class ReceivedMail(_Told, frozen=True):
     """A message in a mailbox.
 
-    ``is_truncated`` when text, HTML or what is attached is more than is told here.  Ids have
-    angle brackets but content ids, which are as in ``cid:`` links.
+    ``verdict`` is null of what was not judged.  ``is_truncated`` when text, HTML or what is
+    attached is more than is told here.  Ids have angle brackets but content ids, which are as in
+    ``cid:`` links.
     """
 
     id: Id
@@ -107,6 +126,7 @@ class ReceivedMail(_Told, frozen=True):
     size_bytes: Size
     envelope: MailEnvelope
     remote_ip: Line
+    verdict: MailVerdict | None
     is_automated: bool
     is_truncated: bool
     from_: _People = field(name="from")
@@ -139,6 +159,7 @@ class Kept:
     sender: str
     recipient: str
     remote_ip: str | None
+    verdict: Verdict | None = None
 
 
 def received_mail(
@@ -159,6 +180,7 @@ def received_mail(
         size_bytes=kept.size_bytes,
         envelope=MailEnvelope(sender=kept.sender, recipient=kept.recipient),
         remote_ip=kept.remote_ip or "",
+        verdict=_verdict(kept.verdict) if kept.verdict is not None else None,
         is_automated=is_automated(header, root.content_type, reverse_path_is_null=is_bounce),
         is_truncated=text_is_cut or html_is_cut or len(content) < kept.size_bytes,
         from_=_people(fields.from_),
@@ -182,6 +204,19 @@ def received_mail(
             if not part.parts and not any(part is one for one in shown)
         ],
         raw_url=links.url(File(kept.account_id, kept.id), now),
+    )
+
+
+def _verdict(verdict: Verdict) -> MailVerdict:
+    return MailVerdict(
+        spf=verdict.spf,
+        dmarc=verdict.dmarc,
+        arc=verdict.arc,
+        is_mail_from_valid=verdict.is_mail_from_valid,
+        is_from_valid=verdict.is_from_valid,
+        dkim_domains=list(verdict.dkim_domains),
+        junk=verdict.junk,
+        reasons=list(verdict.reasons),
     )
 
 

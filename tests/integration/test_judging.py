@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
@@ -9,12 +11,17 @@ from twisted.internet import reactor as global_reactor
 from twisted.trial.unittest import TestCase
 
 from mailrelay.acceptance.following import Follow
+from mailrelay.cli.queue import history_text
+from mailrelay.config.settings import LogSection
 from mailrelay.control.mailbox import MessageFilter
+from mailrelay.control.queue import EntryFilter
 from mailrelay.mailauth.dkim import Algorithm, BodyDigest, raw_fields
 from mailrelay.mailauth.dkim_sign import BODY, SigningKey, new_key, sign
 from mailrelay.testing.fakes import FakeResolver
 from mailrelay.testing.loopback import Loopback, make_settings
-from tests.integration.world import mailbox, start_world
+from tests.integration.webapi.api import API
+from tests.integration.webapi.v1.client import Client
+from tests.integration.world import mailbox, start_world, until
 
 reactor: Any = global_reactor
 
@@ -61,10 +68,15 @@ class JudgingTests(TestCase):
     async def start(self, **listener: Any) -> Loopback:
         """Start it, its listener as given."""
         trusted = listener.pop("trusted_networks", ())
-        plain = make_settings(self, ("mx",), "sqlite:///mailrelay.db", None, {}).listener
-        sections = [evolve(one, **{"judge": True, **listener}) for one in plain]
+        plain = make_settings(self, ("mx", "http"), "sqlite:///mailrelay.db", None, {}).listener
+        sections = [evolve(plain[0], **{"judge": True, **listener}), plain[1]]
         self.server = await start_world(
-            self, reactor, listener=sections, trusted_networks=trusted, resolver=DNS
+            self,
+            reactor,
+            listener=sections,
+            trusted_networks=trusted,
+            resolver=DNS,
+            log=LogSection(mail_log=os.path.abspath(self.mktemp())),
         )
         return self.server
 
@@ -161,6 +173,44 @@ class JudgingTests(TestCase):
         ):
             await self.accepted("a@good.test", content)
         self.assertEqual(await self.places(), [("Junk", ["$junk"])] * 6)
+
+    async def test_told(self) -> None:
+        """The application, the history and the mail log are told; refused mail has a line."""
+        await self.start()
+        await self.accepted("a@plain.test", signed(FROM_BANK + b"hi\r\n"))
+        await self.accepted("a@good.test", b"From: a@shop.test\r\n\r\nhi")
+        await self.send("a@good.test", FROM_BANK + b"hi")
+        api = Client(API(self.server))
+        passed, junk = reversed((await api.ask("GET", "/mailbox/messages")).json["messages"])
+        mail = (await api.ask("GET", f"/mailbox/messages/{passed['id']}")).json["verdict"]
+        names = ("spf", "dmarc", "is_mail_from_valid", "is_from_valid", "dkim_domains", "junk")
+        told = [mail[name] for name in names]
+        self.assertEqual(told, ["neutral", "pass", False, True, ["bank.test"], ""])
+        self.assertIn("dkim=pass header.d=bank.test", " ".join(mail["reasons"]))
+        mail = (await api.ask("GET", f"/mailbox/messages/{junk['id']}")).json["verdict"]
+        self.assertIn("shop.test", mail["junk"])
+        control = self.server.control()
+        self.addCleanup(control.close)
+        [_, view] = await control.queue.find(EntryFilter(retired=True))
+        history = await control.queue.history(view.entry.id)
+        text = history_text(history, self.server.server.directory)
+        self.assertIn("dmarc: fail", text)
+        self.assertIn("judged: iprev=pass", text)
+        logged = await self.log_of("refused")
+        self.assertIn("reason=dmarc", logged)
+        self.assertIn("peer_ip=127.0.0.1", logged)
+        self.assertIn("dmarc=pass", await self.log_of("accepted"))
+
+    async def log_of(self, word: str) -> str:
+        """The first line of the mail log of a kind."""
+        path = Path(self.server.settings.log.mail_log)
+
+        def lines() -> list[str]:
+            text = path.read_text() if path.exists() else ""
+            return [line for line in text.splitlines() if f" {word} " in line]
+
+        await until(reactor, lines)
+        return lines()[0]
 
     async def test_listener(self) -> None:
         """A listener may follow less far."""

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.message.dsn import Action, RecipientReport
+from mailrelay.message.verdict import Verdict
 from mailrelay.observe.events import EventKind
 from mailrelay.queue.entry import Content, Message, NewMessage
 from mailrelay.queue.report import HEADER_READ_BYTES, Reporter, admitted, may_report
@@ -65,6 +66,17 @@ class MayReportTests(SynchronousTestCase):
             ({"is_automatic": True, "account_id": 7}, True),
         ):
             self.assertEqual(may_report(message(**changes)), may, str(changes))
+
+    def test_forged(self) -> None:
+        """Nor whoever is named as the sender of what may be forged."""
+        for spf, dmarc, may in (
+            ("fail", "none", False),
+            ("pass", "fail", False),
+            ("softfail", "temperror", True),
+            ("pass", "pass", True),
+        ):
+            judged = message(verdict=Verdict(spf, dmarc))
+            self.assertEqual(may_report(judged), may, (spf, dmarc))
 
 
 class ReporterTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ from mailrelay.mailbox.access import (
     StoredMessage,
 )
 from mailrelay.mailbox.model import MailboxMessage
+from mailrelay.message.verdict import Verdict
 from mailrelay.net.threads import AtOnce
 from mailrelay.queue.entry import Content
 from mailrelay.webapi import types
@@ -113,6 +114,14 @@ class MessagesTests(SynchronousTestCase):
             self.store.stored = evolve(STORED, door=door, listed=listed)
             meta = self.done(self.messages.get(CALLER, request)).meta
             self.assertEqual((meta.rcpt_to, meta.msg_from), told, door)
+
+    def test_judged(self) -> None:
+        """Whom it is from is told as it was judged."""
+        verdict = Verdict(is_from_valid=True, dkim_domains=("x.example",))
+        self.store.stored = evolve(STORED, verdict=verdict)
+        meta = self.done(self.messages.get(CALLER, types.MessageRequest(msg_id=7))).meta
+        told = (meta.mail_from_validated, meta.msg_from_validated, meta.dkim_verified_domains)
+        self.assertEqual(told, (False, True, ["x.example"]))
 
     def test_spooled(self) -> None:
         """A large message is read in pieces, prefix first, to its end."""

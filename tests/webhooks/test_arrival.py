@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.directory.model import Account, Directory, Domain
+from mailrelay.message.verdict import Verdict
 from mailrelay.net.threads import AtOnce
 from mailrelay.observe.events import EventKind
 from mailrelay.policy.file_links import PURPOSE, FileLinks
@@ -119,6 +120,7 @@ class ArrivalTests(SynchronousTestCase):
         reverse_path: str | None = "joe@example.net",
         door: str = "mx",
         is_report: bool = False,
+        verdict: Verdict | None = None,
     ) -> Arrival:
         """What is told of ``content``."""
         sender = Address.parse(reverse_path) if reverse_path else None
@@ -126,6 +128,7 @@ class ArrivalTests(SynchronousTestCase):
             *(68, None, sender, 0.0, len(content), door),
             remote_ip="192.0.2.9",
             is_report=is_report,
+            verdict=verdict,
         )
         kept = Content(b"Received: by mx\r\n", content, None, len(content))
         arrivals = Arrivals(
@@ -194,6 +197,31 @@ class ArrivalTests(SynchronousTestCase):
                 "Automated": False,
             },
         )
+
+    def test_judged(self) -> None:
+        """Whom it is from is told as it was judged; of junk nobody is told."""
+        verdict = Verdict("pass", "fail", "none", True, False, ("x.example",), "", ("spf=pass",))
+        owner = evolve(OWNER, is_told_of_received=True)
+        arrival = self.arrive(MAIL, owner=owner, verdict=verdict)
+        assert arrival.payload is not None and arrival.signed is not None
+        meta = json.loads(arrival.payload)["Meta"]
+        names = ("MailFromValidated", "MsgFromValidated", "DKIMVerifiedDomains")
+        self.assertEqual([meta[name] for name in names], [True, False, ["x.example"]])
+        self.assertEqual(
+            json.loads(arrival.signed)["data"]["verdict"],
+            {
+                "spf": "pass",
+                "dmarc": "fail",
+                "arc": "none",
+                "is_mail_from_valid": True,
+                "is_from_valid": False,
+                "dkim_domains": ["x.example"],
+                "junk": "",
+                "reasons": ["spf=pass"],
+            },
+        )
+        junk = evolve(verdict, junk="DMARC")
+        self.assertEqual(self.arrive(MAIL, owner=owner, verdict=junk), Arrival())
 
     def test_signed(self) -> None:
         """A signed endpoint is told of the same message in our own shape, with the whole header."""

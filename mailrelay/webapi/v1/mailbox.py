@@ -355,4 +355,5 @@ def _kept(stored: StoredMessage) -> Kept:
         listed.reverse_path,
         listed.recipient,
         stored.remote_ip,
+        stored.verdict,
     )
