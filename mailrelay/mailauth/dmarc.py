@@ -148,10 +148,28 @@ class _Message:
             walk = await self._walk(author)
             at = self._policy_at(author, walk)
             if at is None:
-                return DMARCOutcome(reason=f"{author} has no DMARC record", from_domain=author)
+                return self._without_policy(author)
             return await self._judged(DMARCOutcome(from_domain=author, found_at=at), walk[at])
         except _Unknown as error:
             return DMARCOutcome(DMARC.TEMPERROR, str(error), author)
+
+    def _without_policy(self, author: str) -> DMARCOutcome:
+        """No result, but what would stand for ``author``, as the list of public suffixes has it."""
+        checked = self.checked
+        passed = [one.domain for one in checked.dkim if one.result.value == _PASS]
+        return DMARCOutcome(
+            reason=f"{author} has no DMARC record",
+            from_domain=author,
+            is_spf_aligned=checked.spf.value == _PASS
+            and self._is_related(author, checked.spf_domain),
+            is_dkim_aligned=any(self._is_related(author, domain) for domain in passed),
+        )
+
+    def _is_related(self, author: str, domain: str) -> bool:
+        shorter, longer = sorted((author, domain.lower().rstrip(".")), key=len)
+        if shorter == longer:
+            return True
+        return is_within(longer, shorter) and not self.world.is_public_suffix(shorter)
 
     async def _judged(self, outcome: DMARCOutcome, record: Record) -> DMARCOutcome:
         author, checked = outcome.from_domain, self.checked

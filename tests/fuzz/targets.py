@@ -36,8 +36,11 @@ from mailrelay.mailauth.dkim import (
     parse_signature,
     raw_fields,
 )
+from mailrelay.mailauth.dmarc_record import is_record as is_dmarc_record
+from mailrelay.mailauth.dmarc_record import parse_record as parse_dmarc_record
 from mailrelay.mailauth.spf_macros import expand, letters_in
 from mailrelay.mailauth.spf_record import MalformedRecord, parse_record
+from mailrelay.message.auth_results import claiming
 from mailrelay.message.dsn import Action, RecipientReport, Report, compose_dsn
 from mailrelay.message.fields import read_fields
 from mailrelay.message.header import (
@@ -712,6 +715,37 @@ def arc(random: Random) -> None:
         assert chain.sealed_bytes(number)
 
 
+CLAIM_PIECES = (
+    *(b"Authentication-Results:", b"authentication-results :", b"\r\n", b"\r\n ", b" mx.test"),
+    *(b"; spf=pass", b" (", b")", b'"', b"\\", b" MX.TEST.", b"/1", b"\xff", b" other.test"),
+)
+
+
+def auth_results(random: Random) -> None:
+    """What claims our name is found, whatever stands above it."""
+    head = grown(random, CLAIM_PIECES, 30)
+    ours = b"\r\nAuthentication-Results: (x) mx.test; spf=pass\r\n"
+    found = list(claiming(head + ours + b"\r\n", "mx.test"))
+    assert all(at < end for at, end in found)
+    if header_end(head + ours + b"\r\n") > len(head) + 2:
+        assert len(head) + 2 in [at for at, _ in found]
+
+
+DMARC_PIECES = (
+    *(b"p=", b"sp=", b"np=", b"none", b"reject", b";", b" ; ", b"psd=y", b"psd=", b"t=y", b"pct="),
+    *(b"999", b"rua=", b"mailto:a@b.test", b",", b"!10m", b"!", b"\xff", b"=", b"v=DMARC1", b" "),
+)
+
+
+def dmarc(random: Random) -> None:
+    """A DMARC record is read, whatever is in it."""
+    text = b"v=DMARC1;" + grown(random, DMARC_PIECES, 20)
+    assert is_dmarc_record(text)
+    record = parse_dmarc_record(text)
+    assert 0 <= record.percent <= 100
+    assert all(one.lower().startswith("mailto:") for one in (*record.rua, *record.ruf))
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -734,6 +768,8 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         html,
         spf,
         dkim,
+        dmarc,
+        auth_results,
         arc,
     )
 }

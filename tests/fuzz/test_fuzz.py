@@ -108,6 +108,14 @@ class FuzzTests(SynchronousTestCase):
         """SPF records."""
         self.run_target("spf")
 
+    def test_dmarc(self) -> None:
+        """DMARC records."""
+        self.run_target("dmarc")
+
+    def test_auth_results(self) -> None:
+        """Authentication-Results fields of others."""
+        self.run_target("auth_results")
+
     def test_dkim(self) -> None:
         """DKIM signatures and keys."""
         self.run_target("dkim")
