@@ -34,7 +34,12 @@ class Flaw(StrEnum):
 
 
 class CertificateRefused(Exception):
-    """The server's certificate is not believed; the message, one line, says why."""
+    """The server's certificate is not believed; the message, one line, says why.
+
+    ``sending_ip`` is whence it was asked for, when that is known.
+    """
+
+    sending_ip = ""
 
     def __init__(self, text: str, flaw: Flaw = Flaw.INVALID) -> None:
         super().__init__(text)

@@ -114,6 +114,7 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
         self.extensions = NO_EXTENSIONS
         self.tls: Negotiated | None = None
         self.decision: Decision = AS_SET
+        self._own_ip = ""
         self.opened_at = clock.seconds()
         self.certificate: str | None = None  # what the server's says
         self.flaw: CertificateRefused | None = None  # what is wrong with it, when it was looked at
@@ -130,6 +131,7 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
     @override
     def connectionMade(self) -> None:
         self.timeout = self._plan.timeouts.greeting
+        self._own_ip = getattr(self.transport.getHost(), "host", "")
         super().connectionMade()
         self._tlsMode = self._plan.implicit_tls
 
@@ -177,6 +179,8 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
             broken = isinstance(error, ConnectionDone | ConnectionLost | Postponed)
             text = f"the handshake came to nothing: {error}"
             error = TLSFailed(text, is_temporary=broken)
+        if isinstance(error, TLSFailed | CertificateRefused):
+            error.sending_ip = self._own_ip
         if not isinstance(error, SessionRefused):  # that is in the transcript already
             self.transcript.note(str(error))
         if opening:

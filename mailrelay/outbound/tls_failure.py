@@ -14,8 +14,10 @@ class TLSFailed(Exception):
     """No TLS as required, or its handshake failed; ``may`` goes on without.
 
     ``is_temporary`` when nothing says that it will fail again; ``is_missing`` when the server
-    does not begin a handshake.
+    does not begin a handshake.  ``sending_ip`` is whence it was tried, when that is known.
     """
+
+    sending_ip = ""
 
     def __init__(self, text: str, *, is_temporary: bool = False, is_missing: bool = False) -> None:
         super().__init__(text)
@@ -41,8 +43,9 @@ def is_tls_trouble(error: BaseException) -> bool:
     return ours or type(error).__module__.startswith("OpenSSL")
 
 
-def failure_of(error: BaseException, target: Target, sending_ip: str = "") -> TLSFailure:
+def failure_of(error: BaseException, target: Target) -> TLSFailure:
     """How it is told."""
+    sending_ip = error.sending_ip if isinstance(error, TLSFailed | CertificateRefused) else ""
     match error:
         case CertificateRefused():
             result = _FLAWS[error.flaw]
