@@ -109,7 +109,10 @@ class Judged:
 
 @frozen
 class Chain:
-    """Judges in order, as far as none refuses.  ``authserv_id`` is our name in what is told."""
+    """Judges in order, as far as none refuses.
+
+    ``authserv_id`` is our name in what is told of authentication; empty when that is not judged.
+    """
 
     authserv_id: str
     judges: Sequence[Judge]
@@ -147,6 +150,8 @@ class Chain:
 
     def told(self, found: Judgement) -> Judged:
         """The same for those who get the message."""
+        if not self.authserv_id:
+            return Judged(found.fields, found.verdict)
         said = payload(self.authserv_id, found.results)
         sealing = Sealing(said.decode(), found.arc) if found.arc is not None else None
         return Judged(authentication_results(said) + found.fields, found.verdict, sealing)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailrelay.config.read import Reader, check_networks
+from attrs import evolve
+
+from mailrelay.acceptance.rspamd import RspamdSettings
+from mailrelay.config.read import Reader, check_networks, from_file
+from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.policy.blocklists import DNSBLSettings, ZoneSettings
 from mailrelay.smtp.address import MalformedAddress, normal_domain
 
@@ -18,6 +23,16 @@ LONGEST_ZONE = 180
 _LOOPBACK = ip_network("127.0.0.0/8")
 
 
+LONGEST_DELAY = 300.0
+"""Seconds: clients wait 10 minutes for the answer (RFC 5321 section 4.5.3.2.6), at their best."""
+
+
+def completed_rspamd(section: RspamdSettings, reader: Reader, base: Path) -> RspamdSettings:
+    """With the password read from its file."""
+    password = from_file(section.password, section.password_file, reader, base, "rspamd.password")
+    return evolve(section, password=password)
+
+
 def check_incoming(settings: Settings, reader: Reader) -> None:
     """What types cannot say."""
     _check_dnsbl(settings.dnsbl, reader)
@@ -25,6 +40,32 @@ def check_incoming(settings: Settings, reader: Reader) -> None:
     check_networks("greylisting.skip_networks", greylisting.skip_networks, reader)
     if greylisting.delay >= greylisting.retry_within:
         reader.problem("greylisting.retry_within", "must be longer than delay")
+    if settings.first_time_senders.delay > LONGEST_DELAY:
+        most = f"{LONGEST_DELAY:g}"
+        reader.problem("first_time_senders.delay", f"must be {most} seconds at the most")
+    if not any(listener.judge for listener in settings.listener):
+        for place, value in (
+            ("first_time_senders.delay", settings.first_time_senders.delay),
+            ("sender_limits.messages_per_domain", settings.sender_limits.messages_per_domain),
+        ):
+            if value:
+                reader.problem(place, "needs a listener with judge = true")
+    _check_rspamd(settings.rspamd, reader)
+
+
+def _check_rspamd(section: RspamdSettings, reader: Reader) -> None:
+    if not section.url:
+        return
+    try:
+        is_base = parse_url(section.url).path == "/"
+    except UnusableURL:
+        is_base = False
+    if not is_base:
+        reader.problem("rspamd.url", f"{section.url!r} is not as http://127.0.0.1:11333")
+    if section.timeout <= 0:
+        reader.problem("rspamd.timeout", "must be more than 0 seconds")
+    if not section.password.isascii() or not section.password.isprintable():
+        reader.problem("rspamd.password", "must be printable ASCII")
 
 
 def _check_dnsbl(dnsbl: DNSBLSettings, reader: Reader) -> None:

@@ -18,7 +18,7 @@ from mailrelay.config.handoffs import (
     completed_handoffs,
     override_handoffs,
 )
-from mailrelay.config.incoming import check_incoming
+from mailrelay.config.incoming import check_incoming, completed_rspamd
 from mailrelay.config.read import Problem, Reader, check_addresses, check_networks, from_file
 from mailrelay.config.reports import check_reports
 from mailrelay.config.settings import (
@@ -127,6 +127,8 @@ def override(table: dict[str, Any], environment: Mapping[str, str], reader: Read
         "autoconfig",
         "sender_limits",
         "greylisting",
+        "rspamd",
+        "first_time_senders",
         "smtp_out",
         "reports",
         "log",
@@ -192,6 +194,7 @@ def _completed(settings: Settings, reader: Reader, base: Path) -> Settings:
         route=routes,
         tls=completed_tls(settings.tls, base),
         acme=completed_acme(settings.acme, reader, base),
+        rspamd=completed_rspamd(settings.rspamd, reader, base),
         log=log,
     )
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailrelay.acceptance.first_time import FirstTimeSettings
 from mailrelay.acceptance.following import Follow
 from mailrelay.acceptance.greylisting import GreylistSettings
 from mailrelay.acceptance.passing import ForwardingSettings
+from mailrelay.acceptance.rspamd import RspamdSettings
 from mailrelay.certificates.settings import ACMESettings, TLSSection
 from mailrelay.config.transports import (
     RelayHostSection,
@@ -246,6 +248,8 @@ class Settings:
     dnsbl: DNSBLSettings = field(factory=DNSBLSettings, metadata=_doc(""))
     sender_limits: SenderLimits = field(factory=SenderLimits, metadata=_doc(""))
     greylisting: GreylistSettings = field(factory=GreylistSettings, metadata=_doc(""))
+    rspamd: RspamdSettings = field(factory=RspamdSettings, metadata=_doc(""))
+    first_time_senders: FirstTimeSettings = field(factory=FirstTimeSettings, metadata=_doc(""))
     queue: QueueSection = field(factory=QueueSection, metadata=_doc(""))
     login: LoginSettings = field(factory=LoginSettings, metadata=_doc(""))
     forwarding: ForwardingSettings = field(factory=ForwardingSettings, metadata=_doc(""))

@@ -110,7 +110,14 @@ class MailLog(Service):
             return
         self._waiting.extend(events)
         if self._timer is None and self._writing is None:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """In a while, so that lines are written together; a log that was stopped writes at once."""
+        if self.running:
             self._timer = self._clock.callLater(FLUSH_AFTER, self._flush)
+        else:
+            self._flush()
 
     def _flush(self) -> Deferred[None]:
         self._timer = None
@@ -126,8 +133,8 @@ class MailLog(Service):
 
         def ended(_: None) -> None:
             self._writing = None
-            if self._waiting and self.running:
-                self._timer = self._clock.callLater(FLUSH_AFTER, self._flush)
+            if self._waiting:
+                self._flush_soon()
 
         return writing.addErrback(failed).addCallback(ended)
 

@@ -110,6 +110,12 @@ class DNSBLSettings:
         factory=tuple, metadata=_doc("lists that are asked, now and then, for our own addresses")
     )
 
+    @property
+    def may_junk(self) -> bool:
+        """Whether being listed may put mail into Junk, or is to be noted with what is taken."""
+        actions = {one.action for one in self.zone}
+        return bool(self.junk_weight) or bool(actions & {ListAction.JUNK, ListAction.WEIGH})
+
 
 @frozen
 class Listing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailrelay.acceptance.authenticating import Authenticating
 from mailrelay.acceptance.following import Following, FollowSettings, Record
 from mailrelay.acceptance.judging import Chain, Judge
@@ -19,10 +21,11 @@ def make_judges(
     stores: Stores,
     telling: Telling,
     record: Record | None = None,
+    more: Sequence[Judge] = (),
 ) -> Chain | None:
-    """Those of ``section``, None where nothing is judged."""
+    """Those of ``section``, and behind them ``more``; None where nothing is judged."""
     if not section.judge:
-        return None
+        return Chain("", more, stores.queue.read_spool, telling) if more else None
     public_suffixes()  # not at the first message, in the reactor's thread
     authserv_id = settings.hostname.lower()
     authenticating = Authenticating(
@@ -35,5 +38,5 @@ def make_judges(
         is_public_suffix,
     )
     follow = FollowSettings(section.on_dmarc_failure, section.on_spf_failure)
-    judges: list[Judge] = [authenticating, Following(follow, record)]
+    judges: list[Judge] = [authenticating, Following(follow, record), *more]
     return Chain(authserv_id, judges, stores.queue.read_spool, telling)

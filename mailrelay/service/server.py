@@ -97,7 +97,8 @@ STARTUP_ERRORS = (
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
     *("handoff", "forwarding", "acme"),
-    *("dnsbl", "sender_limits", "greylisting", "reports", "pages"),
+    *("dnsbl", "sender_limits", "greylisting", "rspamd", "first_time_senders"),
+    *("reports", "pages"),
     *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
     "autoconfig",
 )
@@ -298,7 +299,10 @@ class Server(MultiService):
         )
         self.calls, self._http_client = make_calls(s, settings, stores, known, self.metrics)
         self._connections = ConnectionCount()
-        self._incoming = make_incoming(s, settings, stores, self._mail_log, self.metrics)
+        self._incoming = make_incoming(
+            *(s, settings, stores, lambda: self.directory, self._token),
+            Telling(s.now, self._mail_log, self.metrics),
+        )
         self._handing_in = make_handing_in(
             *(s, settings, lambda: self._settings.handoff_in, stores),
             *(lambda: self._acceptance, lambda: self.directory, known.daily.refuse),
@@ -454,11 +458,10 @@ class Server(MultiService):
                 *(self._settings, self.stores, self._acceptance, self._reporter),
                 *(self._ways.answering, self._known.account_kept_for, self.metrics),
             ),
-            screening=self._incoming.screening if section.role == "mx" else None,
+            screening=self._incoming.screening_of(section),
             judges=make_judges(
-                *(s, self._settings, section, self.stores),
-                Telling(s.now, self._mail_log, self.metrics),
-                self.reports.record_dmarc,
+                *(s, self._settings, section, self.stores, self._incoming.turned_away),
+                *(self.reports.record_dmarc, self._incoming.judges_of(section)),
             ),
             simulate=self._settings.localserve,
         )
@@ -566,6 +569,7 @@ class Server(MultiService):
             gone.addCallback(lambda _: self.stores.database.writer.drained())
             gone.addCallback(lambda _: self._known.loaded())
             gone.addCallback(lambda _: self._http_client.close())
+            gone.addCallback(lambda _: self._incoming.close())
             gone.addCallback(lambda _: self._ways.close())
             gone.addCallback(lambda _: self._workers.drained())
             return gone.addCallback(lambda _: self._closed())

@@ -15,6 +15,7 @@ from warnings import catch_warnings, simplefilter
 import msgspec
 from msgspec.json import encode
 
+from mailrelay.acceptance.rspamd_answer import UnusableAnswer, fields_of, read_answer
 from mailrelay.config.load import BadConfiguration, parse_settings
 from mailrelay.directory.credentials import ScramVerifier, pretended_verifier
 from mailrelay.inbound.proxy import MalformedHeader, parse_proxy_header
@@ -746,6 +747,36 @@ def dmarc(random: Random) -> None:
     assert all(one.lower().startswith("mailto:") for one in (*record.rua, *record.ruf))
 
 
+RSPAMD_PIECES = (
+    *(b'{"action":', b'"reject"', b'"no action"', b'"greylist"', b",", b"}", b"]", b"[", b"{"),
+    *(b'"score":', b'"required_score":', b"1e999", b"-1.5", b"15", b"null", b'"symbols":'),
+    *(b'"GTUBE":', b'"messages":', b'"smtp_message":', b'"a\\r\\nb\\u0000\\ud800"', b'"milter":'),
+    *(b'"add_headers":', b'"remove_headers":', b'"X-A":', b'"Subject":', b'"value":', b"\xff"),
+)
+
+
+def rspamd(random: Random) -> None:
+    """rspamd's answer: what it becomes in a header is whole, short lines of ASCII."""
+    usual = (
+        b'{"action": "add header", "score": 7, "required_score": 15,'
+        b' "symbols": {"A": {"score": 7}},'
+        b' "messages": {"smtp_message": "x"}, "milter": {"add_headers": {"X-A": "b", "X-C": '
+        b'{"value": "d"}}, "remove_headers": {"X-E": 0}}}'
+    )
+    text = damaged(random, usual) if random.random() < 0.7 else grown(random, RSPAMD_PIECES, 20)
+    try:
+        answer = read_answer(text)
+    except UnusableAnswer as error:
+        assert str(error).isprintable()
+        return
+    fields = fields_of(answer)
+    assert str(answer).isprintable() and answer.message.isprintable()
+    assert fields.isascii() and fields.endswith(b"\r\n") and b"\0" not in fields
+    for line in fields.split(b"\r\n")[:-1]:
+        assert len(line) < 300 and b"\n" not in line
+        assert line[:2].upper() == b"X-" or line[:1] == b" "
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -771,5 +802,6 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         dmarc,
         auth_results,
         arc,
+        rspamd,
     )
 }

@@ -123,3 +123,7 @@ class FuzzTests(SynchronousTestCase):
     def test_arc(self) -> None:
         """Chains of seals."""
         self.run_target("arc")
+
+    def test_rspamd(self) -> None:
+        """What rspamd answers."""
+        self.run_target("rspamd")

@@ -121,8 +121,14 @@ class InteropTestCase(TestCase):
         self.assertIn(done.returncode, good, printed)
         return printed
 
-    async def daemon(self, port: int, folder: Path, *command: str) -> None:
-        """Run a program that listens on ``port`` until the test ends."""
+    async def daemon(
+        self,
+        port: int,
+        folder: Path,
+        *command: str,
+        is_ready: Callable[[int], bool] | None = None,
+    ) -> None:
+        """Run a program that listens on ``port`` until the test ends; one of SMTP, if not told."""
         output = folder / "output"
         with output.open("ab") as file:
             process = subprocess.Popen(
@@ -134,7 +140,7 @@ class InteropTestCase(TestCase):
                 env={"PATH": PATH, "LC_ALL": "C"},
             )
         self.addCleanup(_end, process)
-        while not await deferToThread(_greets, port):
+        while not await deferToThread(is_ready or _greets, port):
             printed = output.read_text(errors="replace")
             self.assertIsNone(process.poll(), f"{command[0]} ended:\n{printed}")
             await soon()

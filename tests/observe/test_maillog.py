@@ -22,6 +22,7 @@ from mailrelay.observe.maillog import (
     MOST_FIELD_CHARACTERS,
     MOST_WAITING,
     MailLog,
+    NotTaken,
     append_text,
     human_line,
     json_line,
@@ -162,6 +163,16 @@ class MailLogTests(SynchronousTestCase):
         self.successResultOf(log.stopService())
         self.assertEqual(json.loads(self.written[0])["message"], 12)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        log.record([event()])  # of what was still under way
+        self.assertEqual((len(self.written), self.clock.getDelayedCalls()), (2, []))
+
+    def test_not_taken(self) -> None:
+        """A refusal has a line of its own, with no message."""
+        refusal = NotTaken(0.0, {"peer_ip": "192.0.2.1", "code": 550, "reason": "dnsbl"})
+        said = "1970-01-01T00:00:00.000Z refused peer_ip=192.0.2.1 code=550 reason=dnsbl"
+        self.assertEqual(human_line(refusal), said)
+        told = json.loads(json_line(refusal))
+        self.assertEqual((told["event"], told["code"], "message" in told), ("refused", 550, False))
 
     def test_trouble(self) -> None:
         """A log that cannot be written loses lines, counted and told, and goes on."""
