@@ -97,7 +97,7 @@ def _looked_up(settings: Settings, asked: DNSControl, domain: str) -> CheckRepor
     """What is found, of many look-ups at once.  Raises: Refusal."""
     from mailrelay.cli.asking import with_reactor
 
-    return with_reactor(settings, lambda lookups: asked.check(domain, lookups))
+    return with_reactor(settings, lambda *world: asked.check(domain, *world))
 
 
 def _record(one: Record) -> dict[str, object]:

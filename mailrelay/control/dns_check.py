@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, gatherResults
 
-from mailrelay.control.dns_finding import Asked, CheckReport, Finding, Status
+from mailrelay.control.dns_finding import Asked, CheckReport, Fetch, Finding, Status
 from mailrelay.control.dns_mail_checks import MAIL_CHECKS
 from mailrelay.control.dns_policy_checks import POLICY_CHECKS
 from mailrelay.control.dns_records import (
@@ -18,6 +18,7 @@ from mailrelay.control.dns_records import (
     Topic,
     wanted_records,
 )
+from mailrelay.control.dns_tls_checks import TLS_CHECKS
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.mta_sts import mta_sts_id
 from mailrelay.directory.model import Directory
@@ -41,6 +42,7 @@ class DNSControl:
     load: Callable[[], Awaitable[Directory]]
     host: Callable[[], tuple[MailHost, str]]
     reports: Callable[[str], ReportAddresses]
+    validating: bool = False
 
     def over(self, load: Callable[[], Awaitable[Directory]]) -> DNSControl:
         """The same of what ``load`` gives."""
@@ -51,14 +53,15 @@ class DNSControl:
         of, _ = await self._published(domain)
         return wanted_records(of)
 
-    async def check(self, domain: str, lookups: Lookups) -> CheckReport:
-        """What is, compared with it.  Raises: Refusal."""
+    async def check(self, domain: str, lookups: Lookups, fetch: Fetch) -> CheckReport:
+        """What is, compared with it; ``fetch`` gets the MTA-STS policy.  Raises: Refusal."""
         of, addresses_from = await self._published(domain)
         if not of.host.addresses:
             addresses = await _looked_up(lookups, of.host.hostname)
             of, addresses_from = evolve(of, host=evolve(of.host, addresses=addresses)), FROM_DNS
-        asked = Asked(of, wanted_records(of), lookups, of.host.addresses)
-        checks = (*MAIL_CHECKS, *POLICY_CHECKS)
+        records, ours = wanted_records(of), of.host.addresses
+        asked = Asked(of, records, lookups, ours, fetch, self.validating)
+        checks = (*MAIL_CHECKS, *POLICY_CHECKS, *TLS_CHECKS)
         working = [Deferred.fromCoroutine(_found(*check, asked)) for check in checks]
         groups = await gatherResults(working, consumeErrors=True)
         findings = [one for group in groups for one in group]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 
 from attrs import field, frozen
 
 from mailrelay.control.dns_records import Need, Published, Record, Topic
+from mailrelay.net.http import HTTPAnswer
 from mailrelay.net.lookup import Found, Lookups
 from mailrelay.smtp.reply import printable
 
 MOST_SEEN, LONGEST_SEEN = 10, 500
+
+
+Fetch = Callable[[str], Awaitable[HTTPAnswer]]
+"""The answer to a GET of a URL.  Raises: CallFailed."""
 
 
 class Status(StrEnum):
@@ -72,6 +77,8 @@ class Asked:
     records: Sequence[Record]
     lookups: Lookups
     addresses: Sequence[str]
+    fetch: Fetch
+    validating: bool = False  # what the resolver says of DNSSEC is believed
 
     @property
     def domain(self) -> str:

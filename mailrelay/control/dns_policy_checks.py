@@ -147,7 +147,7 @@ async def check_clients(asked: Asked) -> AsyncIterator[Finding]:
         if wanted.type == "SRV":
             yield await _service(asked, wanted)
         else:
-            yield await _alias(asked, wanted)
+            yield await alias_finding(asked, wanted)
 
 
 async def _service(asked: Asked, wanted: Record) -> Finding:
@@ -162,7 +162,7 @@ async def _service(asked: Asked, wanted: Record) -> Finding:
     return finding(wanted, Status.OK, wanted.why, found.values)
 
 
-async def _alias(asked: Asked, wanted: Record) -> Finding:
+async def alias_finding(asked: Asked, wanted: Record) -> Finding:
     """An alias of the server's name, or a name with an address of ours."""
     found = await asked.addresses_of(wanted.name)
     if not found.values:

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from mailrelay.directory.dkim import KeyState, StoredKey
 from mailrelay.directory.model import Domain
+from mailrelay.mailauth.mta_sts import Policy
 
 MX_PREFERENCE = 10
 SPF = "v=spf1 mx ~all"
@@ -33,6 +34,7 @@ class Topic(StrEnum):
     DANE = "DANE"
     CAA = "CAA"
     PTR = "PTR"
+    DNSSEC = "DNSSEC"
 
 
 class Need(StrEnum):
@@ -101,6 +103,7 @@ class Published:
     host: MailHost
     reports: ReportAddresses
     mta_sts_id: str = ""  # of the policy that is served; "" for none
+    mta_sts_policy: Policy | None = None  # which that is
 
 
 def wanted_records(of: Published) -> Sequence[Record]:

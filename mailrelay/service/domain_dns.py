@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import evolve
 
+from mailrelay.certificates.settings import LETS_ENCRYPT
 from mailrelay.config.settings import ListenerSection, Settings
 from mailrelay.control.dns_check import DNSControl
-from mailrelay.control.dns_records import MailHost, default_reports
+from mailrelay.control.dns_records import MailHost, ReportAddresses
 from mailrelay.directory.model import Directory
 from mailrelay.net.own_addresses import outgoing_addresses
 from mailrelay.net.tls import UnusableCertificate
@@ -26,9 +27,26 @@ def dns_control(
 
     def host() -> tuple[MailHost, str]:
         found, addresses_from = mail_host(settings)
-        return evolve(found, tlsa=_pins(settings, now)), addresses_from
+        is_default = settings.acme is not None and settings.acme.directory == LETS_ENCRYPT
+        authority = "letsencrypt.org" if is_default else ""
+        told = evolve(found, tlsa=_pins(settings, now), authority=authority)
+        return told, addresses_from
 
-    return DNSControl(load, host, default_reports)
+    def reports(domain: str) -> ReportAddresses:
+        return report_addresses(domain, settings.reports.receive_at)
+
+    return DNSControl(load, host, reports, settings.dns.validating)
+
+
+def report_addresses(domain: str, receive_at: Sequence[str]) -> ReportAddresses:
+    """Those that are read, by their names if they tell; "" where none are."""
+
+    def of(kind: str) -> str:
+        named = [text for text in receive_at if kind in text.partition("@")[0].lower()]
+        found = next(iter([*named, *receive_at]), "")
+        return found if not found or "@" in found else f"{found}@{domain}"
+
+    return ReportAddresses(of("dmarc"), of("tls"))
 
 
 def _pins(settings: Settings, now: Callable[[], float]) -> Sequence[str]:

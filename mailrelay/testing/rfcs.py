@@ -103,6 +103,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     8689: ("REQUIRETLS", "yes", ""),
     6125: ("Names in certificates", "partly", "by the library service-identity"),
     9051: ("IMAP4rev2", "no", "the names of flags"),
+    8659: ("CAA", "partly", "records to publish, and whether our authority may"),
     9110: ("HTTP", "partly", "no ranges, conditions or codings"),
     9112: ("HTTP/1.1", "partly", "stricter than it asks: see web/framing"),
     9266: ("tls-exporter channel binding", "yes", ""),

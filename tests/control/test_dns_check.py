@@ -26,6 +26,7 @@ from mailrelay.directory.dkim import KeyState, StoredKey
 from mailrelay.directory.model import Directory, DMARCPolicy, Domain
 from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.mailauth.dkim_sign import SigningKey, new_key
+from mailrelay.net.http import CallFailed, HTTPAnswer
 from mailrelay.testing.fake_dns import FakeDNS
 
 IPV4, IPV6 = "192.0.2.25", "2001:db8::25"
@@ -66,9 +67,19 @@ class Checked(SynchronousTestCase):
         self.domain = Domain(1, "example.org", dmarc=DMARCPolicy.QUARANTINE)
         self.keys: Sequence[StoredKey] = [KEY, NEXT]
         self.host = HOST
+        self.validating = False
         self.reports = default_reports("example.org")
         self.zone = zone_of(self.records())
         self.failing: frozenset[str] = frozenset()
+        self.validating = self.authentic = False
+        self.served: HTTPAnswer | None = None
+
+    async def fetch(self, url: str) -> HTTPAnswer:
+        """What is served at the policy's place."""
+        self.assertEqual(url, "https://mta-sts.example.org/.well-known/mta-sts.txt")
+        if self.served is None:
+            raise CallFailed("no route")
+        return self.served
 
     def control(self) -> DNSControl:
         """Over one domain."""
@@ -77,6 +88,7 @@ class Checked(SynchronousTestCase):
             lambda: succeed(directory),
             lambda: (self.host, "settings"),
             lambda domain: self.reports,
+            self.validating,
         )
 
     def records(self) -> Sequence[Record]:
@@ -90,8 +102,9 @@ class Checked(SynchronousTestCase):
 
     def check(self) -> CheckReport:
         """What is found."""
-        lookups = FakeDNS(self.zone, self.failing)
-        report: CheckReport = self.done(self.control().check("example.org", lookups))
+        lookups = FakeDNS(self.zone, self.failing, self.authentic)
+        checking = self.control().check("example.org", lookups, self.fetch)
+        report: CheckReport = self.done(checking)
         return report
 
     def find(self, topic: Topic, name: str = "") -> Finding:
@@ -373,3 +386,49 @@ class CheckTests(Checked):
         found = self.find(Topic.DMARC)
         self.assertTrue(found.text.isprintable() and found.seen[0].isprintable())
         self.assertLessEqual(max(len(found.text), len(found.seen[0])), 1000)
+
+
+class TLSTests(Checked):
+    """What others may expect of TLS."""
+
+    PIN = "3 1 1 " + "ab" * 32
+
+    def test_tlsa(self) -> None:
+        """A record fits the certificate in use, or mail stops."""
+        self.host = evolve(HOST, tlsa=[self.PIN])
+        name = "_25._tcp.mail.example.org"
+        topic, wrong = Topic.DANE, Status.WRONG
+        self.assertEqual([f for f in self.check().findings if f.topic is topic], [])
+        other = "3 1 1 " + "cd" * 32
+        found = self.complains(topic, wrong, "fits no certificate", {name: {"TLSA": [other]}})
+        self.assertEqual(found.publish[0].value, self.PIN)
+        anchor = {name: {"TLSA": ["2 1 1 " + "cd" * 32]}}
+        self.complains(topic, Status.WARNING, "authority", anchor)
+        both = {name: {"TLSA": [other, self.PIN.upper()]}}
+        self.zone |= {name: {"TLSA": both[name]["TLSA"]}}
+        self.assertTrue(self.check().is_green, "the next certificate's may be there, too")
+        self.validating = True
+        self.assertIn("not signed", self.find(topic).text)
+        self.authentic = True
+        report = self.check()
+        self.assertEqual([f for f in report.findings if f.status is not Status.OK], [])
+        [signed] = [f for f in report.findings if f.topic is Topic.DNSSEC]
+        self.assertEqual(signed.text, "the zone is signed")
+
+    def test_caa(self) -> None:
+        """The authority that makes our certificates may."""
+        self.host = evolve(HOST, authority="ca.test")
+        topic = Topic.CAA
+        self.assertEqual([f for f in self.check().findings if f.topic is topic], [])
+        own = self.zone["example.org"]
+        other = {"example.org": {**own, "CAA": ['0 issue "other.test"']}}
+        self.complains(topic, Status.WRONG, "ca.test may make no certificates", other)
+        well = {"CAA": ['0 issue "other.test"', '0 issue "ca.test; validationmethods=x"']}
+        self.zone["example.org"] = {**own, **well}
+        self.assertTrue(self.check().is_green)
+
+    def test_policy_that_nobody_serves(self) -> None:
+        """A record without a policy sends senders to look for one."""
+        name = "_mta-sts.example.org"
+        text = "the domain has no policy"
+        self.complains(Topic.MTA_STS, Status.WRONG, text, self.txt(name, "v=STSv1; id=1"))

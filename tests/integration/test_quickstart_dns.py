@@ -18,6 +18,7 @@ from mailrelay.config.load import load_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.dns_finding import CheckReport, Status
 from mailrelay.directory.dkim import KeyState
+from mailrelay.net.http import CallFailed, HTTPAnswer
 from mailrelay.net.lookup import FreshResolver, Lookups
 from mailrelay.net.threads import ThreadExecutor
 from mailrelay.service.controls import open_control
@@ -40,6 +41,11 @@ WRONG = {
     "SRV": ["0 1 1 elsewhere.test."],
     "CNAME": ["elsewhere.test."],
 }
+
+
+async def nothing(url: str) -> HTTPAnswer:
+    """No policy is served."""
+    raise CallFailed(url)
 
 
 class QuickstartDNSTests(TestCase):
@@ -71,7 +77,7 @@ class QuickstartDNSTests(TestCase):
         """What the command would find."""
         control = open_control(settings, "test", lambda: 0.0, Random(7))
         try:
-            return await control.dns.check("example.org", lookups)
+            return await control.dns.check("example.org", lookups, nothing)
         finally:
             control.close()
 
