@@ -151,11 +151,12 @@ class Making:
                     left_out += 1
         if policy is None:
             return None
-        return self._dmarc_of(due, policy, rows, left_out)
+        return await self.s.executor.run(self._dmarc_of, due, policy, rows, left_out)
 
     def _dmarc_of(
         self, due: Due, policy: PublishedPolicy, rows: Counter[Row], left_out: int
     ) -> DMARCReport:
+        """In a thread."""
         identity = self.s.identity()
         return DMARCReport(
             identity.organization,

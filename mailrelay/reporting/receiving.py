@@ -209,7 +209,8 @@ def _read(content: bytes) -> tuple[DMARCReport | TLSReport, str]:
     """A report, and the domain of its only author.  Raises: MalformedReport."""
     report = report_in(content)
     try:
-        authors = addresses_in(parse_header(content).first("from") or "")
+        fields = list(parse_header(content).all("from"))
     except HeaderTooLarge:
-        authors = []
+        fields = []
+    authors = addresses_in(fields[0]) if len(fields) == 1 else []
     return report, authors[0].domain if len(authors) == 1 else ""

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 import mailrelay
 from mailrelay.config.settings import Settings
 from mailrelay.directory.model import Account, Directory
-from mailrelay.mailbox.model import Incoming
+from mailrelay.mailbox.model import INBOX, Incoming
 from mailrelay.net.http import ClientSettings, HTTPClient
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import client_tls
@@ -49,7 +49,8 @@ def make_reading(
 
     async def read(incoming: Incoming, entry: Entry, owner: Account) -> Incoming:
         placed = Placed(incoming.id, incoming.mailbox, incoming.received_at, incoming.prefix)
-        if reports.is_for(entry.told_as) and await reports.mail(entry):
+        is_junk = incoming.mailbox != INBOX
+        if not is_junk and reports.is_for(entry.told_as) and await reports.mail(entry):
             incoming = evolve(incoming, mailbox=MAILBOX)
             placed = evolve(placed, mailbox=MAILBOX)
         arrival = await arrivals.of(entry, owner, placed)

@@ -32,13 +32,15 @@ class DatabaseReports:
     database: Database
 
     def add(self, received: Received) -> Deferred[bool]:
-        """See ReceivedStore."""
-        row = _row(received)
+        """See ReceivedStore.  What is kept is made on a reader's thread: it may be long."""
+        return self.database.readers.run(_row, received).addCallback(self._add)
+
+    def _add(self, row: dict[str, Any]) -> Deferred[bool]:
         same = [_report.c[name] == row[name] for name in _KEY]
 
         def work(connection: Connection) -> bool:
             there = connection.execute(select(_report.c.is_verified).where(*same)).first()
-            if there is not None and (there.is_verified or not received.is_verified):
+            if there is not None and (there.is_verified or not row["is_verified"]):
                 return False
             connection.execute(delete(_report).where(*same))
             connection.execute(insert(_report).values(**row))

@@ -89,6 +89,7 @@ from mailrelay.webhooks.received import Kept, received_mail
 from mailrelay.webhooks.sent import SentEntry
 from tests.fuzz.generators import cut, damaged, grown
 from tests.fuzz.http import http_connection, url
+from tests.fuzz.reports import aggregate, report_mail, rua, tls_report
 
 ADDRESS = [
     b"user",
@@ -803,5 +804,9 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         auth_results,
         arc,
         rspamd,
+        aggregate,
+        tls_report,
+        report_mail,
+        rua,
     )
 }

@@ -127,3 +127,19 @@ class FuzzTests(SynchronousTestCase):
     def test_rspamd(self) -> None:
         """What rspamd answers."""
         self.run_target("rspamd")
+
+    def test_aggregate(self) -> None:
+        """Reports of mail."""
+        self.run_target("aggregate")
+
+    def test_tls_report(self) -> None:
+        """Reports about TLS."""
+        self.run_target("tls_report")
+
+    def test_report_mail(self) -> None:
+        """Mail that brings either."""
+        self.run_target("report_mail")
+
+    def test_rua(self) -> None:
+        """Where a record wants reports."""
+        self.run_target("rua")

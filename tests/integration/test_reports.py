@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from email import message_from_bytes
+from typing import Any
 
 import dkim as oracle
+from sqlalchemy import func, select, update
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from mailrelay.config.settings import SMTPOutSection
+from mailrelay.config.settings import ListenerSection, SMTPOutSection
 from mailrelay.control.mailbox import MessageFilter
 from mailrelay.mailauth.dkim import Algorithm
-from mailrelay.mailauth.dmarc_result import DMARCResult, PublishedPolicy
 from mailrelay.outbound.tls_result import PolicyType, ResultType, TLSFailure, TLSPolicy, TLSResult
 from mailrelay.reporting.settings import ReportSettings
 from mailrelay.reporting.store import Listed, ReportQuery
 from mailrelay.service.controls import Control
+from mailrelay.storage import tables
 from mailrelay.testing.fakes import FakeResolver
 from mailrelay.testing.loopback import Loopback
 from tests.integration.webapi.api import API
@@ -25,15 +27,12 @@ from tests.integration.world import mailbox, soon, start_world, until
 from tests.reporting.samples import TLS, WEBMAIL, packed
 
 DAY = 86400.0
-JUDGED = DMARCResult(
-    "192.0.2.77",
-    PublishedPolicy("b.test", "reject"),
-    "reject",
-    is_dkim_aligned=False,
-    is_spf_aligned=False,
-    header_from="b.test",
-)
-"""Somebody forges."""
+
+
+def rows(control: Control, table: Any) -> int:
+    """How many a table has now."""
+    with control.database.engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 class ReportsTests(TestCase):
@@ -41,26 +40,35 @@ class ReportsTests(TestCase):
 
     timeout = 120
 
+    def setUp(self) -> None:
+        """DNS says what each publishes."""
+        self.texts = {
+            "b.test": [b"v=spf1 -all"],
+            "_dmarc.b.test": [b"v=DMARC1; p=quarantine; rua=mailto:dmarc-reports@b.test"],
+            "_smtp._tls.b.test": [b"v=TLSRPTv1; rua=mailto:tls-reports@b.test"],
+            "example.org": [b"v=spf1 -all"],
+            "_dmarc.example.org": [b"v=DMARC1; p=reject; rua=mailto:dmarc-reports@example.org"],
+        }
+
+    async def server(self, **settings: Any) -> Loopback:
+        """One that judges mail."""
+        listener = ListenerSection("mx", "tcp:0:interface=127.0.0.1", judge=True)
+        resolver = FakeResolver(txt=self.texts)
+        return await Loopback.start(
+            self, reactor, roles=(), listener=[listener], resolver=resolver, **settings
+        )
+
     async def start(self) -> None:
         """Both run; DNS says where reports go."""
-        self.told = await Loopback.start(self, reactor, roles=("mx",))
+        self.told = await self.server(smtp_out=SMTPOutSection())
         self.there = self.control_of(self.told)
         await self.there.directory.add_domain("b.test")
-        texts = {
-            "_dmarc.b.test": [b"v=DMARC1; p=reject; rua=mailto:dmarc-reports@b.test"],
-            "_smtp._tls.b.test": [b"v=TLSRPTv1; rua=mailto:tls-reports@b.test"],
-        }
         there = f"127.0.0.1:{self.told.port('mx')}"
-        self.teller = await Loopback.start(
-            self,
-            reactor,
-            roles=("mx",),
-            resolver=FakeResolver(txt=texts),
-            smtp_out=SMTPOutSection(host_overrides={"b.test": there}),
-        )
+        self.teller = await self.server(smtp_out=SMTPOutSection(host_overrides={"b.test": there}))
         self.here = self.control_of(self.teller)
         self.keys = await self.here.dkim.add("example.org", [Algorithm.RSA])
         await self.here.dkim.activate(self.keys)
+        self.texts |= {key.name: [key.record.encode()] for key in self.keys}
         server = self.teller.server
         await until(reactor, lambda: bool(server.directory.dkim_keys))
         await until(reactor, lambda: "b.test" in self.told.server.directory.domains)
@@ -76,11 +84,19 @@ class ReportsTests(TestCase):
         await self.start()
         reports, at = self.teller.server.reports, time.time() - DAY
         for _ in range(3):
-            reports.record_dmarc("b.test", at, JUDGED)
+            replies = await self.teller.say(
+                b"EHLO b.test",
+                b"MAIL FROM:<a@b.test>",
+                b"RCPT TO:<user@example.org>",
+                b"DATA",
+                b"From: a@b.test\r\n\r\nhi\r\n.",
+            )
+            self.assertEqual(replies[-1][:3], b"250", replies)
         failure = TLSFailure(ResultType.CERTIFICATE_EXPIRED, receiving_host="mx.b.test")
         policy = TLSPolicy(PolicyType.STS, mx_hosts=("mx.b.test",))
         reports.record_tls(TLSResult("b.test", policy, failure), at)
         dmarc, tls = reports.makings
+        await self.noted(3)
         while not (await dmarc.is_any_due() and await tls.is_any_due()):
             await soon(reactor)
         for making in (dmarc, tls, dmarc, tls):
@@ -88,15 +104,36 @@ class ReportsTests(TestCase):
         found = await self.arrived(2)
         kinds = {one.kind.value: one for one in found}
         self.assertEqual((kinds["dmarc"].failed, kinds["tls"].failed), (3, 1))
-        self.assertEqual({one.source for one in found}, {"example.org"})
+        self.assertEqual({(one.source, one.is_verified) for one in found}, {("example.org", True)})
         summary = await self.there.reports.summary(ReportQuery(domain="b.test"))
         [source] = summary.sources
-        self.assertEqual((source.ip, source.messages, source.aligned), ("192.0.2.77", 3, 0))
+        self.assertEqual((source.ip, source.messages, source.aligned), ("127.0.0.1", 3, 0))
+        self.assertEqual(source.dispositions, {"quarantine": 3})
         self.assertEqual([one.result_type for one in summary.failures], ["certificate-expired"])
         made = await self.here.reports.sent(ReportQuery())
         self.assertEqual(len(made), 2)
         self.assertTrue(all("mailed to" in one.outcome for one in made))
         await self.look_at_mail()
+        await self.not_in_turn()
+
+    async def noted(self, count: int) -> None:
+        """What was judged of so many messages is written, and as if it was yesterday."""
+        table = tables.dmarc_result
+        await until(reactor, lambda: rows(self.here, table) == count)
+        with self.here.database.engine.begin() as connection:
+            connection.execute(update(table).values(at=table.c.at - DAY))
+
+    async def not_in_turn(self) -> None:
+        """Of the reports themselves nobody is told."""
+        reports = self.told.server.reports
+        await until(reactor, lambda: rows(self.there, tables.dmarc_result) == 2)
+        for received in (tables.dmarc_result.c.at, tables.report.c.received_at):
+            with self.there.database.engine.begin() as connection:
+                moved = update(received.table).values({received.name: received - DAY})
+                connection.execute(moved)
+        for making in reports.makings:
+            await making.run()
+        self.assertEqual(await self.there.reports.sent(ReportQuery()), [])
 
     async def arrived(self, count: int) -> Sequence[Listed]:
         """The reports, once there are so many."""
