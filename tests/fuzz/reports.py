@@ -80,7 +80,8 @@ def report_mail(random: Random) -> None:
 
 def rua(random: Random) -> None:
     """Where reports go: what is found can stand in a command, or a request."""
-    found = destinations_in(grown(random, RUA, 20).decode("utf-8", "replace"))
+    usual = random.choice((b"", b"mailto:a@b.example", b"https://b.example/x", b"mailto:"))
+    found = destinations_in((usual + grown(random, RUA, 8)).decode("utf-8", "replace"))
     assert len(found) <= MOST_DESTINATIONS
     for one in found:
         assert str(one).isprintable()
