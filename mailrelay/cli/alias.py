@@ -54,7 +54,13 @@ def _details(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--dmarc-fallback/--no-dmarc-fallback",
             default=None,
-            help="As --rewrite alias for what would fail DMARC; no effect yet.",
+            help="As --rewrite alias for what would fail its author's DMARC.",
+        ),
+        click.option(
+            "--require-dkim/--no-require-dkim",
+            "requires_dkim",
+            default=None,
+            help="Pass on what the author's domain has signed, and nothing else.",
         ),
     )
     for option in reversed(options):
@@ -155,4 +161,5 @@ def _row(one: Alias) -> dict[str, object]:
         "removes_after": one.removes_after,
         "rewrite": one.rewrite.value,
         "dmarc_fallback": one.dmarc_fallback,
+        "requires_dkim": one.requires_dkim,
     }

@@ -40,6 +40,7 @@ class AliasDetails:
     removes_after: int | None = None
     rewrite: Rewrite | None = None
     dmarc_fallback: bool | None = None
+    requires_dkim: bool | None = None
 
 
 _NEW: Mapping[str, object] = {
@@ -54,6 +55,7 @@ _NEW: Mapping[str, object] = {
     "removes_after": None,
     "rewrite": Rewrite.NONE,
     "dmarc_fallback": False,
+    "requires_dkim": False,
 }
 
 
@@ -165,7 +167,7 @@ def _found(directory: Directory, text: str) -> Alias:
 def _values(directory: Directory, key: tuple[str, str], details: AliasDetails) -> dict[str, object]:
     names = (
         *("post_public", "list_members", "allow_from", "disabled", "on_disabled", "is_list"),
-        *("rewrite", "dmarc_fallback"),
+        *("rewrite", "dmarc_fallback", "requires_dkim"),
     )
     values = {name: getattr(details, name) for name in names}
     values = {name: value for name, value in values.items() if value is not None}

@@ -86,6 +86,7 @@ class DeclaredAlias:
     dmarc_fallback: bool = False
     is_list: bool = False
     removes_after: int | None = None
+    requires_dkim: bool = False
 
 
 @frozen

@@ -134,6 +134,7 @@ def declared_alias(one: Alias) -> DeclaredAlias:
         one.dmarc_fallback,
         one.is_list,
         one.removes_after,
+        one.requires_dkim,
     )
 
 

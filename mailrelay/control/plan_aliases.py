@@ -17,7 +17,10 @@ from mailrelay.directory.model import Directory
 from mailrelay.smtp.address import Address
 
 _FLAGS = ("post_public", "list_members", "allow_from", "disabled", "on_disabled")
-_ALIAS = (*_FLAGS, "owner", "posters", "rewrite", "dmarc_fallback", "is_list", "removes_after")
+_ALIAS = (
+    *(*_FLAGS, "owner", "posters", "rewrite", "dmarc_fallback", "is_list", "removes_after"),
+    "requires_dkim",
+)
 
 
 def aliases_plan(current: Declared, wanted: Declared) -> Part:

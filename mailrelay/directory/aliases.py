@@ -48,6 +48,7 @@ class Alias:
     dmarc_fallback: bool = False  # Rewrite.ALIAS for what would fail its author's DMARC
     is_list: bool = False  # it adds List-* fields
     removes_after: int | None = None  # failures in a row that take a member off
+    requires_dkim: bool = False  # what goes elsewhere has a signature of its author's domain
 
     @property
     def address(self) -> Address:

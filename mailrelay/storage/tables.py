@@ -129,6 +129,7 @@ alias = Table(
     Column("dmarc_fallback", Boolean, nullable=False, server_default=false()),
     Column("is_list", Boolean, nullable=False, server_default=false()),  # it adds List-* fields
     Column("removes_after", Integer),  # failures in a row that take a member off
+    Column("requires_dkim", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("localpart", "domain"),
 )
 

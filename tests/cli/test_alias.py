@@ -39,12 +39,13 @@ class AliasTests(TestCase):
             "removes_after": None,
             "rewrite": "none",
             "dmarc_fallback": False,
+            "requires_dkim": False,
         }
         self.assertEqual(operated.json("alias", "list"), [expected])
         operated.run(
             *("alias", "set", LIST, "--post-members", "--no-posters", "--owner", ""),
             *("--allow-from", "--list-members", "--disabled", "--list", "--removes-after", "3"),
-            *("--rewrite", "alias", "--dmarc-fallback"),
+            *("--rewrite", "alias", "--dmarc-fallback", "--require-dkim"),
         )
         [row] = operated.json("alias", "list")
         changed: dict[str, object] = {
@@ -55,6 +56,7 @@ class AliasTests(TestCase):
             "removes_after": 3,
             "rewrite": "alias",
             "dmarc_fallback": True,
+            "requires_dkim": True,
         }
         changed |= {"disabled": True, "posters": [], "owner": None}
         self.assertEqual(row, expected | changed)

@@ -71,6 +71,7 @@ class AliasContract(Base):
             removes_after=3,
             rewrite=Rewrite.SRS,
             dmarc_fallback=True,
+            requires_dkim=True,
         )
         await self.control.add("LIST@example.org", ["Anna@example.org", "x@Example.NET"], details)
         [alias] = await self.control.aliases()
@@ -90,6 +91,7 @@ class AliasContract(Base):
             removes_after=3,
             rewrite=Rewrite.SRS,
             dmarc_fallback=True,
+            requires_dkim=True,
         )
         self.assertEqual(alias, expected)
         await self.control.set(LIST, AliasDetails(disabled=False, owner="", posters=()))

@@ -338,7 +338,7 @@ CHANGES = (
     (secret_of(b"1" * 32), secret_of(b"2" * 32)),
     ("is_list = true\nremoves_after = 3", "post_public = true"),
     ('members = ["x@example.net", "y@', 'members = ["z@example.net", "y@'),
-    ('on_disabled = "drop"', 'rewrite = "srs"\ndmarc_fallback = true'),
+    ('on_disabled = "drop"', 'rewrite = "srs"\ndmarc_fallback = true\nrequires_dkim = true'),
     ('text = "Hello"', 'html = "<p>Hello"'),
     ('account = "anna"\nadded', 'account = "anna"\nreason = "asked"\nadded'),
     ('address = "*@example.net"\nadded = 2026', 'address = "*@example.net"\nadded = 2027'),
