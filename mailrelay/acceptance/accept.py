@@ -36,7 +36,7 @@ from mailrelay.acceptance.copies import (
 from mailrelay.acceptance.envelope import Envelope, Fates, Source
 from mailrelay.acceptance.judging import Body, Chain, Judged
 from mailrelay.acceptance.list_fields import ListFields
-from mailrelay.acceptance.passing import GOES_ROUND, Original, PassingOn, is_going_round
+from mailrelay.acceptance.passing import Original, PassingOn, is_going_round
 from mailrelay.acceptance.refusal import (
     STORE_FULL,
     Refused,
@@ -77,7 +77,7 @@ from mailrelay.policy.from_id import (
     with_from_id,
 )
 from mailrelay.policy.limits import LOOPING
-from mailrelay.policy.relay import NO_FROM, NOT_ALLOWED, refuse_from
+from mailrelay.policy.relay import NO_FROM, refuse_from
 from mailrelay.queue.entry import (
     Conditions,
     Content,
@@ -320,7 +320,7 @@ class Acceptance:
             tags=wishes.tags,
             verdict=judged.verdict,
         )
-        made = self._copies(source, envelope, header, incoming.head)
+        made = self._copies(source, envelope, header, incoming.head, judged)
         copies = made.copies
         paths = list(self._own_paths(source, envelope))
         due = envelope.due_at(now)
@@ -349,7 +349,9 @@ class Acceptance:
         composer = Composer(self.hostname, new_id, self.now, self.token, copies)
         return [admitted(one, self.admit) for one in reports_of(composer, message, taken, front)]
 
-    def _copies(self, source: Source, envelope: Envelope, header: Header, head: bytes) -> Copies:
+    def _copies(
+        self, source: Source, envelope: Envelope, header: Header, head: bytes, judged: Judged
+    ) -> Copies:
         """One for each recipient, and each member of an alias.  Raises: Refused."""
         directory, recipients = self.directory(), envelope.recipients
         made = Copies(plain_copies(recipients))
@@ -357,22 +359,26 @@ class Acceptance:
         if owner is not None:
             made = Copies(owners_copies(directory, owner))
         elif any(directory.passes_on(one.forward_path) for one in recipients):
-            made = self._passed_on(source, envelope, header, head)
+            made = self._passed_on(source, envelope, header, head, judged)
         if envelope.fates == Fates():
             return made
         return Copies(fated(made.copies, recipients, envelope.fates))
 
-    def _passed_on(self, source: Source, envelope: Envelope, header: Header, head: bytes) -> Copies:
+    def _passed_on(
+        self, source: Source, envelope: Envelope, header: Header, head: bytes, judged: Judged
+    ) -> Copies:
         """Those of aliases and forwarding accounts expanded.  Raises: Refused."""
         directory, recipients = self.directory(), envelope.recipients
         is_sure = source.needs_from or self.passing.settings.trust_from
-        writer = Writer(addresses_in(header.first("from") or ""), is_sure)
+        is_signed = source.needs_from or judged.is_signed
+        writer = Writer(addresses_in(header.first("from") or ""), is_sure, is_signed)
         # Whoever hands mail in says on top whom this very delivery is for.
         trace = header.without_first("delivered-to") if source.door == "handoff" else header
         made = copies_of(directory, recipients, writer, partial(is_going_round, directory, trace))
-        if made.refused + made.looping == len(made.copies):
-            raise Refused(NOT_ALLOWED if made.refused else GOES_ROUND)
-        original, now = Original(envelope.reverse_path, header, head), self.now()
+        if (why := made.refusal) is not None:
+            raise Refused(why)
+        path, now = envelope.reverse_path, self.now()
+        original = Original(path, header, head, judged.fails_elsewhere)
         fields = ListFields(header, lambda alias, member: self.list_link(alias, member, now))
         copies = [self.passing.copy(directory, one, original, now) for one in made.copies]
         return evolve(made, copies=[fields.above(one) for one in copies])

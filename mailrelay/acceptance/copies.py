@@ -23,9 +23,17 @@ from mailrelay.directory.model import Account, Directory
 from mailrelay.directory.through import person_behind
 from mailrelay.message.dsn import Action
 from mailrelay.message.edit import Edit
+from mailrelay.policy.relay import NOT_ALLOWED
 from mailrelay.queue.entry import NULL_PATH, Entry, Message
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.command import Notify, Rcpt
+from mailrelay.smtp.reply import Reply, reply
+
+GOES_ROUND = reply(554, "5.4.6", "this address passed the message on before: it loops")
+NOT_SIGNED = reply(
+    550, "5.7.22", "this address passes on what the domain of its author has signed with DKIM alone"
+)
+"""RFC 7372 section 3.1."""
 
 
 @frozen
@@ -73,10 +81,14 @@ def plain_copies(recipients: Sequence[Rcpt]) -> list[Copy]:
 
 @frozen
 class Writer:
-    """Who a message is From.  With ``is_sure`` it is not forged."""
+    """Who a message is From.  With ``is_sure`` it is not forged.
+
+    It ``is_signed`` when the author's domain has signed it, or is ours.
+    """
 
     authors: Sequence[Address]
     is_sure: bool = False
+    is_signed: bool = False
 
 
 @frozen
@@ -86,7 +98,17 @@ class Copies:
     copies: Sequence[Copy]
     refused: int = 0  # recipients to whom the writer must not write
     looping: int = 0  # ... that passed the message on before
+    unsigned: int = 0  # ... that pass on what the author's domain has signed, and nothing else
     taken: Sequence[Taken] = ()  # what the sender is told of success, before any copy arrives
+
+    @property
+    def refusal(self) -> Reply | None:
+        """What is answered where nobody gets a copy."""
+        if self.refused + self.looping + self.unsigned < len(self.copies):
+            return None
+        if self.refused:
+            return NOT_ALLOWED
+        return NOT_SIGNED if self.unsigned else GOES_ROUND
 
 
 @frozen
@@ -113,7 +135,8 @@ def copies_of(
     making.given.update(recipient_key(directory, one.forward_path) for one in plain)
     for number, recipient in enumerate(recipients):
         making.add(number, recipient)
-    return Copies(making.copies, making.refused, making.looping, making.taken)
+    refused, looping, unsigned = making.refused, making.looping, making.unsigned
+    return Copies(making.copies, refused, looping, unsigned, making.taken)
 
 
 @define
@@ -127,6 +150,7 @@ class _Making:
     copies: list[Copy] = field(factory=list)
     refused: int = 0
     looping: int = 0
+    unsigned: int = 0
     taken: list[Taken] = field(factory=list)
 
     def add(self, number: int, recipient: Rcpt) -> None:
@@ -146,7 +170,8 @@ class _Making:
             return [_dropped(number, recipient)]
         expansion = expand(directory, alias)
         person = person_behind(directory, recipient.forward_path)
-        is_answer = person is not None and alias.rewrite is Rewrite.ALIAS
+        stands_in = alias.rewrite is Rewrite.ALIAS or alias.dmarc_fallback
+        is_answer = person is not None and stands_in
         if is_answer and are_members(directory, alias, expansion, authors):
             # A mailbox here keeps what came, in which the member is named.
             is_here = person is not None and isinstance(directory.resolve(person), Account | Alias)
@@ -159,6 +184,9 @@ class _Making:
             return self._not_expanded(number, recipient)
         if self._loops(expansion.members, recipient):
             return self._not_expanded(number, recipient, is_loop=True)
+        if not self.writer.is_signed and any(one.requires_dkim for one in expansion.members):
+            self.unsigned += 1
+            return [Copy(number, recipient)]
         keys = {recipient_key(directory, author) for author in authors}
         fresh = [m for m in expansion.members if m.key not in self.given | keys]
         recipient = self._as_taken(recipient, alias, expansion.members)

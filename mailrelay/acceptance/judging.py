@@ -105,6 +105,8 @@ class Judged:
     fields: bytes = b""
     verdict: Verdict | None = None
     sealing: Sealing | None = None  # what is told to those to whom it is passed on
+    is_signed: bool = False  # by its author's domain
+    fails_elsewhere: bool = False  # passed on, it fails its author's DMARC
 
 
 @frozen
@@ -154,4 +156,9 @@ class Chain:
             return Judged(found.fields, found.verdict)
         said = payload(self.authserv_id, found.results)
         sealing = Sealing(said.decode(), found.arc) if found.arc is not None else None
-        return Judged(authentication_results(said) + found.fields, found.verdict, sealing)
+        fields = authentication_results(said) + found.fields
+        known = found.authentication
+        if known is None:
+            return Judged(fields, found.verdict, sealing)
+        fails = known.dmarc.fails_elsewhere
+        return Judged(fields, found.verdict, sealing, known.is_signed_by_author, fails)

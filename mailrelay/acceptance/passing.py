@@ -5,6 +5,8 @@ Invariant: a null reverse-path stays null where it is rewritten.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import evolve, field, frozen
 
 from mailrelay.acceptance.copies import Copy, delivered_to
@@ -20,9 +22,7 @@ from mailrelay.message.places import renamed
 from mailrelay.message.srs import SRS
 from mailrelay.queue.entry import NULL_PATH
 from mailrelay.smtp.address import Address
-from mailrelay.smtp.reply import reply
 
-GOES_ROUND = reply(554, "5.4.6", "this address passed the message on before: it loops")
 ORIGINAL_FROM = "X-Original-From"
 DELIVERED_TO = "delivered-to"
 
@@ -53,6 +53,13 @@ class ForwardingSettings:
             " only where nobody but a filter of yours that checks it can reach the listener"
         ),
     )
+    trusted_sealers: Sequence[str] = field(
+        default=(),
+        metadata=_doc(
+            "domains whose ARC seals are believed: what they found to be its author's is not failed"
+            " by DMARC here"
+        ),
+    )
     seal: bool = field(
         default=True,
         metadata=_doc(
@@ -64,11 +71,15 @@ class ForwardingSettings:
 
 @frozen
 class Original:
-    """What came: its reverse-path, its header, and its first bytes."""
+    """What came: its reverse-path, its header, and its first bytes.
+
+    It ``fails_elsewhere`` when who gets it from us finds it to fail its author's DMARC.
+    """
 
     path: Address | None
     header: Header
     head: bytes
+    fails_elsewhere: bool = False
 
 
 @frozen
@@ -88,11 +99,13 @@ class PassingOn:
         alias = directory.compared(copy.alias)
         front = delivered_to(alias)
         own = self._members_path(copy, member, original.path, now)
-        if member.rewrite is Rewrite.NONE:
+        stands_in = member.dmarc_fallback and original.fails_elsewhere
+        rewrite = Rewrite.ALIAS if stands_in else member.rewrite
+        if rewrite is Rewrite.NONE:
             return evolve(copy, own_path=own or copy.own_path, edit=Edit(front))
         path = own or self._path(alias, member.owner, original.path, now)
         stretches: tuple[Stretch, ...] = ()
-        if member.rewrite is Rewrite.ALIAS:
+        if rewrite is Rewrite.ALIAS:
             stretches = _as_the_alias(directory, alias, original)
         return evolve(copy, own_path=path, edit=Edit(front, stretches))
 

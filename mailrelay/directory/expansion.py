@@ -29,6 +29,8 @@ class Member:
     rewrite: Rewrite = Rewrite.NONE
     place: Alias | None = None
     of_list: Alias | None = None
+    dmarc_fallback: bool = False  # Rewrite.ALIAS for what fails its author's DMARC from here
+    requires_dkim: bool = False  # it gets what the author's domain has signed, and nothing else
 
 
 @frozen
@@ -72,12 +74,21 @@ class _Way:
     rewrite: Rewrite = Rewrite.NONE
     place: Alias | None = None  # the innermost of all
     of_list: Alias | None = None
+    dmarc_fallback: bool = False
+    requires_dkim: bool = False
 
     def within(self, alias: Alias) -> _Way:
         """Behind ``alias``."""
         rewrite = self.rewrite if alias.rewrite is Rewrite.NONE else alias.rewrite
         of_list = alias if alias.is_list else self.of_list
-        return _Way(alias.owner or self.owner, rewrite, alias, of_list)
+        return _Way(
+            alias.owner or self.owner,
+            rewrite,
+            alias,
+            of_list,
+            self.dmarc_fallback or alias.dmarc_fallback,
+            self.requires_dkim or alias.requires_dkim,
+        )
 
 
 @define
@@ -134,7 +145,14 @@ def _member(directory: Directory, address: Address, found: object, way: _Way) ->
     key = found.id if isinstance(found, Account) else directory.compared(address)
     member = Member(address, key, place=way.place, of_list=way.of_list)
     if isinstance(found, Foreign):
-        return evolve(member, is_external=True, owner=way.owner, rewrite=way.rewrite)
+        return evolve(
+            member,
+            is_external=True,
+            owner=way.owner,
+            rewrite=way.rewrite,
+            dmarc_fallback=way.dmarc_fallback,
+            requires_dkim=way.requires_dkim,
+        )
     return member
 
 

@@ -1,8 +1,8 @@
 """What the seals of servers that we trust say of a message's author (RFC 8617 section 7.2).  Pure.
 
 A server that changed a message breaks its author's signature, and one that passes it on breaks SPF.
-What a trusted one found before, its seal tells; what others found, or what was found before others had
-the message, tells nothing.
+What a trusted one found before, its seal tells; what others found, or what was found before others
+had the message, tells nothing.
 """
 
 from __future__ import annotations

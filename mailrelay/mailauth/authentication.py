@@ -46,6 +46,11 @@ class Authentication:
         right = (one.domain for one in self.dkim if one.result is DKIMResult.PASS)
         return tuple(dict.fromkeys(right))
 
+    @property
+    def is_signed_by_author(self) -> bool:
+        """Whether the domain in From, or one that belongs to it, signed it."""
+        return self.dmarc.is_dkim_aligned or self.dmarc.from_domain in self.dkim_domains
+
     def results(self) -> Iterator[MethodResult]:
         """The same as Authentication-Results tells it (RFC 8601 section 2.7)."""
         if self.host is not None:

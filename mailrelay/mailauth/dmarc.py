@@ -56,6 +56,16 @@ class DMARCOutcome:
     overrides: tuple[Override, ...] = ()
 
     @property
+    def fails_elsewhere(self) -> bool:
+        """Whether, passed on, it fails and something is asked for: SPF is then another's."""
+        record = self.record
+        if record is None or record.problem or self.is_dkim_aligned:
+            return False
+        is_own = self.from_domain == self.found_at
+        asked = record.p if is_own else record.sp or record.p
+        return asked is not Disposition.NONE
+
+    @property
     def published(self) -> PublishedPolicy | None:
         """The policy as a report has it."""
         record = self.record

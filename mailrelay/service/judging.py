@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mailrelay.acceptance.authenticating import Authenticating
 from mailrelay.acceptance.following import Following, FollowSettings, Record
 from mailrelay.acceptance.judging import Chain, Judge
+from mailrelay.acceptance.sealers import Sealers
 from mailrelay.config.settings import ListenerSection, Settings
 from mailrelay.mailauth.public_suffixes import is_public_suffix, public_suffixes
 from mailrelay.net.surroundings import Surroundings
@@ -38,5 +39,7 @@ def make_judges(
         is_public_suffix,
     )
     follow = FollowSettings(section.on_dmarc_failure, section.on_spf_failure)
-    judges: list[Judge] = [authenticating, Following(follow, record), *more]
+    trusted = frozenset(map(str.lower, settings.forwarding.trusted_sealers))
+    sealers = Sealers(authenticating.resolver.texts, s.workers, s.clock, trusted)
+    judges: list[Judge] = [authenticating, sealers, Following(follow, record), *more]
     return Chain(authserv_id, judges, stores.queue.read_spool, telling)

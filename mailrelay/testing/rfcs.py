@@ -99,7 +99,7 @@ STATUS: Mapping[int, tuple[str, str, str]] = {
     8463: ("DKIM: Ed25519", "yes", ""),
     8555: ("ACME", "partly", "by a library; http-01 and tls-alpn-01"),
     8601: ("Authentication-Results", "yes", ""),
-    8617: ("ARC", "partly", "validated and sealed; mail is neither yet"),
+    8617: ("ARC", "yes", "header.oldest-pass and smtp.remote-ip are not told"),
     8689: ("REQUIRETLS", "yes", ""),
     6125: ("Names in certificates", "partly", "by the library service-identity"),
     9051: ("IMAP4rev2", "no", "the names of flags"),

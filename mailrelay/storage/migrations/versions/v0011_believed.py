@@ -14,8 +14,10 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Add columns and tables."""
     op.add_column("message", sa.Column("verdict", sa.Text()))
-    requires = sa.Column("requires_dkim", sa.Boolean(), nullable=False, server_default=sa.false())
-    op.add_column("alias", requires)
+    op.add_column(
+        "alias",
+        sa.Column("requires_dkim", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
     late = sa.Column("late_failures", sa.Integer(), nullable=False, server_default="0")
     op.add_column("alias_member", late)
     op.add_column("alias_member", sa.Column("late_failed_at", sa.Double()))
