@@ -7,7 +7,7 @@ A certificate is in one file with its key, so that none is ever with another's.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,6 +60,10 @@ class ACMEStore:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self._folder, self._certificates, self._asked):
             folder.mkdir(mode=0o700, exist_ok=True)
+
+    def files(self) -> Sequence[Path]:
+        """What a backup needs: certificates with their keys, and who we are."""
+        return sorted([*self._certificates.glob("*.pem"), *self._folder.glob("account-*.json")])
 
     # Certificates
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 from attrs import define, field
 
+from mailrelay.certificates.store import ACMEStore
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import config_option, directory_option, find_settings
 from mailrelay.config.convert import relay_place
@@ -156,7 +157,10 @@ def files_beside(settings: Settings, config_file: Path | None) -> list[Path]:
     """The files that the store does not hold: configuration, certificate, key, passwords."""
     found = [] if config_file is None else [config_file]
     base = config_file.parent if config_file else settings.data_dir
-    found += [base / f for f in (settings.tls.certificate, settings.tls.private_key) if f]
+    tls = settings.tls
+    found += [base / f for f in (tls.certificate, tls.private_key) if f]
+    found += [Path(f) for one in tls.certificates for f in (one.certificate, one.private_key)]
+    found += ACMEStore(settings.data_dir).files() if settings.acme else []
     hosts = login_sections(settings.relay_host, settings.route, settings.transport)
     found += [base / host.password_file for _, host in hosts if host.password_file]
     relaying = settings.relaying

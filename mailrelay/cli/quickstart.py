@@ -90,9 +90,9 @@ certificate = "{data}/{certificate}"     # self-signed: put one here that others
 private_key = "{data}/{private_key}"
 
 # Or have the server order one, from Let's Encrypt if nothing else is said, and renew it.
-# [acme]
-# terms_agreed = true              # that you agree to the authority's terms
-# contact = "{address}"
+{acme}[acme]
+{acme}terms_agreed = true              # that you agree to the authority's terms
+{acme}contact = "{address}"
 
 [storage]
 # url = "sqlite:///mailrelay.db"   # or postgresql+psycopg://USER@HOST/DATABASE
@@ -168,6 +168,7 @@ class Plan:
     directory: Path
     owner: pwd.struct_passwd | None  # run_as; None for the user who runs the command
     ips: Sequence[str] = ()  # from which mail leaves, when they were told
+    is_acme: bool = False  # the terms of Let's Encrypt are agreed to
 
     @property
     def file(self) -> Path:
@@ -194,6 +195,9 @@ class Plan:
 )
 @click.option("--hostname", help="The server's own name; mail.DOMAIN when not given.")
 @click.option("--ip", "ips", multiple=True, help="A public address of this machine (repeatable).")
+@click.option(
+    "--acme", is_flag=True, help="Have Let's Encrypt, whose terms you agree to, make certificates."
+)
 @click.option("--yes", is_flag=True, help="Ask nothing; a password that is not given is made.")
 @click.option("--json", "as_json", is_flag=True)
 def quickstart(
@@ -204,6 +208,7 @@ def quickstart(
     password_file: Path | None,
     hostname: str | None,
     ips: tuple[str, ...],
+    acme: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -213,7 +218,7 @@ def quickstart(
     do: the records to publish, among others.
     """
     plan = _plan(domain, localpart, hostname, directory.absolute(), run_as)
-    plan = evolve(plan, ips=[_ip(text) for text in ips])
+    plan = evolve(plan, ips=[_ip(text) for text in ips], is_acme=acme)
     given = _password(password_file, plan, yes)
     if not yes and sys.stdin.isatty():
         click.confirm(f"Make {plan.file} and {plan.data_dir}?", abort=True)
@@ -358,6 +363,7 @@ def _write_config(plan: Plan) -> None:
         private_key=PRIVATE_KEY,
         address=plan.address,
         addresses=_addresses(plan.ips),
+        acme="" if plan.is_acme else "# ",
     )
     descriptor = os.open(plan.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

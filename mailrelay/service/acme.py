@@ -123,6 +123,23 @@ class Renewals:
             self._wanted_until = clock.seconds() + NAMES_EVERY
             for name in self.standings.keys() - {"", *self._wanted}:
                 del self.standings[name]
+            self._forget_the_old()
+
+    def _forget_the_old(self) -> None:
+        """What nobody wants any more is shown to its end, for DNS may only have failed."""
+        now, held = self.surroundings.now(), self.certificates
+        gone = [name for name in self._unwanted() if held.ordered[name].ends < now]
+        for name in gone:
+            del held.ordered[name]
+        if gone:
+            held.choose()
+
+    def _unwanted(self) -> Sequence[str]:
+        return [name for name in self.certificates.ordered if name not in self._wanted]
+
+    def unwanted(self) -> Sequence[Pair]:
+        """What was ordered for names that are wanted no more; nobody need care for them."""
+        return [self.certificates.ordered[name] for name in self._unwanted()]
 
     def _may_order(self) -> bool:
         hour_ago = self.surroundings.clock.seconds() - 3600.0

@@ -52,7 +52,7 @@ class CertificateService(TimerService):
             settings.hostname, place_of(settings), self._challenges, s.now
         )
         self._told: dict[Pair, float] = {}
-        self._looking: Deferred[None] | None = None
+        self._ordering: Deferred[None] | None = None
 
     @property
     def in_use(self) -> Certificates | None:
@@ -110,22 +110,25 @@ class CertificateService(TimerService):
     @override
     def stopService(self) -> Deferred[None]:
         """An order under way is given up: the next start begins anew."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._ordering is not None:
+            self._ordering.cancel()
         stopping: Deferred[None] = super().stopService()
         return stopping
 
     def _looked(self) -> Deferred[None]:
-        self._looking = Deferred.fromCoroutine(self.look())
-        return self._looking.addErrback(_not_looked)
+        if self.renewals is not None and self._ordering is None:
+            self._ordering = Deferred.fromCoroutine(self.renewals.look())
+            self._ordering.addErrback(_not_looked).addBoth(self._ordered)
+        return Deferred.fromCoroutine(self.look()).addErrback(_not_looked)
+
+    def _ordered(self, _: object) -> None:
+        self._ordering = None
 
     async def look(self) -> None:
-        """Look once."""
+        """Look at the files once.  An order may take minutes: nothing here waits for it."""
         certificates, place = self.certificates, self._place
         found = await self._s.workers.run(certificates.look, place, certificates.seen)
         certificates.looked(place, found)
-        if self.renewals is not None:
-            await self.renewals.look()
         self._warn()
 
     def _warn(self) -> None:
@@ -144,7 +147,9 @@ class CertificateService(TimerService):
     def ending(self) -> Sequence[Pair]:
         """Those that somebody should look after."""
         now, days = self._s.now(), self._settings.tls.warn_days
-        return [pair for pair in self.certificates.pairs if is_ending(pair, now, days)]
+        left = () if self.renewals is None else self.renewals.unwanted()
+        found = [pair for pair in self.certificates.pairs if pair not in left]
+        return [pair for pair in found if is_ending(pair, now, days)]
 
     # What is seen of it
 

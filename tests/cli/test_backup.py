@@ -15,6 +15,7 @@ from sqlalchemy import create_engine
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mailrelay.certificates.store import ACMEStore
 from mailrelay.cli.backup import Progress, files_beside
 from mailrelay.config.load import parse_settings
 from mailrelay.control.backup import BackupControl, CannotBackUp
@@ -468,3 +469,16 @@ password_file = "handoff-secret"
         )
         wanted = [self.folder / name for name in names]
         self.assertEqual(files_beside(settings, self.config), wanted)
+
+    def test_what_acme_keeps(self) -> None:
+        """Certificates that were ordered, with the keys, and the account."""
+        text = self.CONFIG + "[acme]\nterms_agreed = true\nchallenge = 'http-01'\n"
+        text += "[[listener]]\nrole = 'http'\nendpoint = 'tcp:80'\n"
+        settings = parse_settings(text, {}, file="f", base=self.folder)
+        store = ACMEStore(settings.data_dir)
+        store.prepare()
+        store.account("https://ca.test/")
+        store.keep_standings({})
+        [found] = store.files()
+        self.assertEqual(found.name[:8], "account-")
+        self.assertIn(found, files_beside(settings, self.config))

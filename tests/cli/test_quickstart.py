@@ -118,11 +118,18 @@ class QuickstartTests(SynchronousTestCase):
         result = self.quickstart("--yes", "--run-as", "no-such-user", code=67)
         self.assertIn("useradd --system no-such-user", result.stderr)
 
+    def test_acme(self) -> None:
+        """Whoever agrees to the terms has certificates ordered."""
+        made = json.loads(self.quickstart("--yes", "--json", "--acme").stdout)
+        acme = load_settings(Path(made["config"]), {}).acme
+        assert acme is not None
+        self.assertEqual((acme.terms_agreed, acme.contact), (True, "me@example.org"))
+
     def test_defaults_in_comments_are_the_defaults(self) -> None:
         """What the file says in comments is what is used without them."""
         names = {"domain": "d.example", "file": "f", "data": "data", "run_as": ""}
         names |= {"hostname": "mail.d.example", "certificate": "c", "private_key": "k"}
-        names |= {"address": "me@d.example", "addresses": "# addresses = []"}
+        names |= {"address": "me@d.example", "addresses": "# addresses = []", "acme": "# "}
         text = TEMPLATE.format(**names)
         plain = parse_settings(text, {}, file="f", base=Path("/"))
         example = re.compile(r"^# (\[relay_host\]|\[acme\]|\[\[route\]\])\n(# .*\n)+", re.MULTILINE)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
-from mailrelay.certificates.settings import TLSPairSection
+from mailrelay.certificates.challenges import Challenge, proof_of
+from mailrelay.certificates.settings import TLS_ALPN_01, TLSPairSection
 from mailrelay.net.certificates import write_private
 from mailrelay.net.tls import UnusableCertificate
 from mailrelay.testing.certificates import Authority
 from mailrelay.testing.loopback import Loopback
-from tests.certificates.shaken import shown_by_starttls, shown_by_tls
+from tests.certificates.shaken import believer, shown_by_starttls, shown_by_tls
 
 HOST, OTHER = "mx.example.org", "www.example.org"
 OPENSSL = shutil.which("openssl")
@@ -99,6 +104,46 @@ class FilesTests(TestCase):
             await deferToThread(lambda: None)
         self.assertIsNot(tls.certificates.options(), before)
 
+    async def test_nothing_is_said_in_a_challenge(self) -> None:
+        """Who speaks acme-tls/1 gets no HTTP; everybody else does, meanwhile and afterwards."""
+        server = await self.begin()
+        port = server.port("https")
+        challenge = Challenge(TLS_ALPN_01, OTHER, "", "token", "token.print")
+        shown = server.server.tls.certificates.challenges.shown(
+            challenge, proof_of(challenge, time.time())
+        )
+        with shown:
+            self.assertEqual(await deferToThread(_asked, port, ["acme-tls/1"]), b"")
+            for protocols in ([], ["http/1.1"]):
+                said = await deferToThread(_asked, port, protocols)
+                self.assertIn(b"HTTP/1.1 ", said)
+        self.assertIn(b"HTTP/1.1 ", await deferToThread(_asked, port, ["acme-tls/1"]))
+
+    async def test_files_are_watched_while_an_order_takes_its_time(self) -> None:
+        """An authority that is slow holds nothing up; a stop does not wait for it."""
+        server = await self.begin()
+        tls = server.server.tls
+        given_up: list[Deferred[None]] = []
+        waiting: Deferred[None] = Deferred(given_up.append)
+
+        class Slow:
+            failing = 0
+
+            async def look(self) -> None:
+                await waiting
+
+            def unwanted(self) -> list[object]:
+                return []
+
+        slow: Any = Slow()
+        tls.renewals = slow
+        await tls._looked()
+        self.authority.write(self.certificate, self.key, [HOST])
+        await tls._looked()
+        self.assertEqual(await self.seen(server, HOST), {HOST})
+        await server.server.stopService()
+        self.assertEqual(len(given_up), 1)
+
     async def test_what_tls(self) -> None:
         """openssl gets 1.2 and 1.3, nothing older, no compression, no renegotiation, no ticket."""
         if OPENSSL is None:
@@ -109,7 +154,8 @@ class FilesTests(TestCase):
         for version, works in (("-tls1", 0), ("-tls1_1", 0), ("-tls1_2", 1), ("-tls1_3", 1)):
             run = await deferToThread(_openssl, port, version, "-cipher", old)
             self.assertEqual(b"BEGIN CERTIFICATE" in run.stdout, bool(works), version)
-            self.assertNotIn(b"TLS session ticket:", run.stdout)
+            if version != "-tls1_3":  # there a ticket is a session's id, of which none is kept
+                self.assertNotIn(b"TLS session ticket:", run.stdout)
             if works:
                 self.assertIn(b"Compression: NONE", run.stdout)
         run = await deferToThread(_openssl, port, "-tls1_2", said=b"R\n")
@@ -126,3 +172,19 @@ def _openssl(port: int, *options: str, said: bytes = b"") -> subprocess.Complete
     finally:
         process.kill()
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _asked(port: int, protocols: list[str]) -> bytes:
+    """What is answered to a request, after these were offered."""
+    client = believer()
+    if protocols:
+        client.set_alpn_protocols(protocols)
+    with (
+        socket.create_connection(("127.0.0.1", port), 20) as raw,
+        client.wrap_socket(raw, server_hostname=OTHER) as wrapped,
+    ):
+        wrapped.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        try:
+            return wrapped.recv(1000)
+        except ConnectionError:
+            return b""

@@ -343,3 +343,20 @@ class RenewalsTests(SynchronousTestCase):
         self.assertEqual(self.ordered(), [])
         self.look(NAMES_EVERY)
         self.assertEqual(self.ordered(), ["mta-sts.elsewhere.example"])
+
+    def test_names_that_are_wanted_no_more(self) -> None:
+        """They are shown to their end, without an alarm, and are not renewed."""
+        self.addresses.update({HOST: ["192.0.2.1"], "mta-sts.example.org": ["192.0.2.1"]})
+        self.renewals = self.begun(ACMESettings(), ["example.org"])
+        self.look()
+        self.assertEqual(self.ordered(), [HOST, "mta-sts.example.org"])
+        del self.addresses["mta-sts.example.org"]
+        held = self.renewals.certificates
+        self.look(LIFE * 0.9)
+        self.assertEqual(self.ordered(), [HOST])
+        old = held.ordered["mta-sts.example.org"]
+        self.assertEqual(self.renewals.unwanted(), [old])
+        self.assertIs(held.of("mta-sts.example.org"), old)
+        self.look(LIFE * 0.11)
+        self.assertEqual(list(held.ordered), [HOST])
+        self.assertIsNone(held.of("mta-sts.example.org"))
