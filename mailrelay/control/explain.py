@@ -256,7 +256,10 @@ def decided(view: EntryView, events: Sequence[Event]) -> WasDecided:
 
 def attempt_of(event: Event) -> Mapping[str, object]:
     """What was decided for one attempt, and what came of it; what was not kept is left out."""
-    names = ("because", "route", "destination", "host", "ip", "tls", "code", "status", "reply")
+    names = (
+        *("because", "route", "destination", "host", "ip"),
+        *("tls", "tls_policy", "tls_because", "certificate", "code", "status", "reply"),
+    )
     return {name: event.data[name] for name in names if event.data.get(name) not in (None, "")}
 
 

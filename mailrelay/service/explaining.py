@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
 
@@ -15,7 +15,6 @@ from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import Refused, refused_by
 from mailrelay.acceptance.returned import Returning
-from mailrelay.config.convert import outbound_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.explain import (
     MX,
@@ -32,6 +31,7 @@ from mailrelay.message.trace import date_field, with_protocol
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.tls import TLSLevel
 from mailrelay.outbound.health import RelayHealth
+from mailrelay.outbound.tls_policy import level_for
 from mailrelay.policy.daily import DailyCount
 from mailrelay.policy.holds import HoldRule
 from mailrelay.policy.limits import TOO_LARGE
@@ -109,7 +109,7 @@ def make_explain(
             return returning.refuse(directory, recipient, question.sender, (), now())
         return refuse_recipient(directory, question.submitter, recipient)
 
-    mx_tls = outbound_settings(settings).mx_tls
+    words = tls_words(settings)
     known = Known(
         snapshot.directory,
         snapshot.hold_rules,
@@ -117,7 +117,7 @@ def make_explain(
         snapshot.over_daily_limit,
         refuse,
         TrustedNetworks.of(settings.trusted_networks),
-        lambda way: tls_of(way, mx_tls),
+        words,
         state,
     )
     return ExplainControl(
@@ -240,20 +240,47 @@ class _Nowhere(SpoolWriter):
         """There is nothing."""
 
 
-def tls_of(way: object, mx_tls: TLSLevel) -> str:
+@frozen
+class TLSWords:
     """The least that a way out must have, in words."""
-    match way:
-        case ByMX():
-            return (way.least_tls or mx_tls).value
-        case ByRelayHost():
-            levels = [
-                f"{host.tls.value}, implicit" if host.implicit_tls else host.tls.value
-                for host in way.relay_hosts
-            ]
-            return "; ".join(dict.fromkeys(levels))
-        case ToEndpoint() | ToPeer():
-            return "verify, as https"
-    return ""
+
+    mx_tls: TLSLevel
+    levels: Mapping[str, TLSLevel]
+    policies: Sequence[str] = ()  # of domains, that are obeyed
+
+    def __call__(self, way: object) -> str:
+        """See Known."""
+        match way:
+            case ByMX():
+                return self._by_mx(way)
+            case ByRelayHost():
+                levels = [
+                    f"{host.tls.value}, implicit" if host.implicit_tls else host.tls.value
+                    for host in way.relay_hosts
+                ]
+                return "; ".join(dict.fromkeys(levels))
+            case ToEndpoint() | ToPeer():
+                return "verify, as https"
+        return ""
+
+    def _by_mx(self, way: ByMX) -> str:
+        own = level_for(way.domain, self.levels)
+        if own is not None:
+            return f"{own[1].value}, set for the domain"
+        level = way.least_tls or self.mx_tls
+        if level is TLSLevel.NONE or not self.policies:
+            return level.value
+        return f"{level.value}, or as {' or '.join(self.policies)} asks"
+
+
+def tls_words(settings: Settings) -> TLSWords:
+    """By the settings, as the ways out have them."""
+    outbound, policies = settings.smtp_out, []
+    if outbound.dane and settings.dns.validating and not settings.localserve:
+        policies.append("DANE")
+    if outbound.mta_sts and not settings.localserve:
+        policies.append("MTA-STS")
+    return TLSWords(outbound.mx_tls, outbound.tls, policies)
 
 
 def server_explain(

@@ -13,6 +13,7 @@ from random import Random
 from warnings import catch_warnings, simplefilter
 
 import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec.json import encode
 
 from mailrelay.acceptance.rspamd_answer import UnusableAnswer, fields_of, read_answer
@@ -29,6 +30,7 @@ from mailrelay.inbound.sasl import (
     Verify,
 )
 from mailrelay.mailauth.arc import MOST_SETS, chain_of
+from mailrelay.mailauth.dane import authenticate, usable
 from mailrelay.mailauth.dkim import (
     Algorithm,
     MalformedKey,
@@ -39,6 +41,7 @@ from mailrelay.mailauth.dkim import (
 )
 from mailrelay.mailauth.dmarc_record import is_record as is_dmarc_record
 from mailrelay.mailauth.dmarc_record import parse_record as parse_dmarc_record
+from mailrelay.mailauth.mta_sts import MOST_AGE, MalformedPolicy, parse_policy, record_id
 from mailrelay.mailauth.spf_macros import expand, letters_in
 from mailrelay.mailauth.spf_record import MalformedRecord, parse_record
 from mailrelay.message.auth_results import claiming
@@ -66,6 +69,8 @@ from mailrelay.message.structure import (
     text_and_html,
 )
 from mailrelay.message.words import CONTROLS, decoded_words
+from mailrelay.net.dnssec import TLSA
+from mailrelay.net.peer_tls import CertificateRefused
 from mailrelay.policy.file_links import PATH, PURPOSE, FileLinks
 from mailrelay.policy.links import Links
 from mailrelay.queue.entry import Entry, Message
@@ -83,6 +88,7 @@ from mailrelay.smtp.reader import (
 from mailrelay.smtp.reply import MalformedReply, Reply, ReplyLine, assemble
 from mailrelay.templates.model import BadTemplate, CannotRender, Source
 from mailrelay.templates.rendering import compiled, rendered
+from mailrelay.testing.certificates import Authority
 from mailrelay.web.files import disposition
 from mailrelay.webhooks.complaint import About, complaint_event, is_complaint
 from mailrelay.webhooks.received import Kept, received_mail
@@ -778,6 +784,38 @@ def rspamd(random: Random) -> None:
         assert line[:2].upper() == b"X-" or line[:1] == b" "
 
 
+TLSA_CHAIN = [Authority().issue(["mx.peer.test"])[0]]
+STS_RECORD = b"v=STSv1; id=20160831085700Z; later=yes;"
+STS_POLICY = (
+    b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\n"
+    b"max_age: 604800\r\n"
+)
+
+
+def mta_sts(random: Random) -> None:
+    """MTA-STS records and policies; what is read as a policy is served as what is read again."""
+    with suppress(MalformedPolicy):
+        found = record_id([damaged(random, STS_RECORD), damaged(random, b"v=spf1 -all")])
+        assert found is None or found.isalnum()
+    with suppress(MalformedPolicy):
+        policy = parse_policy(damaged(random, STS_POLICY))
+        assert parse_policy(str(policy).encode()) == policy
+        assert 0 <= policy.max_age <= MOST_AGE
+        policy.fits(damaged(random, b"mx.example.net").decode("utf-8", "replace"))
+
+
+def tlsa(random: Random) -> None:
+    """TLSA records of any bytes, against a chain."""
+    certificate = TLSA_CHAIN[0].public_bytes(Encoding.DER)
+    data = random.choice([damaged(random, certificate), random.randbytes(random.choice([32, 64]))])
+    numbers = random.choices([0, 1, 2, 3, 4, 255], k=3)
+    record = TLSA(numbers[0], numbers[1], numbers[2], data)
+    good = usable([record, record])
+    with suppress(CertificateRefused):
+        assert authenticate(good, ["mx.peer.test"], TLSA_CHAIN) == record
+        assert data == certificate
+
+
 TARGETS: dict[str, Callable[[Random], None]] = {
     target.__name__: target
     for target in (
@@ -808,5 +846,7 @@ TARGETS: dict[str, Callable[[Random], None]] = {
         tls_report,
         report_mail,
         rua,
+        mta_sts,
+        tlsa,
     )
 }

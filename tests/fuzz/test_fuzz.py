@@ -143,3 +143,11 @@ class FuzzTests(SynchronousTestCase):
     def test_rua(self) -> None:
         """Where a record wants reports."""
         self.run_target("rua")
+
+    def test_mta_sts(self) -> None:
+        """MTA-STS records and policies."""
+        self.run_target("mta_sts")
+
+    def test_tlsa(self) -> None:
+        """TLSA records."""
+        self.run_target("tlsa")

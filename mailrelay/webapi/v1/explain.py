@@ -134,6 +134,9 @@ class AttemptOut(Strict, frozen=True):
     host: Line
     ip: Word
     tls: Line
+    tls_policy: Word
+    tls_because: Line
+    certificate: Line
     code: Code
     reply: Text
 
@@ -346,6 +349,9 @@ def _attempt_out(event: Event) -> AttemptOut:
         host=text("host"),
         ip=text("ip", 40),
         tls=text("tls"),
+        tls_policy=text("tls_policy", 40),
+        tls_because=text("tls_because"),
+        certificate=text("certificate"),
         code=code if isinstance(code, int) and 0 <= code <= 999 else 0,
         reply=text("reply"),
     )
