@@ -66,19 +66,24 @@ class Recorder(Service, Generic[T]):
         if not batch:
             self._writing = None
             return succeed(None)
-        return self._write(batch).addCallbacks(self._written, self._failed, callbackArgs=(batch,))
+        writing, count = self._write(batch), (len(batch),)
+        return writing.addCallbacks(
+            self._written, self._failed, callbackArgs=count, errbackArgs=count
+        )
 
-    def _written(self, _: object, batch: Sequence[T]) -> Deferred[None]:
-        for _ in batch:
-            self._waiting.popleft()
+    def _written(self, _: object, count: int) -> Deferred[None]:
+        self._drop(count)
         return self._write_all()
 
-    def _failed(self, failure: Failure) -> None:
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._waiting.popleft()
+
+    def _failed(self, failure: Failure, count: int) -> None:
         self._writing = None
         if not failure.check(StoreUnavailable):
             self._log.failure("results for reports cannot be written", failure)
-            for _ in range(min(TOGETHER, len(self._waiting))):
-                self._waiting.popleft()
+            self._drop(count)
         if self.running and self._waiting:
             self._wake_after(AGAIN_AFTER)
 

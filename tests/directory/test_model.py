@@ -76,8 +76,9 @@ class ResolveTests(SynchronousTestCase):
                 self.assertEqual(whose(text), expected)
 
     def test_always_accepted(self) -> None:
-        """postmaster and abuse reach somebody (RFC 5321 section 4.5.1, RFC 2142 section 4)."""
-        for text in ("postmaster@example.org", "Abuse@dash.example"):
+        """They reach somebody (RFC 5321 section 4.5.1, RFC 2142 section 4), and so do reports."""
+        reports = ("DMARC-reports@example.org", "tls-reports@dash.example")
+        for text in ("postmaster@example.org", "Abuse@dash.example", *reports):
             self.assertEqual(whose(text), ROOT)
             self.assertEqual(whose(text, evolve(DIRECTORY, postmaster_id=None)), NoSuchUser())
         self.assertEqual(DIRECTORY.resolve(Address("postmaster", "")), ROOT)

@@ -242,6 +242,11 @@ class MakingTests(OnSQLite, TestCase):
         await self.making().run()
         [(mail, whole, recipients)] = self.letters()
         self.assertEqual(recipients, ["d@a.example", "e@a.example"])
+        with self.database.engine.connect() as connection:
+            told = connection.execute(select(tables.entry.c.notify)).scalars()
+            self.assertEqual(set(told), {"NEVER"})
+            [path] = connection.execute(select(tables.message.c.reverse_path)).scalars()
+        self.assertEqual(path, "dmarc-reports@example.org")
         self.assertEqual(mail["X-Signed"], "yes")
         self.assertEqual(mail["From"], "<dmarc-reports@example.org>")
         subject = mail["Subject"].replace("\r\n", "").replace("\n", "")
