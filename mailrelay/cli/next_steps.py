@@ -37,12 +37,15 @@ Next, in this order:
      twistd --pidfile= -n mailrelay --config {file}
 7. See that DNS is right; what is wrong is told with what to publish instead:
      mailrelay dns check {domain} --config {file}
+   Until the certificate is one that others believe, it says so of the MTA-STS policy.
    Mail is signed from when the server has seen its keys there, within five minutes.
 8. Log in to {hostname}, port 465 (TLS) or 587 (STARTTLS), as {address}; then
      mailrelay queue list --config {file}
    Applications send by HTTP: https://{hostname}/webapi/
    When reports show for some weeks that only you send mail of {domain}:
      mailrelay domain set {domain} --dmarc quarantine --config {file}
+   and that mail comes to you by TLS:
+     mailrelay domain set {domain} --mta-sts enforce --config {file}
 """
 
 NO_ADDRESS = """\

@@ -26,6 +26,7 @@ from mailrelay.control.directory import check_password_length
 from mailrelay.control.dns_records import Record
 from mailrelay.control.dns_zone import zone_text
 from mailrelay.control.errors import Refusal
+from mailrelay.directory.model import MTASTSMode
 from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.net.certificates import make_self_signed
 from mailrelay.net.privileges import CannotDropPrivileges, acting_as, check_code_is_readable
@@ -334,7 +335,8 @@ def _make_directories(plan: Plan) -> None:
     """The configuration stays root's: who can write it says what root does at the next start."""
     plan.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     plan.data_dir.mkdir(mode=0o700)
-    names = [plan.hostname, plan.address.domain]
+    domain = plan.address.domain
+    names = [plan.hostname, domain, f"mta-sts.{domain}", f"autoconfig.{domain}"]
     certificate, key = plan.data_dir / CERTIFICATE, plan.data_dir / PRIVATE_KEY
     make_self_signed(certificate, key, names, time.time())
     if os.geteuid() == 0 and plan.owner is not None:
@@ -400,5 +402,6 @@ def _make_account(plan: Plan, password: str, admin: str) -> Sequence[Record]:
     with opened(settings) as control:
         settled(bootstrap(control.directory, first))
         settled(control.dkim.add(domain, list(Algorithm)))
+        settled(control.directory.set_domain(domain, mta_sts=MTASTSMode.TESTING))
         records: Sequence[Record] = settled(control.dns.records(domain))
     return records

@@ -10,7 +10,6 @@ from attrs import field, frozen
 
 from mailrelay.directory.dkim import KeyState, StoredKey
 from mailrelay.directory.model import Domain
-from mailrelay.mailauth.mta_sts import Policy
 
 MX_PREFERENCE = 10
 SPF = "v=spf1 mx ~all"
@@ -103,7 +102,6 @@ class Published:
     host: MailHost
     reports: ReportAddresses
     mta_sts_id: str = ""  # of the policy that is served; "" for none
-    mta_sts_policy: Policy | None = None  # which that is
 
 
 def wanted_records(of: Published) -> Sequence[Record]:

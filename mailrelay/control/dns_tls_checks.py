@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from mailrelay.control.dns_finding import Asked, Finding, Status, finding, missing
 from mailrelay.control.dns_policy_checks import alias_finding
 from mailrelay.control.dns_records import Record, Topic
+from mailrelay.control.mta_sts import served_policy
 from mailrelay.mailauth.mta_sts import MalformedPolicy, Policy, parse_policy, record_id
 from mailrelay.net.http import CallFailed, HTTPAnswer
 
@@ -66,7 +67,7 @@ def _policy_verdict(asked: Asked, answer: HTTPAnswer) -> _Verdict:
         policy = parse_policy(answer.body_start)
     except MalformedPolicy as error:
         return Status.WRONG, str(error)
-    ours = asked.of.mta_sts_policy
+    ours = served_policy(asked.of.domain, [asked.of.host.hostname])
     if ours is None or _fixed(policy) != _fixed(ours):
         return Status.WRONG, "another policy than ours is served there"
     if policy.max_age != ours.max_age:

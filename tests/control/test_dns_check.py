@@ -23,7 +23,7 @@ from mailrelay.control.dns_records import (
 from mailrelay.control.dns_zone import presented, quoted, zone_text
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.dkim import KeyState, StoredKey
-from mailrelay.directory.model import Directory, DMARCPolicy, Domain
+from mailrelay.directory.model import Directory, DMARCPolicy, Domain, MTASTSMode
 from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.mailauth.dkim_sign import SigningKey, new_key
 from mailrelay.net.http import CallFailed, HTTPAnswer
@@ -432,3 +432,35 @@ class TLSTests(Checked):
         name = "_mta-sts.example.org"
         text = "the domain has no policy"
         self.complains(Topic.MTA_STS, Status.WRONG, text, self.txt(name, "v=STSv1; id=1"))
+
+    def test_mta_sts(self) -> None:
+        """Record and policy are of what we serve."""
+        self.domain = evolve(self.domain, mta_sts=MTASTSMode.TESTING, mta_sts_changed_at=1.0)
+        self.zone = zone_of(self.records())
+        text = "version: STSv1\r\nmode: testing\r\nmx: mail.example.org\r\nmax_age: 1209600\r\n"
+        plain = {"content-type": "text/plain; charset=utf-8"}
+        self.served = HTTPAnswer(200, plain, text.encode(), True)
+        report = self.check()
+        self.assertEqual([f for f in report.findings if f.status is not Status.OK], [])
+        topic, name = Topic.MTA_STS, "_mta-sts.example.org"
+        self.complains(topic, Status.MISSING, "no TXT", {name: None})
+        for status, said, record in (
+            (Status.WRONG, "not that of the policy", "v=STSv1; id=20260101"),
+            (Status.WRONG, "no id", "v=STSv1; id="),
+        ):
+            self.complains(topic, status, said, self.txt(name, record))
+        elsewhere = {"mta-sts.example.org": {"A": ["192.0.2.99"]}}
+        self.complains(topic, Status.WRONG, "does not lead", elsewhere)
+        for status, said, body, headers in (
+            (Status.WRONG, "another policy", text.replace("testing", "enforce"), plain),
+            (Status.WRONG, "another policy", text.replace("mail.", "old."), plain),
+            (Status.WARNING, "kept for 60", text.replace("1209600", "60"), plain),
+            (Status.WARNING, "text/plain", text, {}),
+            (Status.WRONG, "no field", "<html>: x", plain),
+        ):
+            self.served = HTTPAnswer(200, headers, body.encode(), True)
+            self.complains(topic, status, said, {})
+        self.served = HTTPAnswer(404, plain, b"", True)
+        self.complains(topic, Status.WRONG, "status 404", {})
+        self.served = None
+        self.complains(topic, Status.WRONG, "no route", {})

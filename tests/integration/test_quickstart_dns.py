@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import ssl
 from collections.abc import Mapping, Sequence
+from http.client import HTTPResponse
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet import reactor as installed_reactor
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from mailrelay.cli.quickstart import CONFIG_NAME
@@ -43,9 +48,27 @@ WRONG = {
 }
 
 
-async def nothing(url: str) -> HTTPAnswer:
-    """No policy is served."""
-    raise CallFailed(url)
+@frozen
+class _Client:
+    """Asks 127.0.0.1 for what ``host`` serves."""
+
+    host: str
+    port: int
+    believed: Path
+
+    def get(self, path: str) -> HTTPAnswer:
+        """The answer to a GET."""
+        context = ssl.create_default_context(cafile=str(self.believed))
+        with (
+            socket.create_connection(("127.0.0.1", self.port), 30) as plain,
+            context.wrap_socket(plain, server_hostname=self.host) as secure,
+        ):
+            head = f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n"
+            secure.sendall(head.encode())
+            answer = HTTPResponse(secure)
+            answer.begin()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return HTTPAnswer(answer.status, headers, answer.read(), True)
 
 
 class QuickstartDNSTests(TestCase):
@@ -63,6 +86,7 @@ class QuickstartDNSTests(TestCase):
         settings = load_settings(self.directory / CONFIG_NAME, {})
         listeners = [evolve(one, endpoint="tcp:0:interface=127.0.0.1") for one in settings.listener]
         self.settings = settings
+        self.port: int | None = None  # of https, once it listens
         self.served = evolve(settings, listener=listeners, stop_grace=1.0)
 
     def zone(self) -> dict[str, dict[str, list[str]]]:
@@ -73,11 +97,19 @@ class QuickstartDNSTests(TestCase):
             records[name] = {"PTR": [target]}
         return records
 
+    async def fetch(self, url: str) -> HTTPAnswer:
+        """What this server answers; its certificate is verified as others would."""
+        there = urlsplit(url)
+        if self.port is None:
+            raise CallFailed("nothing listens")
+        client = _Client(there.hostname or "", self.port, self.directory / "data" / "tls.pem")
+        return await deferToThread(client.get, there.path)
+
     async def check(self, settings: Settings, lookups: Lookups) -> CheckReport:
         """What the command would find."""
         control = open_control(settings, "test", lambda: 0.0, Random(7))
         try:
-            return await control.dns.check("example.org", lookups, nothing)
+            return await control.dns.check("example.org", lookups, self.fetch)
         finally:
             control.close()
 
@@ -88,20 +120,33 @@ class QuickstartDNSTests(TestCase):
         self.addCleanup(executor.stop)
         resolver = FreshResolver(executor, [f"127.0.0.1:{dns.port}"])
         before = await self.check(self.settings, resolver)
-        self.assertEqual([one for one in before.findings if one.status is not Status.OK], [])
+        [stopped] = [one for one in before.findings if one.status is not Status.OK]
+        self.assertIn("the policy cannot be had", stopped.text)
         server = Server(real_threads(self, reactor, resolver), self.served)
         server.privilegedStartService()
         server.startService()
         self.addCleanup(server.stopService)
+        self.listens(server)
         await server.keys.look()
         after = await self.check(self.settings, resolver)
-        self.assertTrue(after.is_green)
+        self.assertEqual([one for one in after.findings if one.status is not Status.OK], [])
         texts = [one.text for one in after.findings]
         self.assertEqual(texts.count("mail is signed with this key"), 2)
+
+    def listens(self, server: Server) -> None:
+        """Note where its https is."""
+        roles = [section.role for section in self.settings.listener]
+        host: Any = server.listeners[roles.index("https")].port.getHost()
+        self.port = host.port
 
     async def test_each_record_broken(self) -> None:
         """Without any of them, or with another value, somebody complains of that very name."""
         zone = self.zone()
+        server = Server(real_threads(self, reactor, None), self.served)
+        server.privilegedStartService()
+        server.startService()
+        self.addCleanup(server.stopService)
+        self.listens(server)
         green = await self.check(self.settings, FakeDNS(zone))
         self.assertTrue(green.is_green, green)
         broken = 0
