@@ -121,6 +121,12 @@ private_key = "{data}/{private_key}"
 # idle_after = 300.0               # seconds; 421 4.4.2
 # received_fields = 50             # 554 5.4.6
 
+# The first message of a sender whom an account does not know waits: docs/incoming.md.
+[first_time_senders]
+delay = 15.0                       # seconds; 0 for none
+
+# Lists of addresses in DNS, greylisting, limits, rspamd: [dnsbl] and others in that page.
+
 [queue]
 # retry_profile = "default"        # or "mox"
 # first_retry_after = 450.0        # seconds; doubles each time

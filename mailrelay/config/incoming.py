@@ -50,6 +50,8 @@ def check_incoming(settings: Settings, reader: Reader) -> None:
         ):
             if value:
                 reader.problem(place, "needs a listener with judge = true")
+    if greylisting.skip_known and not settings.first_time_senders.delay:
+        reader.problem("greylisting.skip_known", "needs [first_time_senders] delay: it knows them")
     _check_rspamd(settings.rspamd, reader)
 
 

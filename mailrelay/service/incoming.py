@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailrelay.acceptance.exempting import Exempting
 from mailrelay.acceptance.first_time import FirstTime, KnownSenders
 from mailrelay.acceptance.greylisting import Greylist
 from mailrelay.acceptance.judging import Judge
@@ -105,6 +106,12 @@ class _Parts:
     directory: Callable[[], Directory]
     token: Callable[[], str]
     services: list[IService] = field(factory=list)
+    known: KnownSenders = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        store = DatabaseKnownSenders(self.stores.database)
+        known_for = self.settings.first_time_senders.known_for
+        object.__setattr__(self, "known", KnownSenders(store, self.s.now, known_for))
 
     def lists(self) -> Blocklists | None:
         dnsbl, s = self.settings.dnsbl, self.s
@@ -120,9 +127,16 @@ class _Parts:
         if not (settings.greylisting.enabled or settings.rspamd.url):
             return None
         store = DatabaseGreylist(stores.database)
-        made = Greylist(settings.greylisting, store, s.now, stores.secret)
+        made = Greylist(settings.greylisting, store, s.now, stores.secret, self.exempt())
         self.services.append(_swept(s, made.sweep))
         return made
+
+    def exempt(self) -> Exempting | None:
+        settings, s = self.settings.greylisting, self.s
+        if not (settings.skip_named or settings.skip_known):
+            return None
+        resolver = s.judging or s.resolver
+        return Exempting(settings, resolver, s.clock, self.directory, self.known)
 
     def greylist_of_all(self, greylist: Greylist | None) -> Greylist | None:
         return greylist if self.settings.greylisting.enabled else None
@@ -145,10 +159,8 @@ class _Parts:
         settings, s = self.settings.first_time_senders, self.s
         if not settings.delay:
             return None
-        store = DatabaseKnownSenders(self.stores.database)
-        known = KnownSenders(store, s.now, settings.known_for)
-        made = FirstTime(settings, known, self.directory, s.clock)
-        self.services.extend((made, _swept(s, known.sweep)))
+        made = FirstTime(settings, self.known, self.directory, s.clock)
+        self.services.extend((made, _swept(s, self.known.sweep)))
         return made
 
 

@@ -32,16 +32,19 @@ PATH_IS_SURE = Judgement(verdict=Verdict(is_mail_from_valid=True))
 
 @define
 class FakeKnownSenders:
-    """KnownSenderStore; ``broken`` fails."""
+    """KnownSenderStore; ``broken`` fails, ``slow`` does not answer."""
 
     rows: dict[tuple[int, str], float] = field(factory=dict)
     broken: bool = False
+    slow: bool = False
     asked: int = 0
     written: int = 0
 
     def known_to(self, accounts: Sequence[int], sender: str) -> Deferred[dict[int, float]]:
         """See KnownSenderStore."""
         self.asked += 1
+        if self.slow:
+            return Deferred()
         if self.broken:
             return fail(StoreUnavailable("broken"))
         rows = self.rows

@@ -88,6 +88,7 @@ class IncomingTests(SynchronousTestCase):
             ('[dnsbl]\nskip_networks = ["x"]\n', "dnsbl.skip_networks"),
             ("[greylisting]\ndelay = 200000\n", "greylisting.retry_within: must be longer"),
             ('[greylisting]\nskip_networks = ["x"]\n', "greylisting.skip_networks"),
+            ("[greylisting]\nskip_known = true\n", "line 8: greylisting.skip_known: needs"),
             (
                 "[first_time_senders]\ndelay = 301\n",
                 "line 8: first_time_senders.delay",
