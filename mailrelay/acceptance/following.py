@@ -153,7 +153,7 @@ def dmarc_failed(domain: str) -> Reply:
     return reply(
         550,
         "5.7.26",
-        f"neither SPF nor DKIM passed for {domain}, whose DMARC policy is reject: "
+        f"neither SPF nor DKIM passed for {_name(domain)}, whose DMARC policy is reject: "
         "send it by the domain's own servers, or sign it with DKIM",
     )
 
@@ -161,12 +161,18 @@ def dmarc_failed(domain: str) -> Reply:
 def dmarc_unknown(domain: str) -> Reply:
     """What is told of mail that might pass if DNS had answered."""
     return reply(
-        451, "4.7.26", f"DNS does not tell now whether {domain} sends this: try again later"
+        451, "4.7.26", f"DNS does not tell now whether {_name(domain)} sends this: try again later"
     )
 
 
 def spf_failed(ip: str, domain: str) -> Reply:
     """What is told of mail from a host that its domain does not send by (RFC 7372 section 3.2)."""
     return reply(
-        550, "5.7.23", f"{domain} does not send mail by {ip}: mend its SPF record, or the server"
+        550,
+        "5.7.23",
+        f"{_name(domain)} does not send mail by {ip}: mend its SPF record, or the server",
     )
+
+
+def _name(domain: str) -> str:
+    return printable(domain, MAX_NAME)
