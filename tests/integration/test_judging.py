@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ from mailrelay.cli.queue import history_text
 from mailrelay.config.settings import LogSection
 from mailrelay.control.mailbox import MessageFilter
 from mailrelay.control.queue import EntryFilter
+from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.mailauth.dkim import Algorithm, BodyDigest, raw_fields
 from mailrelay.mailauth.dkim_sign import BODY, SigningKey, new_key, sign
+from mailrelay.net.resolver import DNSResolver
+from mailrelay.net.threads import ThreadExecutor
+from mailrelay.testing.dns_server import DNSServer
 from mailrelay.testing.fakes import FakeResolver
-from mailrelay.testing.loopback import Loopback, make_settings
+from mailrelay.testing.loopback import USER, Loopback, make_settings
+from tests.handoff.test_transport import OK, Application
 from tests.integration.webapi.api import API
 from tests.integration.webapi.v1.client import Client
 from tests.integration.world import mailbox, start_world, until
@@ -65,7 +71,9 @@ class JudgingTests(TestCase):
     timeout = 120
     count = 0
 
-    async def start(self, **listener: Any) -> Loopback:
+    async def start(
+        self, resolver: Any = DNS, settings: Mapping[str, Any] | None = None, **listener: Any
+    ) -> Loopback:
         """Start it, its listener as given."""
         trusted = listener.pop("trusted_networks", ())
         plain = make_settings(self, ("mx", "http"), "sqlite:///mailrelay.db", None, {}).listener
@@ -75,17 +83,23 @@ class JudgingTests(TestCase):
             reactor,
             listener=sections,
             trusted_networks=trusted,
-            resolver=DNS,
-            log=LogSection(mail_log=os.path.abspath(self.mktemp())),
+            resolver=resolver,
+            **(settings or {}),
         )
         return self.server
 
-    async def send(self, sender: str, content: bytes, helo: str = "client.test") -> bytes:
-        """The last reply to a message for the user."""
+    async def send(
+        self,
+        sender: str,
+        content: bytes,
+        helo: str = "client.test",
+        recipient: str = USER,
+    ) -> bytes:
+        """The last reply to a message, for the user if not for another."""
         replies = await self.server.say(
             b"EHLO " + helo.encode(),
             b"MAIL FROM:<%s>" % sender.encode(),
-            b"RCPT TO:<user@example.org>",
+            b"RCPT TO:<%s>" % recipient.encode(),
             b"DATA",
             content + b"\r\n.",
         )
@@ -141,6 +155,20 @@ class JudgingTests(TestCase):
         bad = await self.send("a@plain.test", content.replace(b"xx\r\n", b"xy\r\n", 1))
         self.assertEqual(bad[:10], b"550 5.7.26", bad)
 
+    async def test_handed_off(self) -> None:
+        """An application is posted the field with our name, and no other that has it."""
+        application = Application([OK])
+        url = f"http://127.0.0.1:{application.listen(self)}/in"
+        networks = ["127.0.0.0/8"]
+        endpoint = HandOffSettings("app", url, domains=["app.test"], allowed_networks=networks)
+        await self.start(settings={"handoff": [endpoint]})
+        content = FORGED + b"From: a@good.test\r\n\r\nhi"
+        await self.send("a@good.test", content, recipient="bob@app.test")
+        await until(reactor, lambda: application.requests)
+        [request] = application.requests
+        self.assertIn(b"Authentication-Results: mx.example.org;\r\n\tiprev=pass", request)
+        self.assertNotIn(FORGED, request)
+
     async def test_forged_results(self) -> None:
         """A stranger's field with our name is taken away, and another's kept; also after junk."""
         await self.start()
@@ -176,7 +204,8 @@ class JudgingTests(TestCase):
 
     async def test_told(self) -> None:
         """The application, the history and the mail log are told; refused mail has a line."""
-        await self.start()
+        log = LogSection(mail_log=os.path.abspath(self.mktemp()))
+        await self.start(settings={"log": log})
         await self.accepted("a@plain.test", signed(FROM_BANK + b"hi\r\n"))
         await self.accepted("a@good.test", b"From: a@shop.test\r\n\r\nhi")
         await self.send("a@good.test", FROM_BANK + b"hi")
@@ -248,6 +277,33 @@ class JudgingTests(TestCase):
         got = await self.accepted("a@good.test", b"From: a@late.test\r\n\r\nhi")
         self.assertIn(b"dmarc=temperror", got)
         self.assertEqual(await self.places(), [("Inbox", [])])
+
+    async def test_real_dns(self) -> None:
+        """The same of a name server, which is silent about one domain: nobody waits for long."""
+        zone = {
+            "good.test": {"TXT": ['"v=spf1 ip4:127.0.0.1" " -all"']},
+            "_dmarc.good.test": {"TXT": ['"v=DMARC1; p=reject"']},
+            "_dmarc.bank.test": {"TXT": ['"v=DMARC1; p=reject"']},
+            "bank.test": {"MX": ["10 mail.bank.test."]},
+            "s1._domainkey.bank.test": {"TXT": [f'"{KEY.record()}"']},
+            "1.0.0.127.in-addr.arpa": {"PTR": ["client.test."]},
+            "client.test": {"A": ["127.0.0.1"]},
+        }
+        silent = frozenset({"_dmarc.late.test"})
+        dns = await DNSServer(zone, silent=silent).start(self, reactor)
+        lookups = ThreadExecutor(reactor, 4, "lookups")
+        self.addCleanup(lookups.stop)
+        await self.start(DNSResolver(lookups, [f"127.0.0.1:{dns.port}"], 0.5))
+        got = await self.accepted("a@good.test", b"From: a@good.test\r\n\r\nhi")
+        self.assertIn(b"iprev=pass", got)
+        self.assertIn(b"dmarc=pass", got)
+        got = await self.accepted("a@x.test", signed(FROM_BANK + b"hi\r\n"))
+        self.assertIn(b"dkim=pass", got)
+        got = await self.accepted("a@good.test", b"From: a@late.test\r\n\r\nhi")
+        self.assertIn(b"dmarc=temperror", got)
+        answer = await self.send("a@good.test", FROM_BANK + b"hi")
+        self.assertEqual(answer[:10], b"550 5.7.26", answer)
+        self.assertIn("_dmarc.good.test/TXT", dns.asked)
 
     async def test_not_judged(self) -> None:
         """Who may relay is not judged, nor is anybody where nobody asked for it."""

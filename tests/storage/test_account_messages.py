@@ -18,6 +18,7 @@ from mailrelay.mailbox.access import (
     whole,
 )
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming
+from mailrelay.message.verdict import Verdict
 from mailrelay.queue.entry import Content
 from mailrelay.smtp.address import Address
 from mailrelay.storage import account_messages
@@ -92,6 +93,16 @@ class AccountMessagesContract(Base):
         query = MailboxQuery(**wanted)
         page = await self.store.find(account_id or self.account, query)
         return [one.id for one in page.messages]
+
+    async def test_verdict(self) -> None:
+        """What was judged of a message is read with it; most are not judged."""
+        for verdict in (Verdict("pass", "fail", junk="x", dkim_domains=("a.test",)), None):
+            new = new_message(self.queue)
+            await self.queue.add(evolve(new, message=evolve(new.message, verdict=verdict)))
+            id_ = await self.delivered(message_id=new.message.id)
+            stored = await self.store.get(self.account, id_)
+            assert stored is not None
+            self.assertEqual(stored.verdict, verdict)
 
     async def test_pages(self) -> None:
         """Newest first; another account's are not there."""
