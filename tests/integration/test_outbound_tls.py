@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509 import load_pem_x509_certificates
 from twisted.internet import reactor as installed_reactor
 from twisted.trial.unittest import TestCase
 
 from mailrelay.certificates.settings import TLSSection
-from mailrelay.config.settings import SMTPOutSection
+from mailrelay.config.settings import DNSSection, SMTPOutSection
 from mailrelay.control.mta_sts import mta_sts_id
 from mailrelay.directory.model import MTASTSMode
+from mailrelay.net.dnssec import TLSA
 from mailrelay.observe.events import Event
 from mailrelay.storage.mta_sts import DatabaseMTASTS
 from mailrelay.testing.certificates import Authority
-from mailrelay.testing.fakes import FakeResolver
+from mailrelay.testing.fakes import FakeDNSSEC, FakeResolver
 from mailrelay.testing.loopback import Loopback
 from tests.integration.world import mailbox, soon, until
 
@@ -78,8 +81,14 @@ class MTASTSTests(TestCase):
         )
         return TLSSection(str(certificate), str(private))
 
-    async def start(self, tls: TLSSection, *, mode: MTASTSMode = MTASTSMode.ENFORCE) -> None:
-        """Both servers; the far one serves its policy."""
+    async def start(
+        self,
+        tls: TLSSection,
+        *,
+        mode: MTASTSMode = MTASTSMode.ENFORCE,
+        dane: FakeDNSSEC | None = None,
+    ) -> None:
+        """Both servers; the far one serves its policy, and has TLSA records of ``dane``."""
         self.far = await Loopback.start(
             self, reactor, roles=("mx", "https"), hostname=HOST, tls=tls
         )
@@ -100,6 +109,8 @@ class MTASTSTests(TestCase):
             Ported({443: self.far.port("https")}),
             roles=("mx",),
             resolver=self.resolver,
+            validating=dane,
+            dns=DNSSection(("127.0.0.1",), validating=dane is not None),
             trusted_networks=("127.0.0.1/32",),
             smtp_out=SMTPOutSection(mx_port=self.far.port("mx"), mta_sts=True),
         )
@@ -163,6 +174,21 @@ class MTASTSTests(TestCase):
             self.assertEqual(event.kind.value, "delivered", event.data)
             self.assertEqual(event.data["tls_policy"], "may")
             self.assertIn("cannot be fetched", str(event.data["tls_because"]))
+
+    async def test_dane(self) -> None:
+        """TLSA records go before the policy; what does not fit them gets nothing."""
+        tls = self.certificate(Authority("nobody knows it"), [HOST])
+        [shown] = load_pem_x509_certificates(Path(tls.certificate).read_bytes())
+        stranger, _ = self.authority.issue([HOST])
+        for certificate, expected in ((shown, "delivered"), (stranger, "delayed")):
+            key = certificate.public_key().public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            record = TLSA(3, 1, 1, sha256(key).digest())
+            dns = FakeDNSSEC({FAR: [(1, HOST)]}, {HOST: ["127.0.0.1"]}, {HOST: [record]})
+            await self.start(tls, dane=dns)
+            event = await self.send()
+            self.assertEqual((event.kind.value, event.data["tls_policy"]), (expected, "dane"))
 
     async def test_testing(self) -> None:
         """A policy that is tried out keeps no mail back."""

@@ -10,14 +10,20 @@ from typing import Any
 from attrs import evolve
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.mailauth.mta_sts import Mode, Policy
 from mailrelay.net.dnssec import TLSA
+from mailrelay.net.peer_tls import CertificateRefused
 from mailrelay.net.tls import TLSLevel
+from mailrelay.outbound.hosts import Target
+from mailrelay.outbound.pool import Access
+from mailrelay.outbound.sessions import MOST_AGE_OF_POLICY
 from mailrelay.outbound.tls_policy import FoundPolicy, TLSPolicies, level_for
 from mailrelay.outbound.tls_result import ResultType, TLSResult
+from mailrelay.outbound.transcript import Transcript
 from mailrelay.queue.transport import Result
 from mailrelay.smtp.address import Address
 from mailrelay.testing.certificates import Authority
@@ -107,7 +113,10 @@ class PolicyTestCase(OutboundTestCase):
         if not server.contents:
             seen = {line[:8] for line in server.lines}
             self.assertLessEqual(seen, {b"EHLO us.", b"STARTTLS"}, "said in clear")
-            return short(self.result.outcomes[0])
+            how = short(self.result.outcomes[0])
+            if how in (LATER, "failure 550 5.7.10"):  # within TLS nothing was said either
+                self.assertLessEqual(server.lines.count(b"EHLO us.test"), 1)
+            return how
         return "TLS" if self.result.attempt.tls else "plain"
 
     @property
@@ -431,12 +440,39 @@ class KeptConnectionTests(PolicyTestCase):
             self.assertEqual(len(self.server.peers), 2)
             self.assertEqual(result.attempt.tls_policy, "mta-sts")
 
+    async def test_too_old(self) -> None:
+        """A policy that was looked up long ago stands for nothing: it is looked up again."""
+        await self.send(STATES["right"], found=sts("enforce"))
+        for connection in self.sender.pool._open:
+            connection.opened_at -= MOST_AGE_OF_POLICY + 1
+        await self.again(sts("enforce"))
+        self.assertEqual(len(self.server.peers), 2)
+
     async def test_fallen_back(self) -> None:
         """In clear least of all."""
         self.assertEqual(await self.send(STATES["no STARTTLS"], found=FoundPolicy()), "plain")
         result = await self.again(sts("enforce"))
         self.assertEqual(short(result.outcomes[0]), LATER)
         self.assertEqual(len(self.server.contents), 1)
+
+
+class CheckTests(PolicyTestCase):
+    """A check of certificates that fails in any way believes none."""
+
+    async def test_defect(self) -> None:
+        """Not even when what goes wrong is ours."""
+
+        def broken(chain: object) -> object:
+            raise ValueError("a defect")
+
+        server = await ScriptedServer.start(self, reactor, polite(STATES["right"]))
+        transport = self.transport(FakeResolver())
+        target = Target(NAME, "127.0.0.1", server.port)
+        access = Access(TLSLevel.VERIFY, check=broken)
+        connecting = Deferred.fromCoroutine(transport.pool.connect(target, access, Transcript()))
+        error = await self.assertFailure(connecting, CertificateRefused)
+        self.assertIn("ValueError", str(error))
+        self.assertEqual(server.lines, [b"EHLO us.test", b"STARTTLS"])
 
 
 class LevelTests(SynchronousTestCase):
