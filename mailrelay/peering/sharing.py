@@ -11,11 +11,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from mailrelay.control.peer_sharing import PeerShares, SharedChange
 from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.peering.client import PeerAnswer, PeerCall, PeerClient
+from mailrelay.queue.store import StoreUnavailable
 
 EVERY = 10.0
 MOST_TOGETHER = 200
@@ -63,9 +65,11 @@ class PeerSharing(Service):
         self._telling.addErrback(self._failed)
         self._telling.addCallback(self._again)
 
-    def _failed(self, failure: object) -> None:
-        if self.running:
-            self._log.failure("peers cannot be told of suppression lists", failure)  # type: ignore[arg-type]
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(StoreUnavailable) is not None:
+            self._log.warn("peers hear of suppression lists later: the store does not answer")
+        elif self.running:
+            self._log.failure("peers cannot be told of suppression lists", failure)
 
     def _again(self, _: object) -> None:
         if self.running:

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
@@ -45,6 +46,7 @@ from mailrelay.handoff.settings import HandOffSettings
 from mailrelay.net.threads import AtOnce
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits
+from mailrelay.policy.suppression import SERVER, Suppression
 from mailrelay.queue.destination import BackOff
 from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.scheduler import QueueSettings, Scheduler
@@ -54,12 +56,14 @@ from mailrelay.storage.database import Database, open_engine
 from mailrelay.storage.group_commit import GroupCommit
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.queue_records import DatabaseQueueRecords
+from mailrelay.storage.suppression import add, remove
 from mailrelay.testing.simulated.http_hops import (
     APPLICATION,
     KEY_ID,
     KEYED,
     PEER,
     PLACES,
+    SECOND,
     SECRET,
     Application,
     Peer,
@@ -80,12 +84,15 @@ from mailrelay.testing.simulated.promises import Promises
 from mailrelay.testing.simulated.submitters import Mail, Submitters
 from mailrelay.testing.simulated.world import EPOCH, World
 
+T = TypeVar("T")
+
 MAILS = 20
 CRASHES_PER_SEED = 3
 LONGEST = 6 * 3600.0
 """Virtual seconds after which a run that is not quiet is stuck."""
 
 HTTP_TIMEOUT = 40.0
+FALLBACK_AFTER = 15.0
 LOOPBACK = ("127.0.0.0/8",)
 
 RETRIES = RetryProfile(
@@ -142,11 +149,16 @@ def _template() -> Path:
     control = open_control(_settings(folder), "simulation", lambda: EPOCH, Random(1))
     first = FirstAccount("user", "example.org", "user", "password", "admin password")
     Deferred.fromCoroutine(bootstrap(control.directory, first))
-    details = PeerDetails(
-        url=_url(PEER), options={"allowed_networks": LOOPBACK, "timeout": HTTP_TIMEOUT}
-    )
+    options: dict[str, object] = {"allowed_networks": LOOPBACK, "timeout": HTTP_TIMEOUT}
+    away = {"fallback": "peer:peer", "fallback_after": FALLBACK_AFTER}
     key = f"{KEY_ID}:{SECRET.hex()}"
-    Deferred.fromCoroutine(control.peers.add("peer", PeerProtocol.MAILRELAY, details, key))
+    for name, domain, more in (("peer", PEER, {}), ("second", SECOND, away)):
+        details = PeerDetails(url=_url(domain), options={**options, **more})
+        added = control.peers.add(name, PeerProtocol.MAILRELAY, details, key)
+        failed: list[Any] = []
+        Deferred.fromCoroutine(added).addErrback(failed.append)
+        for failure in failed:
+            failure.raiseException()
     control.close()
     return folder / "mailrelay.db"
 
@@ -172,8 +184,11 @@ def _settings(folder: Path) -> Settings:
         log=LogSection(mail_log=""),
         stop_grace=5.0,
         relaying=RelayingSection(chain=[ChainSection(hops, f"@{CHAIN[0]}")]),
-        transport=[TransportSection("peer", peer="peer")],
-        route=[RouteSection(transport="peer", to_domain=[PEER])],
+        transport=[TransportSection(name, peer=name) for name in ("peer", "second")],
+        route=[
+            RouteSection(transport="peer", to_domain=[PEER]),
+            RouteSection(transport="second", to_domain=[SECOND]),
+        ],
         handoff=[
             HandOffSettings(
                 "app",
@@ -205,6 +220,8 @@ class Simulation:
     _hold_after: list[float] = field(init=False, factory=list)
     _most: int = field(init=False, default=0)  # entries in memory
     _operator: Database | None = field(init=False, default=None)
+    _sharing: list[Peer] = field(init=False)
+    _listed: dict[str, bool] = field(init=False, factory=dict)  # by the operator, or off again
 
     def __attrs_post_init__(self) -> None:
         world = self.world
@@ -221,6 +238,7 @@ class Simulation:
         self.network = Network(world)
         self.submitters = Submitters(world, self.network, IP)
         self.peers = Peers(world)
+        self._sharing = [Peer(domain, self.peers) for domain in (PEER, SECOND)]
         path = database_path(self.settings)
         self.promises = Promises(world, path, self.submitters, self.peers, RETRIES)
         self._plans = [self._plan(i) for i in range(CRASHES_PER_SEED)]
@@ -254,7 +272,7 @@ class Simulation:
         world = self.world
         for domain in CHARACTERS:
             self.network.listen(ADDRESSES[domain], 25, self.peers.factory(domain))
-        for hop in (Application(APPLICATION, self.peers), Peer(PEER, self.peers)):
+        for hop in (Application(APPLICATION, self.peers), *self._sharing):
             self.network.listen(*PLACES[hop.domain], hop.factory())
         self.submitters.begin([(world.random.uniform(0, 60), self._mail(i)) for i in range(MAILS)])
         self._begin_faults()
@@ -278,7 +296,16 @@ class Simulation:
 
     def _mail(self, number: int) -> Mail:
         chance = self.world.random
-        everywhere = [*CHARACTERS, *KEYED, *KEYED, "dead.example", "nowhere.example", "unknown"]
+        everywhere = [
+            *CHARACTERS,
+            *KEYED,
+            *KEYED,
+            SECOND,
+            SECOND,
+            "dead.example",
+            "nowhere.example",
+            "unknown",
+        ]
         domains = [
             chance.choice((*everywhere, "example.org", "example.org", "flaky.example"))
             for _ in range(chance.choice((1, 1, 1, 2, 4)))
@@ -306,6 +333,8 @@ class Simulation:
             step = chance.choice((-600.0, -200.0, -20.0, 20.0, 200.0, 3600.0))
             clock.callLater(chance.uniform(10, 150), world.step_wall_clock, step)
         clock.callLater(chance.uniform(5, 120), self._hold_something, "node_id = 0")
+        for _ in range(3):
+            clock.callLater(chance.uniform(5, 120), self._list_somebody)
         for where in (*PLACES.values(), (ADDRESSES[CHAIN[0]], 25)):
             for _ in range(chance.choice((0, 1, 2))):
                 clock.callLater(chance.uniform(5, 120), self._take_down, where)
@@ -409,7 +438,10 @@ class Simulation:
 
     def _is_quiet(self) -> bool:
         crashed = self.life is None or self.life.is_over or self.life.plan is not None
-        return not (self.submitters.waiting or crashed or self.promises.unretired())
+        if self.submitters.waiting or crashed or self.promises.unretired():
+            return False
+        untold = "SELECT count(*) FROM peer_suppression WHERE NOT is_told"
+        return bool(self.promises.store.execute(untold).fetchone() == (0,))
 
     def _end(self) -> None:
         """Stop in order, then look at everything."""
@@ -426,8 +458,29 @@ class Simulation:
         if not over:
             world.violated("the server does not stop")
         self.promises.check_end()
+        for peer in self._sharing:
+            if peer.suppressed != self._listed:
+                world.violated(f"{peer.domain} knows {peer.suppressed}, not {self._listed}")
 
     # The operator
+
+    def _list_somebody(self) -> None:
+        """Put somebody who gets no mail here on the server's suppression list, or take him off."""
+        world = self.world
+        address = f"{world.random.choice('ab')}@elsewhere.example"
+        is_listed = not self._listed.get(address)
+        if world.disk_full or (address not in self._listed and not is_listed):
+            return
+
+        def change(connection: Connection) -> None:
+            if is_listed:
+                add(connection, Suppression(0, SERVER, address, address, world.now(), manual=True))
+            else:
+                remove(connection, SERVER, address, world.now())
+
+        self._asked(self._database().write(change))
+        self._listed[address] = is_listed
+        world.note(f"operator lists {address}: {is_listed}")
 
     def _hold_something(self, which: str) -> None:
         """Hold what an operator might see, and release it later; the command line's way in."""
@@ -459,14 +512,21 @@ class Simulation:
     def _operate(
         self, ask: Callable[[DatabaseQueueRecords], Deferred[Sequence[int]]]
     ) -> Sequence[int]:
+        return self._asked(
+            ask(DatabaseQueueRecords(self._database(), lambda: Node(0, 0), lambda names: None))
+        )
+
+    def _database(self) -> Database:
         if self._operator is None:
             executor = AtOnce()
             engine = open_engine("sqlite:///mailrelay.db", self.settings.data_dir)
             self._operator = Database(engine, GroupCommit(engine, executor), executor)
-        found: list[Sequence[int]] = []
+        return self._operator
+
+    def _asked(self, asking: Deferred[T]) -> T:
+        found: list[T] = []
         failures: list[Any] = []
-        records = DatabaseQueueRecords(self._operator, lambda: Node(0, 0), lambda names: None)
-        ask(records).addCallbacks(found.append, failures.append)
+        asking.addCallbacks(found.append, failures.append)
         for failure in failures:
             failure.raiseException()
         return found[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,6 +15,7 @@ from mailrelay.control.peer_sharing import SharedChange
 from mailrelay.directory.peers import Peer
 from mailrelay.peering.client import PeerClient
 from mailrelay.peering.sharing import EVERY, PeerSharing
+from mailrelay.queue.store import StoreUnavailable
 from tests.peering.asked import HUB, NOW, FakePeer, Said
 
 JOE = SharedChange(HUB.id, "joe@example.net", True, "asked", 50.0)
@@ -80,6 +81,12 @@ class SharingTests(SynchronousTestCase):
         for status, signs in ((0, True), (503, True), (200, False)):
             peer = self.start(status, JOE, ann, signs=signs)
             self.assertEqual((len(peer.said), len(self.shares.changes)), (1, 2))
+
+    def test_store_is_away(self) -> None:
+        """That the store does not answer is no bug, and it is looked again."""
+        self.patch(Remembered, "untold", lambda *of: fail(StoreUnavailable("full")))
+        self.start(200, JOE)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_not_wanted(self) -> None:
         """Who shares nothing is not told again."""

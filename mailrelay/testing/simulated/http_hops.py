@@ -1,7 +1,9 @@
-"""Next hops that speak HTTP: an application that is handed mail, and a peer of mailrelay/1.
+"""Next hops that speak HTTP: an application that is handed mail, and peers of mailrelay/1.
 
-Both know what they took by its Idempotency-Key, so that whatever is cut, and whoever crashes, each
-has one copy.  The peer tells later that it relayed what it took.
+All know what they took by its Idempotency-Key, so that whatever is cut, and whoever crashes, each
+has one copy.  A peer tells later that it relayed what it took.  While the second one is away for
+long, its mail goes to the first: what it had taken by then comes twice.  Both hear of what comes on
+our suppression list, and off it.
 """
 
 from __future__ import annotations
@@ -21,9 +23,14 @@ from twisted.python.failure import Failure
 from mailrelay.testing.simulated.peers import Peers
 from mailrelay.testing.simulated.world import World
 
-APPLICATION, PEER = "app.example", "peer.example"
+APPLICATION, PEER, SECOND = "app.example", "peer.example", "second.example"
 KEYED = (APPLICATION, PEER)
-PLACES = {APPLICATION: ("127.0.1.1", 8080), PEER: ("127.0.1.2", 8080)}
+OF_PEERS = (PEER, SECOND)
+PLACES = {
+    APPLICATION: ("127.0.1.1", 8080),
+    PEER: ("127.0.1.2", 8080),
+    SECOND: ("127.0.1.3", 8080),
+}
 KEY_ID, SECRET = "our-key", bytes(range(32))
 
 FAULTS = {
@@ -154,6 +161,7 @@ class Peer(Hop):
     """Says of each recipient what becomes of it, and tells of those that it relayed."""
 
     events: list[Mapping[str, Any]] = field(factory=list)
+    suppressed: dict[str, bool] = field(factory=dict)  # what it was told of addresses
     _waiting: list[Callable[[], None]] = field(factory=list)
 
     def take(self, request: Request) -> Answer:
@@ -164,6 +172,8 @@ class Peer(Hop):
         results = [self._result(recipient) for recipient in meta["rcpt_to"]]
         kept = [one["rcpt"] for one in results if one["state"] == "queued"]
         self.peers.keep(self.domain, kept, content)
+        others = [one for one in kept if not one.endswith(f"@{self.domain}")]
+        self.world.counts["fallback"] += len(others)
         for recipient in kept:
             wait = self.world.random.uniform(0.001, 40.0)
             self.world.clock.callLater(wait, self._relayed, meta["msg_id"], id_, recipient)
@@ -187,7 +197,16 @@ class Peer(Hop):
             wake()
 
     def other(self, request: Request, answer: Callable[[Answer | None], None]) -> None:
-        """Events, once there are some or nobody waits any longer."""
+        """Events, once there are some or nobody waits any longer; changes of suppression."""
+        if request.method in ("PUT", "DELETE") and "/suppressions/" in request.target:
+            address = unquote(request.target.rpartition("/")[2])
+            self.suppressed[address] = request.method == "PUT"
+            self.world.count("suppression told")
+            answer(_answer(200))
+            return
+        if request.method != "GET":
+            answer(_answer(200))  # what was dropped there is dropped here
+            return
         asked = dict(re.findall(r"(\w+)=(\d+)", request.target))
         after, limit = int(asked["after"]), int(asked["limit"])
         over: list[None] = []
