@@ -30,7 +30,6 @@ from mailrelay.certificates.settings import HTTP_01, ACMESettings
 
 TIMEOUT = 30
 MOST_CHAIN_BYTES = 256 * 1024
-MOST_REDIRECTS = 3
 MOST_TOKEN = 500
 
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -80,7 +79,7 @@ class Authority:
         self._net.verify_ssl = settings.ca_file or True  # type: ignore[assignment]  # requests'
         session = self._net.session
         session.trust_env = False  # no proxy, and no .netrc, of the environment
-        session.max_redirects = MOST_REDIRECTS
+        session.max_redirects = 0  # what an authority tells is where it is
         session.hooks["response"].append(self._answered)
         self._retry_after: str | None = None
         self._uri = uri

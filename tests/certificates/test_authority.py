@@ -189,6 +189,14 @@ class AuthorityTests(SynchronousTestCase):
             self.assertLessEqual(len(str(failed)), 300)
             self.assertTrue(str(failed).isprintable(), repr(str(failed)))
 
+    def test_redirects(self) -> None:
+        """None is followed."""
+        elsewhere = self.answers.pop("/directory")
+        self.answers["/elsewhere"] = elsewhere
+        self.answers["/directory"] = [(302, {"Location": f"{self.base}/elsewhere"}, b"")]
+        self.assertIn("TooManyRedirects", str(self.failure(self.authority.account)))
+        self.assertEqual(self.posted, [])
+
     def test_challenge(self) -> None:
         """That which is set, of what is offered; a token is bounded."""
         self.authority.account()

@@ -267,7 +267,8 @@ class RenewalsTests(SynchronousTestCase):
             self.assertEqual(self.ordered(), [HOST])
             self.look(least * 0.99)
             self.assertEqual(self.ordered(), [])
-            self.authority.failure = None
+            self.look(least * 0.12)
+            self.assertEqual(self.ordered(), [HOST])
             self.renewals.standings.clear()
 
     def test_down(self) -> None:
