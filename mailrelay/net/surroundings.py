@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailrelay.net.dnssec import DNSSECResolver, ValidatingResolver
 from mailrelay.net.resolver import DNSResolver, Resolver
-from mailrelay.net.threads import Executor, ThreadExecutor
+from mailrelay.net.threads import Executor, ThreadExecutor, Wanted
 
 
 @frozen
@@ -38,7 +38,10 @@ WORKERS = 8
 """Threads for reads, files, password hashing: two a core at the most are busy with hashing."""
 
 LOOKUPS = 16
-"""Threads that wait for DNS; as many again for what is asked to judge incoming mail."""
+"""Threads that wait for DNS."""
+
+JUDGING_LOOKUPS = 32
+"""Threads that wait for what is asked to judge incoming mail."""
 
 JUDGING_TIMEOUT = 5.0
 """Seconds for a look-up of the latter at the most."""
@@ -62,7 +65,7 @@ def real_surroundings(
     workers = ThreadExecutor(reactor, WORKERS, "workers")
     lookups = ThreadExecutor(reactor, LOOKUPS, "lookups")
     # Whoever has us ask name servers that never answer holds up no delivery.
-    judging = ThreadExecutor(reactor, LOOKUPS, "lookups of judging")
+    judging = ThreadExecutor(reactor, JUDGING_LOOKUPS, "lookups of judging")
     for executor in (writer, workers, lookups, judging):
         reactor.addSystemEventTrigger("after", "shutdown", executor.stop)
     return Surroundings(
@@ -74,5 +77,5 @@ def real_surroundings(
         writer,
         workers,
         DNSSECResolver(lookups, nameservers, dns_timeout) if validating else None,
-        judging=DNSResolver(judging, nameservers, min(dns_timeout, JUDGING_TIMEOUT)),
+        judging=DNSResolver(Wanted(judging), nameservers, min(dns_timeout, JUDGING_TIMEOUT)),
     )

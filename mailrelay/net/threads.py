@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -84,3 +84,27 @@ class Draining:
     def _tell(self) -> None:
         while self._idle and not self._under_way:
             self._idle.pop(0).callback(None)
+
+
+class Wanted:
+    """Another executor, where work is not begun whose Deferred was canceled before its turn."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """See Executor."""
+        canceled: list[object] = []
+        answer: Deferred[Any] = Deferred(canceled.append)
+
+        def begin() -> T:
+            if canceled:
+                raise CancelledError
+            return work(*args, **kwargs)
+
+        def over(result: object) -> None:
+            if not canceled:
+                answer.callback(result)
+
+        self._executor.run(begin).addBoth(over)
+        return answer

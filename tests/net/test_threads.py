@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.net.threads import AtOnce, Draining
+from mailrelay.net.threads import AtOnce, Draining, Wanted
 
 
 class DrainingTests(SynchronousTestCase):
@@ -40,3 +40,32 @@ class DrainingTests(SynchronousTestCase):
         draining = Draining(AtOnce())
         self.successResultOf(draining.run(int))
         self.successResultOf(draining.drained())
+
+
+class WantedTests(SynchronousTestCase):
+    """Work that nobody waits for any more."""
+
+    def test_canceled(self) -> None:
+        """It is not begun; what is under way ends unheard; results and failures arrive."""
+        turns: list[Callable[[], None]] = []
+        done: list[int] = []
+
+        class Slow:
+            def run(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Deferred[Any]:
+                answer: Deferred[Any] = Deferred()
+                turns.append(lambda: answer.callback(None))
+                return answer.addCallback(lambda _: work(*args, **kwargs))
+
+        def work(number: int) -> int:
+            done.append(number)
+            return 6 // number
+
+        wanted = Wanted(Slow())
+        answers = [wanted.run(work, number) for number in (2, 3, 0)]
+        answers[1].cancel()
+        self.failureResultOf(answers[1], CancelledError)
+        for turn in turns:
+            turn()
+        self.assertEqual(self.successResultOf(answers[0]), 3)
+        self.failureResultOf(answers[2], ZeroDivisionError)
+        self.assertEqual(done, [2, 0])
