@@ -30,6 +30,7 @@ from mailrelay.inbound.sasl import (
     Verify,
 )
 from mailrelay.mailauth.arc import MOST_SETS, chain_of
+from mailrelay.mailauth.arc_trust import results_in
 from mailrelay.mailauth.dane import authenticate, usable
 from mailrelay.mailauth.dkim import (
     Algorithm,
@@ -706,6 +707,12 @@ ARC_PIECES = (
 )
 
 
+RESULT_PIECES = (
+    *(b"dmarc=pass", b" header.from=a.test", b";", b" ", b'"', b"(", b")", b"\\", b"=", b"\xff"),
+    *(b"dkim=pass", b"/1", b"pass", b"\r\n\t"),
+)
+
+
 def arc(random: Random) -> None:
     """A chain of seals: it is whole, and what its seals cover can be told, or is none."""
     usual = b"a=rsa-sha256; d=d.test; s=s; b=AAAA"
@@ -721,6 +728,8 @@ def arc(random: Random) -> None:
     assert len(chain.sets) <= MOST_SETS
     for number in range(1, len(chain.sets) + 1):
         assert chain.sealed_bytes(number)
+    for method, _ in results_in(b"x: i=1; mx.test; " + grown(random, RESULT_PIECES, 12)):
+        assert method == method.lower()
 
 
 CLAIM_PIECES = (
