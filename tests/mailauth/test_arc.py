@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,8 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.mailauth.arc import MOST_SETS, ChainResult
 from mailrelay.mailauth.arc_seal import Sealing, can_seal, seal
 from mailrelay.mailauth.arc_verify import ARCOutcome, ChainVerifier
-from mailrelay.mailauth.dkim import Algorithm, BodyDigest, raw_fields
-from mailrelay.mailauth.dkim_sign import BODY, SigningKey, key_to_pem, new_key
+from mailrelay.mailauth.canonical import relaxed_field
+from mailrelay.mailauth.dkim import Algorithm, BodyDigest, BodyHash, raw_fields
+from mailrelay.mailauth.dkim_sign import BODY, SigningKey, field_signed, key_to_pem, new_key
 from mailrelay.net.resolver import LookupFailed, NoSuchDomain
 
 NOW = 1700000000.0
@@ -246,10 +248,24 @@ class ValidatingTests(SynchronousTestCase):
         self.assert_fails(message, "no key at arc._domainkey.s2.test", records=left)
 
     def test_length(self) -> None:
-        """A signature of a part of the body is of no use."""
-        message = oracle_seals(MESSAGE)
-        header = message.replace(b"c=relaxed/relaxed;", b"c=relaxed/relaxed; l=2;")
-        self.assert_fails(header, "the body is not")
+        """A signature of a part of the body is of no use, though it is right."""
+
+        def message(length: int) -> bytes:
+            digest = BodyDigest(BodyHash("relaxed", length))
+            digest.update(MESSAGE.partition(b"\r\n\r\n")[2])
+            hashed = b64encode(digest.finish()).decode()
+            own = "i=1; a=rsa-sha256; d=s1.test; s=arc;"
+            results = b"ARC-Authentication-Results: i=1; x; none\r\n"
+            lines = [f"ARC-Message-Signature: {own} c=relaxed/relaxed; l={length};"]
+            lines += [f"bh={hashed}; h=from;"]
+            signature = field_signed(KEYS[0], lines, b"from:A <a@d.test>\r\n")
+            sealed = relaxed_field(results[:-2]) + relaxed_field(signature[:-2])
+            last = field_signed(KEYS[0], [f"ARC-Seal: {own} cv=none;"], sealed)
+            return last + signature + results + MESSAGE
+
+        size = len(b"Hi there\r\n\r\nbye\r\n")
+        self.assertEqual(validated(message(size)).result, ChainResult.PASS)
+        self.assert_fails(message(size - 2), "the body is not")
 
     def test_late(self) -> None:
         """What is from the future, or has expired, is not believed."""
