@@ -52,4 +52,6 @@ class ReportSettings:
         default=400 * 86400.0,
         metadata=_doc("seconds for which reports of others, and the list of ours, are kept"),
     )
-    most: int = field(default=100_000, metadata=_doc("reports of others that are kept"))
+    most: int = field(
+        default=20_000, metadata=_doc("reports of others that are kept; verified ones longer")
+    )

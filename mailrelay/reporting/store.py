@@ -141,7 +141,8 @@ class ReceivedStore(Protocol):
     def sweep(self, before: float, most: int) -> Deferred[bool]:
         """Remove some that came before ``before``, or are beyond the newest ``most``.
 
-        False when nothing is left to remove.
+        Those that are not verified go before those that are.  False when nothing is
+        left to remove.
         """
 
 

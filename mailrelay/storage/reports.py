@@ -21,6 +21,9 @@ SWEPT_TOGETHER = 100
 MOST_CONTENT_BYTES = 1024 * 1024
 """Of what is kept of a report: rows of the fewest messages are left out before it is longer."""
 
+MOST_UNVERIFIED_BYTES = 64 * 1024
+"""Likewise, of what anybody may have made up."""
+
 _TYPES: dict[Kind, Any] = {Kind.DMARC: DMARCReport, Kind.TLS: TLSReport, Kind.FEEDBACK: Feedback}
 _SHOWN = [column for column in _report.columns if column.name != "content"]
 
@@ -61,7 +64,8 @@ class DatabaseReports:
 
     def sweep(self, before: float, most: int) -> Deferred[bool]:
         """See ReceivedStore."""
-        beyond = select(_report.c.id).order_by(_report.c.id.desc()).offset(most)
+        worth = (_report.c.is_verified.desc(), _report.c.id.desc())
+        beyond = select(_report.c.id).order_by(*worth).offset(most)
         some = [
             select(_report.c.id).where(_report.c.received_at < before).limit(SWEPT_TOGETHER),
             beyond.limit(SWEPT_TOGETHER),
@@ -165,15 +169,16 @@ def _row(received: Received) -> dict[str, Any]:
         "is_verified": received.is_verified,
         "succeeded": report.succeeded,
         "failed": report.failed,
-        "content": _text(report),
+        "content": _text(report, is_verified=received.is_verified),
     }
 
 
-def _text(report: Report) -> str:
+def _text(report: Report, *, is_verified: bool) -> str:
     """As JSON; of what is too long the smallest rows, or details, are left out."""
+    most = MOST_CONTENT_BYTES if is_verified else MOST_UNVERIFIED_BYTES
     encoded = msgspec.json.encode(report)
-    while len(encoded) > MOST_CONTENT_BYTES:
-        report = _shorter(report)
+    while len(encoded) > most and (shorter := _shorter(report)) != report:
+        report = shorter
         encoded = msgspec.json.encode(report)
     return encoded.decode()
 
@@ -184,14 +189,17 @@ def _shorter(report: Report) -> Report:
         kept, gone = rows[: len(rows) // 2], rows[len(rows) // 2 :]
         left_out = report.left_out + sum(row.count for row in gone)
         return evolve(report, rows=tuple(kept), left_out=left_out)
-    assert isinstance(report, TLSReport)
+    if isinstance(report, Feedback):
+        return evolve(report, recipients=report.recipients[: len(report.recipients) // 2])
     policies = []
     for policy in report.policies:
         failures = sorted(policy.failures, key=lambda one: -one.sessions)
         policies.append(evolve(policy, failures=tuple(failures[: len(failures) // 2])))
     if any(policy.failures for policy in policies):
         return evolve(report, policies=tuple(policies))
-    return evolve(report, policies=tuple(policies[: max(1, len(policies) // 2)]))
+    if len(policies) > 1:
+        return evolve(report, policies=tuple(policies[: len(policies) // 2]))
+    return evolve(report, policies=tuple(evolve(one, strings=(), mx_hosts=()) for one in policies))
 
 
 def _listed(row: Any) -> Listed:

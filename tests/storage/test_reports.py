@@ -25,7 +25,7 @@ from mailrelay.outbound.tls_result import (
 from mailrelay.queue.entry import NewMessage
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.reporting.dmarc_read import read_dmarc
-from mailrelay.reporting.model import Feedback, Kind, Report
+from mailrelay.reporting.model import DMARCReport, Feedback, Kind, Report, TLSReport
 from mailrelay.reporting.store import DAY, Due, Made, Received, ReportQuery
 from mailrelay.reporting.tls_read import read_tls
 from mailrelay.storage import report_results, reports, tables
@@ -243,9 +243,26 @@ class ReportStoreContract(Base):
         found = await self.reports.get(id_)
         assert found is not None
         self.assertEqual((found[0].succeeded, found[0].failed), (42, 3))
+        self.patch(reports, "MOST_CONTENT_BYTES", 9999)
+        self.patch(reports, "MOST_UNVERIFIED_BYTES", 1000)
+        guessed = evolve(report, report_id="guessed")
+        await self.reports.add(self.received(guessed, verified=False))
+        [(_, kept), _] = await self.reports.contents(ReportQuery())
+        assert isinstance(kept, DMARCReport)
+        self.assertEqual(len(kept.rows), 1)
+        self.patch(reports, "MOST_UNVERIFIED_BYTES", 1)
+        feedback = Feedback("w.example", "<1@w>", "example.org", 3.0, "abuse", recipients=("a@b",))
+        await self.reports.add(self.received(feedback, verified=False))
+        await self.reports.add(
+            self.received(evolve(read_tls([TLS]), report_id="x"), verified=False)
+        )
+        [(_, least), (_, none), *_] = await self.reports.contents(ReportQuery())
+        assert isinstance(least, TLSReport)
+        assert isinstance(none, Feedback)
+        self.assertEqual((least.failed, least.policies[0].strings, none.recipients), (3, (), ()))
         self.patch(reports, "MOST_CONTENT_BYTES", 600)
         await self.reports.add(self.received(read_tls([TLS])))
-        [(_, tls), _] = await self.reports.contents(ReportQuery())
+        [(_, tls), *_] = await self.reports.contents(ReportQuery())
         self.assertEqual(tls.failed, 3)
 
     async def test_swept(self) -> None:
@@ -253,14 +270,15 @@ class ReportStoreContract(Base):
         self.patch(reports, "SWEPT_TOGETHER", 2)
         for number in range(7):
             report = evolve(read_dmarc([OFFICE]), report_id=str(number))
-            await self.reports.add(self.received(report, float(number)))
+            received = self.received(report, float(number), verified=number not in (3, 6))
+            await self.reports.add(received)
         self.assertTrue(await self.reports.sweep(1.0, 5))
         self.assertFalse(await self.reports.sweep(1.0, 5))
         self.assertTrue(await self.reports.sweep(0.0, 2))
         self.assertTrue(await self.reports.sweep(0.0, 2))
         self.assertFalse(await self.reports.sweep(0.0, 2))
         left = await self.reports.find(ReportQuery())
-        self.assertEqual([one.report_id for one in left], ["6", "5"])
+        self.assertEqual([one.report_id for one in left], ["5", "4"])
 
 
 class SQLiteReportStoreTests(OnSQLite, ReportStoreContract, TestCase):
