@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import define, field, frozen
-from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
@@ -43,20 +42,13 @@ from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.control.peers import PeerDetails
 from mailrelay.directory.peers import PeerProtocol
 from mailrelay.handoff.settings import HandOffSettings
-from mailrelay.net.threads import AtOnce
 from mailrelay.net.tls import TLSLevel
 from mailrelay.policy.limits import Limits
-from mailrelay.policy.suppression import SERVER, Suppression
 from mailrelay.queue.destination import BackOff
 from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.scheduler import QueueSettings, Scheduler
 from mailrelay.queue.transport import Job, Transport
 from mailrelay.service.controls import open_control
-from mailrelay.storage.database import Database, open_engine
-from mailrelay.storage.group_commit import GroupCommit
-from mailrelay.storage.nodes import Node
-from mailrelay.storage.queue_records import DatabaseQueueRecords
-from mailrelay.storage.suppression import add, remove
 from mailrelay.testing.simulated.http_hops import (
     APPLICATION,
     KEY_ID,
@@ -79,12 +71,11 @@ from mailrelay.testing.simulated.node import (
     WatchedTransport,
     database_path,
 )
+from mailrelay.testing.simulated.operator import Operator
 from mailrelay.testing.simulated.peers import CHAIN, CHARACTERS, Peers
 from mailrelay.testing.simulated.promises import Promises
 from mailrelay.testing.simulated.submitters import Mail, Submitters
 from mailrelay.testing.simulated.world import EPOCH, World
-
-T = TypeVar("T")
 
 MAILS = 20
 CRASHES_PER_SEED = 3
@@ -219,9 +210,8 @@ class Simulation:
     _fill_after: list[float] = field(init=False, factory=list)
     _hold_after: list[float] = field(init=False, factory=list)
     _most: int = field(init=False, default=0)  # entries in memory
-    _operator: Database | None = field(init=False, default=None)
+    operator: Operator = field(init=False)
     _sharing: list[Peer] = field(init=False)
-    _listed: dict[str, bool] = field(init=False, factory=dict)  # by the operator, or off again
 
     def __attrs_post_init__(self) -> None:
         world = self.world
@@ -241,6 +231,7 @@ class Simulation:
         self._sharing = [Peer(domain, self.peers) for domain in (PEER, SECOND)]
         path = database_path(self.settings)
         self.promises = Promises(world, path, self.submitters, self.peers, RETRIES)
+        self.operator = Operator(world, self.settings.data_dir, self.promises)
         self._plans = [self._plan(i) for i in range(CRASHES_PER_SEED)]
 
     def _plan(self, index: int) -> CrashPlan:
@@ -290,9 +281,7 @@ class Simulation:
         if not world.violations:
             self._end()
         self.promises.close()
-        if self._operator is not None:
-            self._operator.writer.close()
-            self._operator.engine.dispose()
+        self.operator.close()
 
     def _mail(self, number: int) -> Mail:
         chance = self.world.random
@@ -332,9 +321,9 @@ class Simulation:
         for _ in range(2):
             step = chance.choice((-600.0, -200.0, -20.0, 20.0, 200.0, 3600.0))
             clock.callLater(chance.uniform(10, 150), world.step_wall_clock, step)
-        clock.callLater(chance.uniform(5, 120), self._hold_something, "node_id = 0")
+        clock.callLater(chance.uniform(5, 120), self.operator.hold_something, "node_id = 0")
         for _ in range(3):
-            clock.callLater(chance.uniform(5, 120), self._list_somebody)
+            clock.callLater(chance.uniform(5, 120), self.operator.list_somebody)
         for where in (*PLACES.values(), (ADDRESSES[CHAIN[0]], 25)):
             for _ in range(chance.choice((0, 1, 2))):
                 clock.callLater(chance.uniform(5, 120), self._take_down, where)
@@ -418,7 +407,7 @@ class Simulation:
             life.plan.nth = 1
             self._restart(life)
         elif self._is_time(self._hold_after):
-            self._hold_something("node_id <> 0")
+            self.operator.hold_something("node_id <> 0")
 
     def _check_window(self, scheduler: Scheduler) -> None:
         """Beyond the window is only what was on its way while there still was room in it.
@@ -459,77 +448,8 @@ class Simulation:
             world.violated("the server does not stop")
         self.promises.check_end()
         for peer in self._sharing:
-            if peer.suppressed != self._listed:
-                world.violated(f"{peer.domain} knows {peer.suppressed}, not {self._listed}")
-
-    # The operator
-
-    def _list_somebody(self) -> None:
-        """Put somebody who gets no mail here on the server's suppression list, or take him off."""
-        world = self.world
-        address = f"{world.random.choice('ab')}@elsewhere.example"
-        is_listed = not self._listed.get(address)
-        if world.disk_full or (address not in self._listed and not is_listed):
-            return
-
-        def change(connection: Connection) -> None:
-            if is_listed:
-                add(connection, Suppression(0, SERVER, address, address, world.now(), manual=True))
-            else:
-                remove(connection, SERVER, address, world.now())
-
-        self._asked(self._database().write(change))
-        self._listed[address] = is_listed
-        world.note(f"operator lists {address}: {is_listed}")
-
-    def _hold_something(self, which: str) -> None:
-        """Hold what an operator might see, and release it later; the command line's way in."""
-        world = self.world
-        ready = self.promises.store.execute(
-            f"SELECT id FROM entry WHERE state = 0 AND {which} ORDER BY next_attempt_at, id LIMIT 9"
-        ).fetchall()
-        ids = [row[0] for row in ready if world.chance(0.7)]
-        if not ids or world.disk_full:
-            return
-        changed = self._operate(lambda records: records.hold("operator", ids, world.now()))
-        for id_ in changed:
-            self.promises.held_since[id_] = world.seconds()
-        world.count("hold")
-        world.note(f"operator holds {changed}")
-        world.clock.callLater(world.random.uniform(5, 60), self._release, changed)
-
-    def _release(self, ids: Sequence[int]) -> None:
-        world = self.world
-        if world.disk_full:
-            world.clock.callLater(5.0, self._release, ids)
-            return
-        changed = self._operate(lambda records: records.release("operator", ids, world.now()))
-        for id_ in ids:
-            self.promises.held_since.pop(id_, None)
-        self.promises.timetable.released(changed)
-        world.note(f"operator releases {changed}")
-
-    def _operate(
-        self, ask: Callable[[DatabaseQueueRecords], Deferred[Sequence[int]]]
-    ) -> Sequence[int]:
-        return self._asked(
-            ask(DatabaseQueueRecords(self._database(), lambda: Node(0, 0), lambda names: None))
-        )
-
-    def _database(self) -> Database:
-        if self._operator is None:
-            executor = AtOnce()
-            engine = open_engine("sqlite:///mailrelay.db", self.settings.data_dir)
-            self._operator = Database(engine, GroupCommit(engine, executor), executor)
-        return self._operator
-
-    def _asked(self, asking: Deferred[T]) -> T:
-        found: list[T] = []
-        failures: list[Any] = []
-        asking.addCallbacks(found.append, failures.append)
-        for failure in failures:
-            failure.raiseException()
-        return found[0]
+            if peer.suppressed != self.operator.listed:
+                world.violated(f"{peer.domain} knows {peer.suppressed}, not {self.operator.listed}")
 
 
 def main(arguments: Sequence[str]) -> int:
