@@ -4,7 +4,7 @@
 - Whoever asks for a domain that is known is answered from memory; what is to be looked at again is,
   meanwhile.
 - Whoever asks first waits, for WAITED_FOR at the most, and goes on as if there were no policy.
-- A few domains are looked at at once: what they do not answer keeps none but their own mail.
+- AT_ONCE domains are looked at at once: what they do not answer keeps none but their own mail.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FAILED_FOR = 300.0
 FORGOTTEN_AFTER = 30 * 86400.0
 """Seconds since it was last asked for, after which a policy is no more refreshed."""
 
-AT_ONCE = 8
+AT_ONCE = 30
 MOST_KNOWN = 50_000
 MOST_REFRESHED = 200  # of one round
 
