@@ -28,9 +28,7 @@ Next, in this order:
      mailrelay dns records {domain} --zone --config {file}
 
 {zone}
-4. A certificate that others believe: agree to an authority's terms in [acme] of the
-   configuration, and the server orders one when it starts; or put one of yours in place of
-     {certificate} and its key
+4. A certificate that others believe: {certificate}
 5. Check:
      mailrelay check-config {file}
 6. Start{start}:
@@ -46,6 +44,14 @@ Next, in this order:
      mailrelay domain set {domain} --dmarc quarantine --config {file}
    and that mail comes to you by TLS:
      mailrelay domain set {domain} --mta-sts enforce --config {file}
+"""
+
+ORDERED = "the server orders one when it starts."
+
+NOT_ORDERED = """\
+agree to an authority's terms in [acme] of the
+   configuration, and the server orders one when it starts; or put one of yours in place of
+     {certificate} and its key\
 """
 
 NO_ADDRESS = """\
@@ -64,6 +70,7 @@ class Told:
     data_dir: Path
     password: str | None = field(repr=False)
     admin: str = field(repr=False)
+    is_acme: bool = False
 
 
 def next_steps(told: Told, owner: str | None, records: Sequence[Record]) -> str:
@@ -74,6 +81,7 @@ def next_steps(told: Told, owner: str | None, records: Sequence[Record]) -> str:
         start = ", with the right to bind ports below 1024 (systemd: CAP_NET_BIND_SERVICE)"
     pointers = [one for one in records if one.topic is Topic.PTR]
     own = [one for one in records if one.topic is not Topic.PTR]
+    certificate = told.data_dir / "tls.pem"
     lines = [f"     {one.name}.  PTR  {one.value}" for one in pointers]
     return STEPS.format(
         domain=domain,
@@ -85,7 +93,7 @@ def next_steps(told: Told, owner: str | None, records: Sequence[Record]) -> str:
         admin=told.admin,
         pointers="\n".join(lines) or NO_ADDRESS.format(hostname=told.hostname),
         zone=zone_text(domain, own),
-        certificate=told.data_dir / "tls.pem",
+        certificate=ORDERED if told.is_acme else NOT_ORDERED.format(certificate=certificate),
         file=told.file,
         start=start,
     )

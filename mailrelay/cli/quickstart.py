@@ -242,7 +242,10 @@ def quickstart(
     if as_json:
         print_json(_made(plan, made, admin, records))
     else:
-        told = Told(str(plan.address), plan.hostname, plan.file, plan.data_dir, made, admin)
+        told = Told(
+            *(str(plan.address), plan.hostname, plan.file, plan.data_dir),
+            *(made, admin, plan.is_acme),
+        )
         owner = plan.owner.pw_name if plan.owner is not None else None
         click.echo(next_steps(told, owner, records), nl=False)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dns.rdata
 import dns.zone
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -163,6 +166,12 @@ class RecordTests(Checked):
         self.assertEqual(quoted('a"b\\c'), '"a\\"b\\\\c"')
         self.assertEqual(quoted("é"), '"\\195\\169"')
         self.assertEqual(quoted(""), '""')
+
+    @given(st.text(st.characters(codec="utf-8"), max_size=600))
+    def test_any_text(self, text: str) -> None:
+        """Read as name servers read it, a text is what it was."""
+        record: Any = dns.rdata.from_text("IN", "TXT", quoted(text))
+        self.assertEqual(b"".join(record.strings), text.encode())
 
     def test_reports_elsewhere(self) -> None:
         """Whoever takes a domain's reports says so in DNS; a name below the domain need not."""

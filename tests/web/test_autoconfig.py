@@ -187,7 +187,11 @@ class RequestTests(SynchronousTestCase):
     def test_hostile(self) -> None:
         """Document types, entities, depth: refused, and at once."""
         bomb = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+        whole = request("a@example.org").partition(b"?>")[2]
+        deep = b"<x>" * 10 + b"</x>" * 10 + b"</Request>"
         for body in (
+            b"<!DOCTYPE Autodiscover>" + whole,
+            whole.replace(b"</Request>", deep),
             f'<!DOCTYPE a [<!ENTITY l0 "x">{bomb}]><a>&l9;</a>'.encode(),
             b'<!DOCTYPE a SYSTEM "http://a.test/"><a/>',
             b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
