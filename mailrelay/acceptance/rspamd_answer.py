@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from math import isfinite
 from typing import Any
 
 import msgspec
@@ -97,8 +96,6 @@ def read_answer(body: bytes) -> RspamdAnswer:
         action = Action(answer.action)
     except (ValueError, RecursionError) as error:  # msgspec's errors, and bytes that are no UTF-8
         raise UnusableAnswer(f"no answer of rspamd's: {printable(str(error), 200)}") from None
-    if not (isfinite(answer.score) and isfinite(answer.required_score)):
-        raise UnusableAnswer("no answer of rspamd's: a score is no number")
     milter = answer.milter or _Milter()
     return RspamdAnswer(
         action,

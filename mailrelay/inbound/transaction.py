@@ -167,9 +167,8 @@ class MailTransaction:
         """Take a recipient, unless there is a refusal."""
         if refusal is not None:
             return refusal
-        if self._envelope is envelope:  # else the connection was lost meanwhile
-            self._sequencer.accepted(command.verb)
-            envelope.recipients.append(command)
+        self._sequencer.accepted(command.verb)
+        envelope.recipients.append(command)
         return RECIPIENT_OK
 
     def _refuse_rcpt(self, command: Rcpt, envelope: Envelope) -> Reply | None:

@@ -114,6 +114,8 @@ class BlocklistTests(SynchronousTestCase):
             refusal = lists.refusal(PEER, found)
             verdict = str(refusal)[:3] if refusal else lists.junk(found) and "junk"
             self.assertEqual(verdict, wanted, (action, weights))
+            at_greeting = lists.refusal(PEER, found, greeting=True)  # who is put off is greeted
+            self.assertEqual(at_greeting is not None, wanted == "550", (action, weights))
 
     def test_answers_that_count(self) -> None:
         """A list may say several things, of which some matter."""
