@@ -57,11 +57,6 @@ class Message:
     tags: tuple[str, ...] = ()  # by which the application counts and finds its mail
     verdict: Verdict | None = None  # of mail from outside, when it was judged
 
-    @property
-    def is_tls_report(self) -> bool:
-        """Whether it is sent though TLS fails, of which it tells (RFC 8460 section 3)."""
-        return self.door == TLS_REPORT
-
 
 @frozen
 class Entry:
