@@ -23,6 +23,7 @@ from mailrelay.mailauth.dmarc import DMARC, Checked, DMARCOutcome, DMARCWorld, d
 from mailrelay.mailauth.iprev import HostName, Iprev, name_of
 from mailrelay.mailauth.spf import SPFOutcome, SPFResult, check_host
 from mailrelay.message.auth_results import claiming
+from mailrelay.message.edit import Stretch
 from mailrelay.message.header import Header, addresses_in
 from mailrelay.message.mailboxes import hides_address
 from mailrelay.message.places import any_fields
@@ -36,6 +37,8 @@ T = TypeVar("T")
 WITHIN = 10.0
 LATE = "it took too long to find out"
 MAX_REASON = 300
+READ_AT_ONCE = 8192
+"""Bytes of a header section that is read in the reactor's thread."""
 
 
 @frozen
@@ -54,9 +57,8 @@ class Authenticating:
 
     async def judge(self, arrived: Arrived, found: Judgement) -> Judgement:
         """See Judge."""
-        known = await self._known(arrived)
-        section = arrived.head[: arrived.body_at]
-        hidden = [(at, end, b"") for at, end in claiming(section, self.authserv_id)]
+        authors, hidden = await self._section(arrived)
+        known = await self._known(arrived, authors)
         return evolve(
             found,
             authentication=known,
@@ -65,7 +67,13 @@ class Authenticating:
             verdict=_verdict(found.verdict, known),
         )
 
-    async def _known(self, arrived: Arrived) -> Authentication:
+    async def _section(self, arrived: Arrived) -> tuple[Sequence[str], Sequence[Stretch]]:
+        """Whose From it is, and what of the header is hidden."""
+        if arrived.body_at <= READ_AT_ONCE:
+            return _read(arrived, self.authserv_id)
+        return await self.executor.run(_read, arrived, self.authserv_id)
+
+    async def _known(self, arrived: Arrived, authors: Sequence[str]) -> Authentication:
         source, path = arrived.source, arrived.envelope.reverse_path
         ip, helo = as_ip(source.peer_ip or "") or "", source.helo or ""
         sender = f"{path.localpart}@{path.domain}" if path is not None else ""
@@ -89,7 +97,7 @@ class Authenticating:
             known.sender_spf.result if known.sender_spf is not None else SPFResult.NONE,
             dkim,
         )
-        work = dmarc_of(self._world(), authors_of(arrived.header, arrived.head), checked)
+        work = dmarc_of(self._world(), authors, checked)
         late = DMARCOutcome(DMARC.TEMPERROR, LATE)
         return evolve(known, dmarc=await self._in_time(work, ends_at, late))
 
@@ -144,6 +152,12 @@ async def _nothing() -> None:
 
 def _verifier(section: bytes) -> Verifier:
     return Verifier(raw_fields(section))
+
+
+def _read(arrived: Arrived, authserv_id: str) -> tuple[Sequence[str], Sequence[Stretch]]:
+    section = arrived.head[: arrived.body_at]
+    hidden = [(at, end, b"") for at, end in claiming(section, authserv_id)]
+    return authors_of(arrived.header, section), hidden
 
 
 def authors_of(header: Header, head: bytes) -> Sequence[str]:

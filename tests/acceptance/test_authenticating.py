@@ -44,6 +44,7 @@ class AuthenticatingTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A world that answers."""
         self.clock = Clock()
+        self.executor: Any = AtOnce()
         self.resolver: Any = FakeResolver(
             ptr={IP: ["client.test"]},
             hosts={"client.test": [IP]},
@@ -55,7 +56,7 @@ class AuthenticatingTests(SynchronousTestCase):
         judge = Authenticating(
             "mx.example.org",
             self.resolver,
-            AtOnce(),
+            self.executor,
             self.clock,
             lambda: 1000.0,
             lambda: 0.0,
@@ -124,6 +125,25 @@ class AuthenticatingTests(SynchronousTestCase):
             found = self.successResultOf(self.judging(mail))
             told = [one.method for one in found.results]
             self.assertEqual((told[-2:], found.verdict.spf), (["dkim", "dmarc"], "none"))
+
+    def test_large_section(self) -> None:
+        """What takes long to read is read elsewhere: the reactor goes on meanwhile."""
+        elsewhere: Deferred[Any] = Deferred()
+
+        class Elsewhere:
+            def run(self, work: Any, /, *args: Any, **kwargs: Any) -> Deferred[Any]:
+                return elsewhere.addCallback(lambda _: work(*args, **kwargs))
+
+        self.executor = Elsewhere()
+        forged = b"Authentication-Results: mx.example.org; spf=pass\r\n"
+        judging = self.judging(
+            arrived(b"X: " + b"x" * 14_995 + b"\r\n" + forged + b"From: a@good.test\r\n\r\n")
+        )
+        self.assertNoResult(judging)
+        elsewhere.callback(None)
+        self.assertEqual(
+            self.successResultOf(judging).hidden, ((15_000, 15_000 + len(forged), b""),)
+        )
 
     def test_authors(self) -> None:
         """Of one From that all readers find alike."""
