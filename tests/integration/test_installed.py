@@ -309,7 +309,7 @@ if IS_ROOT:
             data = self.store / "data"
             certificate, key = data / "tls.pem", data / "tls-key.pem"
             before = self.fingerprint(program)
-            make_self_signed(certificate, key, ["new.example.org"], time.time())
+            make_self_signed(certificate, key, ["mail.example.org"], time.time())
             os.chown(key, self.user.pw_uid, self.user.pw_gid)
             program.process.send_signal(signal.SIGHUP)
             until(lambda: self.fingerprint(program) != before, program.said)
