@@ -290,17 +290,6 @@ def entry_for(
     )
 
 
-def only_quotas(directory: Directory, entries: Sequence[Entry]) -> frozenset[int]:
-    """The accounts of ``entries`` when aliases alone lead to them, and each has a quota."""
-    if not all(entry.alias is not None for entry in entries):
-        return frozenset()
-    found = [directory.resolve(entry.recipient) for entry in entries]
-    has_quota = [isinstance(one, Account) and one.quota_bytes is not None for one in found]
-    if not all(has_quota):
-        return frozenset()
-    return frozenset(one.id for one in found if isinstance(one, Account))
-
-
 def told_as(entries: Sequence[Entry]) -> list[str]:
     """The recipients for whoever sent the message: an alias once, its members not at all."""
     if all(entry.alias is None for entry in entries):

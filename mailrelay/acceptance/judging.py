@@ -109,6 +109,9 @@ class Judged:
     fails_elsewhere: bool = False  # passed on, it fails its author's DMARC
 
 
+NOTHING_JUDGED = Judged()
+
+
 @frozen
 class Chain:
     """Judges in order, as far as none refuses.

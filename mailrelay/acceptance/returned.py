@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from mailrelay.acceptance.copies import Copy, report_copies
+from mailrelay.acceptance.envelope import Envelope
 from mailrelay.directory.expansion import reached
 from mailrelay.directory.model import Directory, matched_localpart
 from mailrelay.message.dsn import SUBJECTS, Action, RecipientReport, Report, compose_dsn
-from mailrelay.message.header import Header
+from mailrelay.message.header import Header, parse_header
 from mailrelay.message.member_path import MemberPaths, MembersCopy
 from mailrelay.message.report import DeliveryReport, code_of, read_report
 from mailrelay.message.srs import SRS
@@ -83,6 +84,32 @@ class Returning:
             return None
         aliases = directory.aliases.values()
         return next((one.owner for one in aliases if one.id == of.alias_id), None)
+
+    def author_in(self, directory: Directory, envelope: Envelope, now: float) -> Address | None:
+        """Whose a report is that came back to a reverse-path of ours."""
+        if envelope.reverse_path is not None or len(envelope.recipients) != 1:
+            return None
+        recipient = envelope.recipients[0].forward_path
+        return self.srs.original(recipient, now) if self.is_ours(directory, recipient) else None
+
+    def owner_in(self, directory: Directory, envelope: Envelope, now: float) -> Address | None:
+        """Whose a report is that came back to the path of a member's copy."""
+        if envelope.reverse_path is not None or len(envelope.recipients) != 1:
+            return None
+        recipient = envelope.recipients[0].forward_path
+        if not self.is_ours(directory, recipient):
+            return None
+        return self.owner(directory, recipient, now)
+
+    def failed_in(
+        self, directory: Directory, envelope: Envelope, head: bytes, now: float
+    ) -> MembersCopy | None:
+        """The member's copy that a report, which ``head`` begins, tells the failure of."""
+        if self.owner_in(directory, envelope, now) is None:
+            return None
+        if not is_failure_for_good(parse_header(head), head):
+            return None
+        return self.members_copy(envelope.recipients[0].forward_path, now)
 
 
 def owners_copies(directory: Directory, owner: Address) -> Sequence[Copy]:

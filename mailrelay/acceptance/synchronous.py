@@ -97,7 +97,7 @@ class Synchronous:
         assert digest is not None
         paths = f"{entry.message.reverse_path or ''}\0{entry.recipient}\0"
         hashed = hashlib.sha256(paths.encode("utf-8", "surrogateescape") + digest)
-        return f"{self.acceptance.hostname[:80]}.{hashed.hexdigest()[:32]}"
+        return f"{self.acceptance.making.hostname[:80]}.{hashed.hexdigest()[:32]}"
 
     async def _handed_over(self, new: NewMessage, key: str) -> Accepted:
         """Raises: Refused, AcceptedBefore, NotStored, StoreUnavailable."""
@@ -141,7 +141,7 @@ class Synchronous:
         settled = settle(job, result, self.rules(), self.reporter.now(), 0.0, unbegun=True)
         reporter = evolve(self.reporter, store=_Unstored(self.store, new))
         made = await reporter.of(new.message, settled, None)
-        reports = [admitted(report, self.acceptance.admit) for report in made]
+        reports = [admitted(report, self.acceptance.making.admit) for report in made]
         await self.store.add_finished(new, settled.finished[0], reports)
         for report in reports:
             self.acceptance.enqueue(report.entries)

@@ -91,9 +91,9 @@ class HandIn:
         request = self.request
         try:
             key = key_of(request.headers)
-            acceptance = self.means.acceptance()
-            judge = Judge(self.means.directory(), self.endpoint, acceptance.returning)
-            most_received = acceptance.max_received
+            making = self.means.acceptance().making
+            judge = Judge(self.means.directory(), self.endpoint, making.returning)
+            most_received = making.max_received
             letter = letter_of(request, self.reading, judge.is_ours, most_received)
         except (Unreadable, BadKey) as error:
             return told(request, 400, str(error), "5.5.4")

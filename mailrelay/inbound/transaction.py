@@ -178,7 +178,7 @@ class MailTransaction:
         if command.beyond_ascii and not envelope.mail.smtputf8:
             return ASCII_ADDRESS
         directory, others = context.directory(), envelope.recipients
-        returning = context.acceptance.returning
+        returning = context.acceptance.making.returning
         if returning.is_ours(directory, command.forward_path):
             path, now = envelope.reverse_path, context.now()
             return returning.refuse(directory, command.forward_path, path, others, now)

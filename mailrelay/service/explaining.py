@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.content import IncomingContent, SpoolWriter
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.making import Making
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import Refused, refused_by
 from mailrelay.acceptance.returned import Returning
@@ -162,18 +163,18 @@ class Judge:
         return Judged(new.entries)
 
     def _acceptance(self) -> Acceptance:
-        return Acceptance(
+        store = _NoStore()
+        making = Making(
             self.settings.hostname,
-            _NoStore(),
             self.snapshot.directory,
             self.now,
             lambda: "0" * 32,
+            store.new_id,
             self._admit,
-            lambda entries: None,
-            lambda message_id, content: None,
             self.settings.limits.received_fields,
             passing=self.passing,
         )
+        return Acceptance(making, store, lambda entries: None, lambda message_id, content: None)
 
     def _admit(self, entry: Entry) -> Entry:
         placed = evolve(entry, destination=self.router(entry))

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.copies import report_copies
+from mailrelay.acceptance.making import Making
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import STORE_FULL
 from mailrelay.config.convert import (
@@ -228,7 +229,7 @@ class Server(MultiService):
             s.now,
             self._token,
             lambda entry: report_copies(self.directory, stores.queue.new_id, entry),
-            lambda path: self._acceptance.returning.owner(self.directory, path, s.now()),
+            lambda path: self._acceptance.making.returning.owner(self.directory, path, s.now()),
             self._signing.own,
             self._report_turn,
         )
@@ -270,21 +271,25 @@ class Server(MultiService):
             *(s, settings, stores, lambda: self.directory, self.scheduler, self._committed),
             self._signing.own,
         )
-        self._acceptance = Acceptance(
+        making = Making(
             settings.hostname,
-            stores.queue,
             lambda: self.directory,
             s.now,
             self._token,
+            stores.queue.new_id,
             self.scheduler.admit,
-            self.scheduler.enqueue,
-            self._cache.remember,
             settings.limits.received_fields,
             passing=PassingOn(SRS(stores.secret), settings.forwarding),
             list_link=self._lists.link,
-            failed_late=self._lists.failed_late,
             report_turn=self._report_turn,
-            signing=self._signing,
+        )
+        self._acceptance = Acceptance(
+            making,
+            stores.queue,
+            self.scheduler.enqueue,
+            self._cache.remember,
+            self._signing,
+            self._lists.failed_late,
         )
         self.keys = KeyService(s, stores, lambda: self.directory)
         self._key_uses = KeyUses(stores.database, s.now)
@@ -539,7 +544,8 @@ class Server(MultiService):
         kept = {name: getattr(self._settings, name) for name in FIXED}
         self._settings = evolve(settings, **kept)
         self._mail_log.configure(settings.log.mail_log, settings.log.format)
-        self._acceptance = evolve(self._acceptance, max_received=settings.limits.received_fields)
+        making = evolve(self._acceptance.making, max_received=settings.limits.received_fields)
+        self._acceptance = evolve(self._acceptance, making=making)
         self._trusted = TrustedNetworks.of(settings.trusted_networks)
         self._routing = routing_settings(settings)
         self._relaying.reconfigure(relay_place(settings.relaying))

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
+from mailrelay.acceptance.making import Making
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import Refused
 from mailrelay.acceptance.wishes import BAD_TAGS, Wishes
@@ -70,16 +71,17 @@ class AcceptTests(SynchronousTestCase):
         """An acceptance that holds what goes to held.example."""
         self.store, self.content = KeptMessages(), CONTENT
         tokens = iter(f"{n:032x}" for n in range(1, 100))
-        self.acceptance = Acceptance(
+        making = Making(
             "mx.example.org",
-            self.store,
             lambda: DIRECTORY,
             lambda: 1000.0,
             lambda: next(tokens),
+            self.store.new_id,
             self.admitted,
-            lambda entries: None,
-            lambda id_, content: None,
             passing=PassingOn(SRS(b"secret")),
+        )
+        self.acceptance = Acceptance(
+            making, self.store, lambda entries: None, lambda id_, content: None
         )
 
     def admitted(self, entry: Entry) -> Entry:

@@ -12,6 +12,7 @@ from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.content import IncomingContent
 from mailrelay.acceptance.envelope import Envelope, Source
 from mailrelay.acceptance.judging import Arrived, Chain, Judge, Judgement
+from mailrelay.acceptance.making import Making
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import Refused
 from mailrelay.directory.model import Directory
@@ -61,16 +62,17 @@ class JudgingTests(SynchronousTestCase):
     def setUp(self) -> None:
         """An acceptance, and a spool."""
         self.store, self.spool, self.directory = KeptMessages(), ReadableSpool(), DIRECTORY
-        self.acceptance = Acceptance(
+        making = Making(
             "mx.example.org",
-            self.store,
             self.known,
             lambda: 1000.0,
             lambda: "0" * 32,
+            self.store.new_id,
             lambda entry: entry,
-            lambda entries: None,
-            lambda id_, content: None,
             passing=PassingOn(SRS(b"secret")),
+        )
+        self.acceptance = Acceptance(
+            making, self.store, lambda entries: None, lambda id_, content: None
         )
 
     def known(self) -> Directory:
@@ -153,6 +155,7 @@ class JudgingTests(SynchronousTestCase):
     def test_checks_come_first(self) -> None:
         """A message that loops is refused before anybody is asked."""
         judge = Finds()
-        self.acceptance = evolve(self.acceptance, max_received=0)
+        making = evolve(self.acceptance.making, max_received=0)
+        self.acceptance = evolve(self.acceptance, making=making)
         self.failureResultOf(self.accept(HEADER, judge), Refused)
         self.assertEqual(judge.asked, [])

@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from mailrelay.acceptance.accept import Acceptance
+from mailrelay.acceptance.making import Making
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.directory.credentials import ScramVerifier, check_password
 from mailrelay.directory.login import Authenticator, LoginSettings
@@ -204,16 +205,19 @@ class Door:
             clock=self.clock,
             now=lambda: START + self.clock.seconds(),
             acceptance=Acceptance(
-                "mx.example.org",
+                Making(
+                    "mx.example.org",
+                    lambda: self.directory,
+                    lambda: START,
+                    token,
+                    self.store.new_id,
+                    lambda entry: entry,
+                    limits.received_fields,
+                    passing=PassingOn(SRS(b"secret")),
+                ),
                 self.store,
-                lambda: self.directory,
-                lambda: START,
-                token,
-                lambda entry: entry,
                 lambda entries: None,
                 lambda id_, content: None,
-                limits.received_fields,
-                passing=PassingOn(SRS(b"secret")),
             ),
             open_spool=self.spool.open,
             directory=lambda: self.directory,

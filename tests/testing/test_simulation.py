@@ -9,9 +9,9 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.acceptance.accept import NOT_JUDGED, Acceptance, Accepted
+from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.envelope import Envelope
-from mailrelay.acceptance.judging import Judged
+from mailrelay.acceptance.judging import NOTHING_JUDGED, Judged
 from mailrelay.control.peer_requests import KnownOfMessage
 from mailrelay.handoff import transport
 from mailrelay.outbound import transport as outbound
@@ -237,9 +237,9 @@ class HastyAcceptance(Acceptance):
     """Answers before the commit."""
 
     def _store(
-        self, body: Any, source: Any, envelope: Any, incoming: Any, judged: Judged = NOT_JUDGED
+        self, body: Any, source: Any, envelope: Any, incoming: Any, judged: Judged = NOTHING_JUDGED
     ) -> Deferred[Accepted]:
-        new = self._new_message(body, source, envelope, incoming, judged)
+        new = self.making.message(body, source, envelope, incoming, judged)
         stored = self.store.add(new).addCallback(lambda _: self.enqueue(new.entries))
         stored.addErrback(lambda _: None)
         return succeed(Accepted(new.message, new.entries))
