@@ -59,6 +59,7 @@ from mailrelay.service.certificates import CertificateService
 from mailrelay.service.clients import autoconfig_routes
 from mailrelay.service.dkim import KeyService, make_signing
 from mailrelay.service.explaining import server_explain
+from mailrelay.service.fixed import with_fixed
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.incoming import Telling, make_incoming
@@ -73,6 +74,7 @@ from mailrelay.service.reports import Reports
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.statistics import counting_service
+from mailrelay.service.stopping import in_turn, when_empty
 from mailrelay.service.synchronous import make_synchronous
 from mailrelay.service.ways_out import WaysOut
 from mailrelay.service.zotonic import ZotonicSites
@@ -94,17 +96,6 @@ STARTUP_ERRORS = (
     *(RelayProblem,),
 )
 """What an operator did or can mend: the message is enough, no traceback."""
-
-FIXED = (
-    *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
-    *("handoff", "forwarding", "acme"),
-    *("dnsbl", "sender_limits", "greylisting", "rspamd", "first_time_senders"),
-    *("reports", "pages"),
-    *("run_as", "allow_root", "login", "http", "dns", "smtp_out", "webhooks"),
-    "autoconfig",
-)
-"""Settings of which a running server keeps what it was started with."""
-
 
 KEY_USES_EVERY = 60.0
 """Seconds after which it is written when keys were used."""
@@ -536,13 +527,9 @@ class Server(MultiService):
         Raises: UnusableCertificate; then everything stays as it was.
         """
         self.tls.reload(settings)
-        changed = [n for n in FIXED if getattr(settings, n) != getattr(self._settings, n)]
-        if settings.log.file != self._settings.log.file:
-            changed.append("log.file")
-        for name in changed:
+        self._settings, left = with_fixed(self._settings, settings)
+        for name in left:
             _log.warn("{name} changed: restart to use it", name=name)
-        kept = {name: getattr(self._settings, name) for name in FIXED}
-        self._settings = evolve(settings, **kept)
         self._mail_log.configure(settings.log.mail_log, settings.log.format)
         making = evolve(self._acceptance.making, max_received=settings.limits.received_fields)
         self._acceptance = evolve(self._acceptance, making=making)
@@ -565,35 +552,25 @@ class Server(MultiService):
         stopping: Deferred[Any] = super().stopService()
         self._bell.close()
         self._ways.failing.give_up()
-        stopping.addCallback(lambda _: self._sessions_gone())
+        stopping.addCallback(lambda _: when_empty(self._s.clock, self._sessions))
 
-        def stopped(result: object) -> object:
+        def stopped(result: object) -> Deferred[None]:
             if abort.active():
                 abort.cancel()
             self._ways.pool.close_idle()
-            gone = self._ways.pool.gone()
-            gone.addCallback(lambda _: self.stores.database.writer.drained())
-            gone.addCallback(lambda _: self._known.loaded())
-            gone.addCallback(lambda _: self._http_client.close())
-            gone.addCallback(lambda _: self._incoming.close())
-            gone.addCallback(lambda _: self._ways.close())
-            gone.addCallback(lambda _: self._workers.drained())
-            return gone.addCallback(lambda _: self._closed())
+            return in_turn(
+                self._ways.pool.gone,
+                self.stores.database.writer.drained,
+                self._known.loaded,
+                self._http_client.close,
+                self._incoming.close,
+                self._ways.close,
+                self._workers.drained,
+                self._closed,
+            )
 
         stopping.addBoth(stopped)
         return stopping
-
-    def _sessions_gone(self) -> Deferred[None]:
-        gone: Deferred[None] = Deferred()
-
-        def look() -> None:
-            if self._sessions:
-                self._s.clock.callLater(0.02, look)
-            else:
-                gone.callback(None)
-
-        look()
-        return gone
 
     def _abort(self) -> None:
         """The grace period is over."""

@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 import mailrelay
 from mailrelay.config.settings import LogSection, Settings
 from mailrelay.policy.limits import Limits, ListenerLimits
-from mailrelay.service.server import FIXED
+from mailrelay.service.fixed import FIXED
 from mailrelay.testing.loopback import Loopback
 
 LOOPING = b"Received: from a by b; Sat, 21 Nov 2026 12:00:00 +0000\r\n" * 3
