@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from enum import StrEnum
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from attrs import field, frozen
+
+from mailrelay.net.ip import unmapped
 
 PREFIX = "mrk_"
 """Of every key, so that one that leaked is known by its look."""
@@ -62,10 +64,9 @@ class APIKey:
         if not self.networks:
             return True
         try:
-            address = ip_address(ip)
+            address = unmapped(ip)
         except ValueError:
             return False  # a Unix socket is in no network
-        address = getattr(address, "ipv4_mapped", None) or address
         return any(address in ip_network(network) for network in self.networks)
 
 

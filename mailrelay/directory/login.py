@@ -7,7 +7,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import NoReturn
 
 from attrs import define, evolve, field, frozen
@@ -21,6 +21,7 @@ from mailrelay.directory.credentials import (
 )
 from mailrelay.directory.keys import PREFIX, APIKey, Scope, hash_of
 from mailrelay.directory.model import Account, Directory
+from mailrelay.net.ip import unmapped
 from mailrelay.net.threads import Executor
 
 _MOST_LOGIN_CHARACTERS = 400
@@ -128,11 +129,9 @@ def own_network(ip: str) -> str:
 def networks(ip: str) -> tuple[str, str, str]:
     """The address, and the two wider networks it is counted in (IPv6: /64, /48, /32)."""
     try:
-        address = ip_address(ip)
+        address = unmapped(ip)
     except ValueError:
         return ip, ip, ip  # a Unix socket
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
     sizes = (64, 48, 32) if isinstance(address, IPv6Address) else (32, 26, 21)
     one, two, three = (str(ip_network((address, size), strict=False)) for size in sizes)
     return one, two, three

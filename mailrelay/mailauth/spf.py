@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from attrs import define, field, frozen
 
@@ -21,6 +21,7 @@ from mailrelay.mailauth.spf_record import (
     is_record,
     parse_record,
 )
+from mailrelay.net.ip import unmapped
 from mailrelay.net.resolver import LookupFailed, NoSuchDomain, Resolver
 
 MOST_LOOKUPS = 10
@@ -82,7 +83,7 @@ async def check_host(
     localpart, _, domain = sender.rpartition("@")
     asked = _Asked(
         resolver,
-        _unmapped(ip),
+        unmapped(ip),
         f"{localpart or 'postmaster'}@{domain or helo}",
         helo,
         receiver,
@@ -92,12 +93,6 @@ async def check_host(
         return await asked.evaluate(domain or helo)
     except _Ended as ended:
         return ended.outcome
-
-
-def _unmapped(ip: str) -> IPv4Address | IPv6Address:
-    address = ip_address(ip)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 @define
@@ -213,7 +208,7 @@ class _Asked:
                 addresses = await self._looked_up(name)
             except (NoSuchDomain, LookupFailed):
                 continue
-            if self.ip in [_unmapped(one) for one in addresses]:
+            if self.ip in [unmapped(one) for one in addresses]:
                 found.append(name.rstrip("."))
         return found
 

@@ -7,12 +7,13 @@ answers, and a list that refuses to answer, list nobody: they are faults.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from mailrelay.net.ip import unmapped
 from mailrelay.net.resolver import LookupFailed, NoSuchDomain
 
 LONGEST_TEXT = 300
@@ -58,7 +59,7 @@ def list_name(ip: str, zone: str) -> str:
 
     Raises: ValueError, when ``ip`` is no address.
     """
-    address = _unmapped(ip)
+    address = unmapped(ip)
     if isinstance(address, IPv4Address):
         parts = str(address).split(".")
     else:
@@ -120,9 +121,3 @@ async def _text(resolver: ListResolver, name: str) -> str:
         return ""
     said = b"; ".join(sorted(texts))[: 4 * LONGEST_TEXT].decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "?" for c in said)[:LONGEST_TEXT]
-
-
-def _unmapped(ip: str) -> IPv4Address | IPv6Address:
-    address = ip_address(ip)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address

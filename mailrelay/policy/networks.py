@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from attrs import field, frozen
+
+from mailrelay.net.ip import unmapped
 
 
 @frozen
@@ -33,9 +35,7 @@ class TrustedNetworks:
 
     def _contains(self, ip: str) -> bool:
         try:
-            address = ip_address(ip)
+            address = unmapped(ip)
         except ValueError:
             return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
         return any(address in network for network in self.networks)
