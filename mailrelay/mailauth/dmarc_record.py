@@ -69,7 +69,7 @@ def is_record(text: bytes) -> bool:
 
 def parse_record(text: bytes) -> Record:
     """What a record says."""
-    tags = _tags(text.decode("utf-8", "replace"))
+    tags = tags_of(text)
     wrong = [name for name in ("p", "sp", "np") if name in tags and _policy(tags, name) is None]
     rua = _uris(tags.get("rua", ""))
     record = Record(
@@ -92,10 +92,10 @@ def parse_record(text: bytes) -> Record:
     return Record(psd=record.psd, failure_options=record.failure_options, rua=rua, problem=problem)
 
 
-def _tags(text: str) -> Mapping[str, str]:
-    """Values by name; the first of a name counts."""
+def tags_of(text: bytes) -> Mapping[str, str]:
+    """Values by name in lower case; the first of a name counts."""
     tags: dict[str, str] = {}
-    for piece in text.split(";"):
+    for piece in text.decode("utf-8", "replace").split(";"):
         name, equals, value = piece.partition("=")
         if equals:
             tags.setdefault(name.strip().lower(), value.strip())

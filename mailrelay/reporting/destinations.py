@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from attrs import field, frozen
 
+from mailrelay.mailauth.dmarc_record import is_record, tags_of
 from mailrelay.net.destination import UnusableURL, parse_url
 from mailrelay.net.resolver import NoSuchDomain
 from mailrelay.smtp.address import Address, MalformedAddress
@@ -23,7 +24,7 @@ SameOrganization = Callable[[str, str], Awaitable[bool]]
 MOST_DESTINATIONS = 10
 MOST_RECORD_BYTES = 4096
 
-_TAG = re.compile(r"[ \t]*([a-z0-9]+)[ \t]*=[ \t]*(.*?)[ \t]*", re.IGNORECASE | re.DOTALL)
+_TLSRPT = re.compile(rb"v[ \t]*=[ \t]*TLSRPTv1[ \t]*(?:;|$)")
 _SIZE = re.compile(r"([0-9]{1,12})([kmgt]?)", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
@@ -76,20 +77,8 @@ def _destination(uri: str) -> Destination | None:
     return Destination(address=address, most_bytes=most)
 
 
-def tags_of(record: bytes) -> dict[str, str]:
-    """The tags of a record, by names in lower case; the first of each counts."""
-    found: dict[str, str] = {}
-    for part in record[:MOST_RECORD_BYTES].decode("utf-8", "replace").split(";"):
-        match = _TAG.fullmatch(part)
-        if match is not None:
-            found.setdefault(match[1].lower(), match[2])
-    return found
-
-
-def _records(texts: Sequence[bytes], version: bytes) -> Sequence[bytes]:
-    """Those of a version: its tag comes first."""
-    starts = re.compile(rb"v[ \t]*=[ \t]*" + version + rb"[ \t]*(?:;|$)")
-    return [text for text in texts if starts.match(text)]
+def _rua(record: bytes) -> Sequence[Destination]:
+    return destinations_in(tags_of(record[:MOST_RECORD_BYTES]).get("rua", ""))
 
 
 @frozen
@@ -102,10 +91,10 @@ class Wanted:
 
     async def dmarc(self, domain: str) -> Sequence[Destination]:
         """Where reports of ``domain``'s mail go.  Raises: LookupFailed."""
-        records = _records(await self._known(f"_dmarc.{domain}"), b"DMARC1")
+        records = list(filter(is_record, await self._known(f"_dmarc.{domain}")))
         if len(records) != 1 or self._is_suppressed(domain):
             return []
-        wanted = destinations_in(tags_of(records[0]).get("rua", ""))
+        wanted = _rua(records[0])
         found: list[Destination] = []
         for one in wanted:
             if one.address is not None and not self._is_suppressed(one.domain):
@@ -117,10 +106,10 @@ class Wanted:
 
         Nobody else is asked: who has such a record is told of its own hosts.
         """
-        records = _records(await self._known(f"_smtp._tls.{domain}"), b"TLSRPTv1")
+        records = list(filter(_TLSRPT.match, await self._known(f"_smtp._tls.{domain}")))
         if len(records) != 1 or self._is_suppressed(domain):
             return []
-        wanted = destinations_in(tags_of(records[0]).get("rua", ""))
+        wanted = _rua(records[0])
         return [one for one in wanted if not self._is_suppressed(one.domain)]
 
     async def _agreed(self, domain: str, wanted: Destination) -> Sequence[Destination]:
@@ -128,10 +117,10 @@ class Wanted:
         there = wanted.domain
         if there == domain or await self.is_same_organization(domain, there):
             return [wanted]
-        records = _records(await self._known(f"{domain}._report._dmarc.{there}"), b"DMARC1")
+        records = list(filter(is_record, await self._known(f"{domain}._report._dmarc.{there}")))
         if not records:
             return []
-        instead = destinations_in(tags_of(records[0]).get("rua", ""))
+        instead = _rua(records[0])
         return [one for one in instead if one.address and one.domain == there] or [wanted]
 
     async def _known(self, name: str) -> Sequence[bytes]:

@@ -120,6 +120,12 @@ class WantedTests(SynchronousTestCase):
         }
         self.assertEqual(self.dmarc(self.wanted(elsewhere)), ["d@y.test"])
 
+    def test_written_with_spaces(self) -> None:
+        """A record by which mail is judged is one that asks for reports, too."""
+        record = b" v = DMARC1 ; p=none ; RUA = mailto:d@a.example"
+        wanted = self.wanted({"_dmarc.a.example": [record]})
+        self.assertEqual(self.dmarc(wanted), ["d@a.example"])
+
     def test_no_one_record(self) -> None:
         """None, two, or one of another version ask for nothing."""
         one = b"v=DMARC1; rua=mailto:d@a.example"
