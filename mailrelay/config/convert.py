@@ -227,3 +227,13 @@ def outbound_settings(settings: Settings) -> OutboundSettings:
         ),
         own_names=(settings.hostname,),
     )
+
+
+def obeys_dane(settings: Settings) -> bool:
+    """Whether TLSA records decide: localserve goes out to nobody."""
+    return settings.smtp_out.dane and settings.dns.validating and not settings.localserve
+
+
+def obeys_mta_sts(settings: Settings) -> bool:
+    """Whether other domains' policies decide."""
+    return settings.smtp_out.mta_sts and not settings.localserve

@@ -16,6 +16,7 @@ from mailrelay.acceptance.making import Making
 from mailrelay.acceptance.passing import PassingOn
 from mailrelay.acceptance.refusal import Refused, refused_by
 from mailrelay.acceptance.returned import Returning
+from mailrelay.config.convert import obeys_dane, obeys_mta_sts
 from mailrelay.config.settings import Settings
 from mailrelay.control.explain import (
     MX,
@@ -277,9 +278,9 @@ class TLSWords:
 def tls_words(settings: Settings) -> TLSWords:
     """By the settings, as the ways out have them."""
     outbound, policies = settings.smtp_out, []
-    if outbound.dane and settings.dns.validating and not settings.localserve:
+    if obeys_dane(settings):
         policies.append("DANE")
-    if outbound.mta_sts and not settings.localserve:
+    if obeys_mta_sts(settings):
         policies.append("MTA-STS")
     return TLSWords(outbound.mx_tls, outbound.tls, policies)
 

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 import mailrelay
+from mailrelay.config.convert import obeys_dane, obeys_mta_sts
 from mailrelay.config.settings import Settings
 from mailrelay.net.dnssec import ValidatingResolver
 from mailrelay.net.http import ClientSettings, HTTPAnswer, HTTPClient
@@ -40,7 +41,7 @@ class OutboundTLS(MultiService):
         super().__init__()
         self.mta_sts: MTASTS | None = None
         self._client: HTTPClient | None = None
-        if settings.smtp_out.mta_sts and not settings.localserve:
+        if obeys_mta_sts(settings):
             self.mta_sts = self._make_mta_sts(s, stores)
         sts = self.mta_sts
         dane = validating_resolver(s, settings)
@@ -82,5 +83,4 @@ class OutboundTLS(MultiService):
 
 def validating_resolver(s: Surroundings, settings: Settings) -> ValidatingResolver | None:
     """What DANE asks, when it is to be asked."""
-    wanted = settings.smtp_out.dane and settings.dns.validating and not settings.localserve
-    return s.validating if wanted else None
+    return s.validating if obeys_dane(settings) else None
