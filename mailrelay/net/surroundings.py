@@ -31,7 +31,12 @@ class Surroundings:
     writer: Executor
     workers: Executor
     validating: ValidatingResolver | None = None  # one that is named as such
-    judging: Resolver | None = None  # names that strangers choose; None for ``resolver``
+    _judging: Resolver | None = None
+
+    @property
+    def judging(self) -> Resolver:
+        """What looks up names that strangers choose: where it has no threads, ``resolver``."""
+        return self._judging or self.resolver
 
 
 WORKERS = 8

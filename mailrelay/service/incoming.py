@@ -115,7 +115,7 @@ class _Parts:
 
     def lists(self) -> Blocklists | None:
         dnsbl, s = self.settings.dnsbl, self.s
-        return Blocklists(dnsbl, s.judging or s.resolver, s.clock) if dnsbl.zone else None
+        return Blocklists(dnsbl, s.judging, s.clock) if dnsbl.zone else None
 
     def rates(self) -> Rates | None:
         limits = self.settings.sender_limits
@@ -135,7 +135,7 @@ class _Parts:
         settings, s = self.settings.greylisting, self.s
         if not (settings.skip_named or settings.skip_known):
             return None
-        resolver = s.judging or s.resolver
+        resolver = s.judging
         return Exempting(settings, resolver, s.clock, self.directory, self.known)
 
     def greylist_of_all(self, greylist: Greylist | None) -> Greylist | None:

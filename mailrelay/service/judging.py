@@ -31,7 +31,7 @@ def make_judges(
     authserv_id = settings.hostname.lower()
     authenticating = Authenticating(
         authserv_id,
-        s.judging or s.resolver,
+        s.judging,
         s.workers,
         s.clock,
         s.now,
