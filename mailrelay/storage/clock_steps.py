@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Update, and_, case, delete, func, select, text, update
+from sqlalchemy import (
+    Connection,
+    Update,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from mailrelay.storage import tables
 from mailrelay.storage.directory import read_setting, write_setting
@@ -18,7 +30,7 @@ from mailrelay.storage.nodes import Node, step_setting
 BATCH = 500
 """Entries looked at in one transaction."""
 
-_entry = tables.entry
+_entry, _message = tables.entry, tables.message
 
 
 def record_step(connection: Connection, node: Node, step: float, now: float) -> None:
@@ -58,10 +70,13 @@ def _moved(ids: Sequence[int], step: float, now: float, latest: float) -> Update
     """Move by ``step`` what was stored by the old clock.
 
     A time that would be later than any that is ever stored is of the new clock already, such as
-    an operator's retry: it stays.  So does a release that was asked for and is still ahead.
+    an operator's retry: it stays.  So does a release that was asked for and is ahead, by the clock
+    as it is or as it was: whether it was stored just before the step or just after it is not known.
     """
     queued_at, due = _entry.c.queued_at, _entry.c.next_attempt_at
-    is_release = and_(_entry.c.attempts == 0, due == queued_at, due + step > now)
+    is_later = exists().where(_message.c.id == _entry.c.message_id, _message.c.received_at < due)
+    is_ahead = or_(due > now, due + step > now)
+    is_release = and_(_entry.c.attempts == 0, due == queued_at, is_ahead, is_later)
     return (
         update(_entry)
         .where(_entry.c.id.in_(ids), ~is_release)

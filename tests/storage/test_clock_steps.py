@@ -157,8 +157,9 @@ class StepContract(Base):
 
     async def test_untried(self) -> None:
         """Back by a day: what was due, or put off behind a dead host, does not wait a day."""
-        await self.stored(attempts=0, queued_at=NOW, next_attempt_at=NOW)
-        await self.stored(attempts=0, queued_at=NOW - 5, next_attempt_at=NOW + 60)
+        came: dict[str, Any] = {"message": {"received_at": NOW}}
+        await self.stored(attempts=0, queued_at=NOW, next_attempt_at=NOW, **came)
+        await self.stored(attempts=0, queued_at=NOW - 5, next_attempt_at=NOW + 60, **came)
         await self.moved(-DAY, NOW - DAY)
         was = [(NOW, NOW), (NOW - 5, NOW + 60)]
         self.assertEqual(await self.times(), [(q - DAY, due - DAY) for q, due in was])
@@ -170,6 +171,14 @@ class StepContract(Base):
         await self.moved(DAY, NOW + DAY)
         await self.moved(-DAY, NOW)
         self.assertEqual(await self.times(), [release])
+
+    async def test_release_by_the_new_clock(self) -> None:
+        """What was taken between a step back and its notice is released when it was asked for."""
+        release = NOW + 100
+        came: dict[str, Any] = {"message": {"received_at": NOW}}
+        await self.stored(attempts=0, queued_at=release, next_attempt_at=release, **came)
+        await self.moved(-200.0, NOW + 1)
+        self.assertEqual(await self.times(), [(release, release)])
 
     async def test_retired_and_held(self) -> None:
         """What is over stays; what is held moves with what waits."""

@@ -53,6 +53,7 @@ class Submitters:
     acknowledged: dict[str, Acknowledged] = field(factory=dict)
     tried: dict[str, float] = field(factory=dict)
     """By recipient, when it may be attempted at the earliest, by the wall clock."""
+    tried_at: dict[str, float] = field(factory=dict)
     under_way: int = 0  # recipients of content that is not answered
     waiting: int = 0  # messages that are neither taken nor given up
 
@@ -207,6 +208,7 @@ class _Submission(Protocol):
                 else _address(f"{self._tag}.r{index}", domain)
             )
             self._submitters.tried[address] = self._world.now() + mail.hold_for
+            self._submitters.tried_at[address] = self._world.seconds()
             notify = f" NOTIFY={mail.notify}" if mail.notify else ""
             codes = (550, 503) if unknown else (250, 503)
             commands.append((f"RCPT {address}", f"RCPT TO:<{address}>{notify}", codes))

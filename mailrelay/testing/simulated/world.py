@@ -69,6 +69,7 @@ class World:
     violations: list[str] = field(factory=list, init=False)
     wall_offset: float = field(default=EPOCH, init=False)
     forward_steps: list[tuple[float, float]] = field(factory=list, init=False)  # when, how far
+    back_steps: list[tuple[float, float]] = field(factory=list, init=False)
     crashes: list[float] = field(factory=list, init=False)  # monotonic seconds
     ends: list[float] = field(factory=list, init=False)  # of lives, crashes included
     full_spells: list[tuple[float, float]] = field(factory=list, init=False)
@@ -119,6 +120,8 @@ class World:
         self.wall_offset += step
         if step > 0:
             self.forward_steps.append((self.seconds(), step))
+        else:
+            self.back_steps.append((self.seconds(), -step))
         self.count("clock step")
         self.note(f"clock step {step:+.0f}")
 
