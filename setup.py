@@ -97,6 +97,7 @@ setup(
     extras_require={
         "postgres": ["psycopg[binary]>=3.2"],
         "test": [
+            "authres",
             "coverage[toml]>=7.10",
             "dkimpy[ed25519]",
             "hypothesis",

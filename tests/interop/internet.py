@@ -8,23 +8,27 @@ from __future__ import annotations
 import smtplib
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from sqlalchemy import func, select, update
 from twisted.internet.threads import deferToThread
 
 from mailrelay.config.settings import DNSSection, ListenerSection, SMTPOutSection
 from mailrelay.control.aliases import AliasDetails
 from mailrelay.control.mailbox import MessageFilter
+from mailrelay.control.reports import Source
 from mailrelay.directory.dkim import KeyState
 from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.net.resolver import DNSResolver
 from mailrelay.net.threads import ThreadExecutor
+from mailrelay.reporting.store import ReportQuery
 from mailrelay.service.controls import Control
+from mailrelay.storage import tables
 from mailrelay.testing.dns_server import DNSServer
 from mailrelay.testing.loopback import PASSWORD, Loopback
 from mailrelay.testing.ports import free_port
@@ -32,6 +36,8 @@ from mailrelay.testing.scripted_server import ScriptedServer, polite
 from tests.integration.world import until
 from tests.interop.postfix import Postfix
 from tests.interop.programs import InteropTestCase, installed, reactor, soon
+
+DAY = 86400.0
 
 Zone = dict[str, dict[str, list[str]]]
 
@@ -62,7 +68,9 @@ class Internet:
                 domain: {"MX": [f"10 {host}."], "TXT": [f'"v=spf1 ip4:{ip} -all"']},
                 host: {"A": [ip], "TXT": [f'"v=spf1 ip4:{ip} -all"']},
                 reverse: {"PTR": [f"{host}."]},
-                f"_dmarc.{domain}": {"TXT": ['"v=DMARC1; p=reject"']},
+                f"_dmarc.{domain}": {
+                    "TXT": [f'"v=DMARC1; p=reject; rua=mailto:dmarc-reports@{domain}"']
+                },
                 f"{selector}._domainkey.{domain}": {
                     "TXT": [" ".join(f'"{chunk}"' for chunk in chunks)]
                 },
@@ -220,6 +228,33 @@ class Ours:
                 client.send_message(message)
 
         await deferToThread(send)
+
+    async def reports_after(self, judged: int) -> None:
+        """Make tomorrow's reports about so many messages that were judged."""
+        table, engine = tables.dmarc_result, self.control.database.engine
+        count = select(func.count()).select_from(table)
+
+        def noted() -> bool:
+            with engine.connect() as connection:
+                return bool(connection.execute(count).scalar_one() == judged)
+
+        await until(reactor, noted)
+        with engine.begin() as connection:
+            connection.execute(update(table).values(at=table.c.at - DAY))
+        making, _ = self.loopback.server.reports.makings
+        while not await making.is_any_due():
+            await soon()
+        await making.run()
+
+    async def told(self) -> Sequence[Source]:
+        """What others judged of mail in its name, by where it came from."""
+        wanted = ReportQuery(domain=self.domain)
+        for _ in range(600):
+            summary = await self.control.reports.summary(wanted)
+            if summary.sources:
+                return sorted(summary.sources, key=lambda one: one.ip)
+            await soon(0.1)
+        raise AssertionError(f"nobody reports to {self.domain}")
 
     async def got(self) -> Got:
         """The next message that comes."""

@@ -1,4 +1,4 @@
-"""Mail between servers that judge each other: it flows, is forwarded, and forged."""
+"""Mail between servers that judge each other: it flows, is forwarded, forged, and reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InternetTests(InteropTestCase):
     timeout = 240
 
     async def test_between_ours(self) -> None:
-        """Directly, by an alias elsewhere, and in somebody's name."""
+        """Directly, by an alias elsewhere, in somebody's name; and what is told the next day."""
         internet = await Internet.start(self)
         alpha, beta, gamma = [
             await internet.ours(f"{name}.test", ip)
@@ -64,6 +64,19 @@ class InternetTests(InteropTestCase):
         for to, recipient in ((beta, beta.user), (gamma, alias)):
             answer = await deferToThread(forge, internet, to, recipient, alpha.user)
             self.assertEqual((answer[0], answer[1][:6]), (550, b"5.7.26"), answer)
+
+        await beta.reports_after(3)
+        found = [
+            (one.ip, one.messages, one.aligned, one.dispositions) for one in await alpha.told()
+        ]
+        self.assertEqual(
+            found,
+            [
+                (ALPHA, 1, 1, {"none": 1}),
+                (GAMMA, 1, 1, {"none": 1}),
+                (STRANGER, 1, 0, {"reject": 1}),
+            ],
+        )
 
 
 class PostfixTests(InteropTestCase):
