@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dkim as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.mailauth.arc import MOST_SETS, ChainResult
@@ -19,7 +18,8 @@ from mailrelay.mailauth.arc_verify import ARCOutcome, ChainVerifier
 from mailrelay.mailauth.canonical import relaxed_field
 from mailrelay.mailauth.dkim import Algorithm, BodyDigest, BodyHash, raw_fields
 from mailrelay.mailauth.dkim_sign import BODY, SigningKey, field_signed, key_to_pem, new_key
-from mailrelay.net.resolver import LookupFailed, NoSuchDomain
+from mailrelay.net.resolver import LookupFailed
+from tests.mailauth.verifying import answer_of, compute, shown, texts_of
 
 NOW = 1700000000.0
 MESSAGE = (
@@ -36,24 +36,8 @@ def validated(
     message: bytes, records: Mapping[str, Any] = RECORDS, now: float = NOW, cut: int = 7
 ) -> ARCOutcome:
     """What is found; ``records`` are keys, or what asking for them raises."""
-
-    def texts(name: str) -> Deferred[list[bytes]]:
-        found = records.get(name, NoSuchDomain(name))
-        return fail(found) if isinstance(found, Exception) else succeed([found])
-
-    async def compute(call: Callable[[], bool]) -> bool:
-        return call()
-
-    header, _, body = message.partition(b"\r\n\r\n")
-    verifier = ChainVerifier(raw_fields(header))
-    for at in range(0, len(body), cut):
-        verifier.update(body[at : at + cut])
-    found: list[Any] = []
-    Deferred.fromCoroutine(verifier.outcome(texts, now, compute)).addBoth(found.append)
-    outcome: ARCOutcome = (
-        found[0] if isinstance(found[0], ARCOutcome) else found[0].raiseException()
-    )
-    return outcome
+    verifier = shown(message, cut, ChainVerifier)
+    return answer_of(verifier.outcome(texts_of(records), now, compute))
 
 
 def sealed(

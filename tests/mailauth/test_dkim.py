@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 import dkim as oracle
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.mailauth.canonical import RelaxedBody, SimpleBody, relaxed_field
@@ -28,6 +27,7 @@ from mailrelay.mailauth.dkim_sign import (
 from mailrelay.mailauth.dkim_verify import MOST_SIGNATURES, DKIMOutcome, DKIMResult, Verifier
 from mailrelay.net.resolver import LookupFailed, NoSuchDomain
 from tests.mailauth.dkim_messages import FOOTBALL, FOOTBALL_KEYS
+from tests.mailauth.verifying import answer_of, compute, shown, texts_of
 
 NOW = 1528637999.0
 LATER = 4e9  # than what dkimpy signs, by its own clock
@@ -44,21 +44,8 @@ def verified(
     message: bytes, records: Mapping[str, Any] = KEYS, now: float = NOW, cut: int = 7
 ) -> list[DKIMOutcome]:
     """What is found; ``records`` are keys, or what asking for them raises."""
-
-    def texts(name: str) -> Deferred[list[bytes]]:
-        found = records.get(name, NoSuchDomain(name))
-        return fail(found) if isinstance(found, Exception) else succeed([found])
-
-    async def compute(call: Callable[[], bool]) -> bool:
-        return call()
-
-    header, _, body = message.partition(b"\r\n\r\n")
-    verifier = Verifier(raw_fields(header))
-    for at in range(0, len(body), cut):
-        verifier.update(body[at : at + cut])
-    results: list[Any] = []
-    Deferred.fromCoroutine(verifier.outcomes(texts, now, compute)).addBoth(results.append)
-    return list(results[0]) if isinstance(results[0], list) else results[0].raiseException()
+    verifier = shown(message, cut, Verifier)
+    return list(answer_of(verifier.outcomes(texts_of(records), now, compute)))
 
 
 def results(message: bytes, records: Mapping[str, Any] = KEYS, now: float = NOW) -> list[str]:
