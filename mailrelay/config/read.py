@@ -65,10 +65,8 @@ class Reader:
             return None
 
     def _value(self, wanted: Any, given: Any, where: str) -> Any:
+        wanted = without_none(wanted)
         origin = typing.get_origin(wanted)
-        if origin in (typing.Union, types.UnionType):
-            wanted = next(one for one in typing.get_args(wanted) if one is not type(None))
-            origin = typing.get_origin(wanted)
         if origin is Sequence:
             return self._list(typing.get_args(wanted)[0], given, where)
         if origin is dict or origin is Mapping:
@@ -114,6 +112,20 @@ _NAMES = {
     bool: "true or false",
     datetime: "a time such as 2026-01-31T12:00:00Z",
 }
+
+
+def without_none(wanted: Any) -> Any:
+    """The type that a setting of type ``wanted`` has when it is given."""
+    if typing.get_origin(wanted) not in (typing.Union, types.UnionType):
+        return wanted
+    return next(one for one in typing.get_args(wanted) if one is not type(None))
+
+
+def sections_of(cls: type[Any]) -> Sequence[str]:
+    """The settings of ``cls`` that are tables with settings of their own."""
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in attrs.fields(cls) if f.init]
+    return [name for name in names if attrs.has(without_none(hints[name]))]
 
 
 def _is_number(given: object) -> bool:

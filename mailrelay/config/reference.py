@@ -7,7 +7,6 @@ classes: names, types, defaults and the ``doc`` of each field's metadata.
 from __future__ import annotations
 
 import sys
-import types
 import typing
 from collections.abc import Iterator, Sequence
 from enum import Enum
@@ -16,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from mailrelay.config.read import without_none
 from mailrelay.config.settings import Settings
 
 MARK = "<!-- Below: python -m mailrelay.config.reference docs/configuration.md -->\n"
@@ -62,8 +62,7 @@ def _row(field: Any, kind: str) -> str:
 
 def _inner(wanted: Any) -> tuple[Any, bool]:
     """The type without ``| None`` and ``Sequence``; whether there was a Sequence."""
-    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
-        wanted = next(one for one in typing.get_args(wanted) if one is not type(None))
+    wanted = without_none(wanted)
     if typing.get_origin(wanted) is Sequence:
         return typing.get_args(wanted)[0], True
     return wanted, False

@@ -77,6 +77,13 @@ class GoodTests(SynchronousTestCase):
         self.assertEqual((settings.hostname, settings.queue.window), ("other.example", 7))
         self.assertEqual(settings.relay_host.password, "a # b")
 
+    def test_every_section_in_the_environment(self) -> None:
+        """A variable reaches each, whatever it is called."""
+        networks = '["192.0.2.0/24"]'
+        settings = read(MAILRELAY_PAGES_LIFE="60", MAILRELAY_WEBHOOKS_ALLOWED_NETWORKS=networks)
+        self.assertEqual(settings.pages.life, 60.0)
+        self.assertEqual(settings.webhooks.allowed_networks, ("192.0.2.0/24",))
+
     def test_port_465(self) -> None:
         """465 implies TLS from the first byte, and that implies encryption (RFC 8314 section 3)."""
         for text, implicit, level in (
@@ -204,6 +211,7 @@ class BadTests(SynchronousTestCase):
         """A bad variable is a problem like any other."""
         self.assertIn("queue.window", self.problems("", MAILRELAY_QUEUE_WINDOW="x"))
         self.assertIn("nonsense: unknown", self.problems("", MAILRELAY_NONSENSE="1"))
+        self.assertIn("listener_role: unknown", self.problems("", MAILRELAY_LISTENER_ROLE="mx"))
         self.assertIn("queue: must be a table", self.problems("queue = 1\n", MAILRELAY_QUEUE_X="1"))
         self.assertIn("queue.window", self.problems("", MAILRELAY_QUEUE_WINDOW="9" * 5000))
 
