@@ -13,7 +13,7 @@ from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.cli import checks
-from mailrelay.cli.quickstart import TEMPLATE
+from mailrelay.cli.quickstart_file import TEMPLATE
 from mailrelay.config.load import load_settings, parse_settings
 from mailrelay.config.settings import Settings
 from mailrelay.net.certificates import make_self_signed
