@@ -68,11 +68,6 @@ class ReportAddresses:
     tls: str
 
 
-def default_reports(domain: str) -> ReportAddresses:
-    """Where they go unless somebody says otherwise."""
-    return ReportAddresses(f"dmarc-reports@{domain}", f"tls-reports@{domain}")
-
-
 @frozen
 class MailHost:
     """This server, as DNS tells of it.  Ports are None where nothing listens."""

@@ -21,7 +21,6 @@ from mailrelay.control.dns_records import (
     Record,
     ReportAddresses,
     Topic,
-    default_reports,
 )
 from mailrelay.control.dns_zone import presented, quoted, zone_text
 from mailrelay.control.errors import NoSuch, Refusal
@@ -71,7 +70,7 @@ class Checked(SynchronousTestCase):
         self.keys: Sequence[StoredKey] = [KEY, NEXT]
         self.host = HOST
         self.validating = False
-        self.reports = default_reports("example.org")
+        self.reports = ReportAddresses("dmarc-reports@example.org", "tls-reports@example.org")
         self.zone = zone_of(self.records())
         self.failing: frozenset[str] = frozenset()
         self.validating = self.authentic = False
