@@ -40,6 +40,7 @@ Next, in this order:
 8. Log in to {hostname}, port 465 (TLS) or 587 (STARTTLS), as {address}; then
      mailrelay queue list --config {file}
    Applications send by HTTP: https://{hostname}/webapi/
+   Pages: https://{hostname}/ for you, https://{hostname}/admin for the administrator
    When reports show for some weeks that only you send mail of {domain}:
      mailrelay domain set {domain} --dmarc quarantine --config {file}
    and that mail comes to you by TLS:
