@@ -11,15 +11,7 @@ from mailrelay.config.settings import DNSSection
 from mailrelay.policy.blocklists import DNSBLSettings
 from mailrelay.testing.fakes import FakeResolver
 from mailrelay.testing.loopback import Loopback
-from tests.cli.operated import run, soon
-
-CONFIG = """\
-hostname = "mx.example.org"
-data_dir = "."
-[[listener]]
-role = "mx"
-endpoint = "tcp:0:interface=127.0.0.1"
-"""
+from tests.cli.operated import CONFIG, run, soon
 
 
 class ListedTests(TestCase):
