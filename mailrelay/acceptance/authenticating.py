@@ -1,7 +1,9 @@
 """The judge that finds who mail is from: SPF, DKIM, DMARC, and the name of the host it came by.
 
-Invariants: it only finds; all of DNS and of the body is done within ``within`` seconds, and what is
-not known then is a transient error; nothing that takes long is computed in the reactor's thread.
+Invariants: it only finds; all of DNS and of the body is done within ``within`` seconds, and then as
+many are there for the policies of From's domains: whoever forges them chooses how slow the rest is.
+What is not known in time is a transient error; nothing that takes long is computed in the
+reactor's thread.
 """
 
 from __future__ import annotations
@@ -19,7 +21,17 @@ from mailrelay.acceptance.judging import Arrived, Judgement
 from mailrelay.mailauth.authentication import Authentication
 from mailrelay.mailauth.dkim import raw_fields
 from mailrelay.mailauth.dkim_verify import DKIMOutcome, DKIMResult, Verifier
-from mailrelay.mailauth.dmarc import DMARC, Checked, DMARCOutcome, DMARCWorld, dmarc_of
+from mailrelay.mailauth.dmarc import (
+    DMARC,
+    MOST_AUTHORS,
+    NO_AUTHOR,
+    Checked,
+    DMARCOutcome,
+    DMARCWorld,
+    dmarc_of,
+    gravest,
+)
+from mailrelay.mailauth.dmarc_record import Disposition
 from mailrelay.mailauth.iprev import HostName, Iprev, name_of
 from mailrelay.mailauth.spf import SPFOutcome, SPFResult, check_host
 from mailrelay.message.auth_results import claiming
@@ -97,12 +109,24 @@ class Authenticating:
             known.sender_spf.result if known.sender_spf is not None else SPFResult.NONE,
             dkim,
         )
-        work = dmarc_of(self._world(), authors, checked)
-        late = DMARCOutcome(DMARC.TEMPERROR, LATE)
-        return evolve(known, dmarc=await self._in_time(work, ends_at, late))
+        return evolve(known, dmarc=await self._dmarc(authors, checked))
+
+    async def _dmarc(self, authors: Sequence[str], checked: Checked) -> DMARCOutcome:
+        """Each domain is looked at by itself: one that is slow hides no other's policy."""
+        domains = list(dict.fromkeys(map(str.lower, authors)))
+        if not 0 < len(domains) <= MOST_AUTHORS:
+            return NO_AUTHOR
+        ends_at = self.clock.seconds() + self.within
+        started = [
+            Deferred.fromCoroutine(
+                self._in_time(dmarc_of(self._world(), [one], checked), ends_at, _unknown(one))
+            )
+            for one in domains
+        ]
+        return gravest(await gatherResults(started))
 
     async def _in_time(self, work: Coroutine[Any, Any, T], ends_at: float, late: T) -> T:
-        """What ``work`` gives, or ``late``, also when it fails: mail is not lost for that."""
+        """What ``work`` gives, or ``late``, also when it fails: mail is put off at most."""
         working = Deferred.fromCoroutine(work)
         working.addTimeout(max(0.0, ends_at - self.clock.seconds()), self.clock)
         try:
@@ -148,6 +172,11 @@ class Authenticating:
 
 async def _nothing() -> None:
     return None
+
+
+def _unknown(author: str) -> DMARCOutcome:
+    """Of a policy that could not be had in time: it may be the strictest."""
+    return DMARCOutcome(DMARC.TEMPERROR, LATE, author, asked=Disposition.REJECT)
 
 
 def _verifier(section: bytes) -> Verifier:

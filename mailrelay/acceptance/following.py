@@ -71,10 +71,13 @@ class Following:
             return evolve(found, refusal=dmarc_failed(domain), refused_by="dmarc")
         if done is Disposition.QUARANTINE:
             return _junk(found, f"DMARC: {dmarc.reason}")
+        if dmarc.result is not DMARC.TEMPERROR:
+            return found
+        # Whoever forges mail can have it that DNS does not answer: that must gain him nothing.
         most = _at_most(dmarc.asked, self.settings.on_dmarc_failure)
-        if dmarc.result is DMARC.TEMPERROR and most is Disposition.REJECT:
+        if most is Disposition.REJECT:
             return evolve(found, refusal=dmarc_unknown(domain), refused_by="dmarc")
-        return found
+        return _junk(found, f"DMARC: {dmarc.reason}") if most is Disposition.QUARANTINE else found
 
     def _by_spf(self, known: Authentication, found: Judgement) -> Judgement:
         """A message that DMARC passes is let through: forwarders break SPF alone."""

@@ -115,7 +115,11 @@ async def dmarc_of(world: DMARCWorld, authors: Sequence[str], checked: Checked) 
     if not 0 < len(domains) <= MOST_AUTHORS:
         return NO_AUTHOR
     message = _Message(world, checked)
-    outcomes = [await message.outcome(domain) for domain in domains]
+    return gravest([await message.outcome(domain) for domain in domains])
+
+
+def gravest(outcomes: Sequence[DMARCOutcome]) -> DMARCOutcome:
+    """The one that is told of several authors' domains."""
     return max(outcomes, key=_weight)
 
 
@@ -128,10 +132,11 @@ It may be shown as anybody's: it is as if that domain asked for quarantine.
 """
 
 
-def _weight(outcome: DMARCOutcome) -> tuple[int, int]:
+def _weight(outcome: DMARCOutcome) -> tuple[int, int, bool]:
     order = list(Disposition)
     results = (DMARC.PASS, DMARC.NONE, DMARC.PERMERROR, DMARC.TEMPERROR, DMARC.FAIL)
-    return results.index(outcome.result), order.index(outcome.asked)
+    is_aligned = outcome.is_spf_aligned or outcome.is_dkim_aligned
+    return results.index(outcome.result), order.index(outcome.asked), not is_aligned
 
 
 _PASS = "pass"
@@ -190,8 +195,7 @@ class _Message:
         aligned = [
             one.result.value
             for one in checked.dkim
-            if one.result.value in _MAY_PASS
-            and await self._is_aligned(author, one.domain, strict=record.is_dkim_strict)
+            if one.result.value in _MAY_PASS and await self._may_align(author, one.domain, record)
         ]
         spf = checked.spf.value
         if spf not in _MAY_PASS or not await self._is_aligned(
@@ -224,6 +228,12 @@ class _Message:
         return evolve(outcome, asked=asked.lowered if overrides else asked, overrides=overrides)
 
     # Which domains belong together
+
+    async def _may_align(self, author: str, signer: str, record: Record) -> bool:
+        """Of a signature that could not be looked at in time nobody knows whose it is."""
+        if not signer:
+            return True
+        return await self._is_aligned(author, signer, strict=record.is_dkim_strict)
 
     async def _is_aligned(self, author: str, domain: str, *, strict: bool) -> bool:
         domain = domain.lower().rstrip(".")

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 import dns.exception
+import dns.name
 import dns.resolver
 import dns.reversename
 from attrs import frozen
@@ -14,6 +15,12 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.net.threads import Executor
 from mailrelay.smtp.address import literal_ip
+
+_NO_NAMES = (
+    *(dns.name.EmptyLabel, dns.name.LabelTooLong, dns.name.NameTooLong),
+    *(dns.name.BadEscape, dns.name.IDNAException),
+)
+"""What dnspython says of what no name can be: asking later is of no use."""
 
 
 class LookupFailed(Exception):
@@ -124,7 +131,7 @@ class DNSResolver:
             return list(self._resolver.resolve(name, type_, search=False))
         except dns.resolver.NoAnswer:
             return []
-        except dns.resolver.NXDOMAIN:
+        except (dns.resolver.NXDOMAIN, *_NO_NAMES):
             raise NoSuchDomain(f"{name} does not exist") from None
         except dns.exception.DNSException as error:
             raise LookupFailed(f"looking up {type_} of {name}: {type(error).__name__}") from error

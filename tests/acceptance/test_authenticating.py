@@ -90,7 +90,7 @@ class AuthenticatingTests(SynchronousTestCase):
         """The same when DNS is dead; each method says so."""
         object.__setattr__(self, "resolver", _Asking(self.resolver, lambda name: Deferred()))
         judging = self.judging(arrived(b"From: a@good.test\r\n\r\n"))
-        self.clock.advance(WITHIN + 1)
+        self.clock.pump([WITHIN + 1, WITHIN])
         found = self.successResultOf(judging)
         told = [(one.method, one.result) for one in found.results]
         self.assertEqual(
@@ -103,6 +103,46 @@ class AuthenticatingTests(SynchronousTestCase):
                 ("dmarc", "temperror"),
             ],
         )
+
+    def test_slow_on_purpose(self) -> None:
+        """Who forges a domain cannot hide its policy behind name servers that do not answer."""
+        self.resolver.txt["_dmarc.bank.test"] = [b"v=DMARC1; p=reject"]
+        answer = self.resolver.texts
+        slow = ("good.test", "x._domainkey.slow.test", "_dmarc.slow.test")
+
+        def texts(name: str) -> Deferred[Any]:
+            return Deferred() if name in slow else answer(name)
+
+        object.__setattr__(self, "resolver", _Asking(self.resolver, texts))
+        digest = b"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # of nothing
+        signature = (
+            b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=slow.test; s=x; h=from;"
+            b" bh=" + digest + b"; b=eA==\r\n"
+        )
+        for head in (
+            b"From: a@bank.test\r\n",
+            signature + b"From: a@bank.test\r\n",
+            b"From: x@slow.test, a@bank.test\r\n",
+        ):
+            judging = self.judging(arrived(head + b"\r\n"))
+            self.clock.pump([WITHIN + 0.01, WITHIN])
+            known = self.successResultOf(judging).authentication
+            assert known is not None
+            dmarc = known.dmarc
+            self.assertEqual((dmarc.from_domain, dmarc.asked), ("bank.test", "reject"), head)
+            self.assertIn(dmarc.result, (DMARC.FAIL, DMARC.TEMPERROR))
+
+    def test_policy_unknown_in_time(self) -> None:
+        """A policy that could not be had in time may be the strictest: the mail comes again."""
+        object.__setattr__(self, "resolver", _Asking(self.resolver, lambda name: Deferred()))
+        mail = arrived(b"From: a@bank.test\r\n\r\n")
+        judging = self.judging(mail)
+        self.clock.pump([WITHIN + 0.01, WITHIN])
+        found = self.successResultOf(judging)
+        following = Following(FollowSettings())
+        judged = self.successResultOf(Deferred.fromCoroutine(following.judge(mail, found)))
+        assert judged.refusal is not None
+        self.assertTrue(judged.refusal.is_transient)
 
     def test_defect(self) -> None:
         """A fault of ours loses no mail."""
@@ -250,16 +290,19 @@ class FollowingTests(SynchronousTestCase):
         self.assertEqual(result.overrides, (Override("trusted_forwarder", "arc"),))
 
     def test_later(self) -> None:
-        """Mail waits where refusing may have to follow, and only there."""
+        """Mail waits where refusing may have to follow; where Junk may, it goes there."""
         late = evolve(FAILED, result=DMARC.TEMPERROR)
-        for outcome, level, waits in (
-            (late, Follow.REJECT, True),
-            (late, Follow.QUARANTINE, False),
-            (evolve(late, asked=Disposition.QUARANTINE), Follow.REJECT, False),
-            (evolve(late, asked=Disposition.NONE), Follow.REJECT, False),
+        for outcome, level, waits, is_junk in (
+            (late, Follow.REJECT, True, False),
+            (late, Follow.QUARANTINE, False, True),
+            (late, Follow.REPORT, False, False),
+            (evolve(late, asked=Disposition.QUARANTINE), Follow.REJECT, False, True),
+            (evolve(late, asked=Disposition.NONE), Follow.REJECT, False, False),
         ):
-            refusal = self.follow(outcome, on_dmarc_failure=level).refusal
+            found = self.follow(outcome, on_dmarc_failure=level)
+            refusal = found.refusal
             self.assertIs(refusal is not None and refusal.is_transient, waits, (outcome, level))
+            self.assertIs(found.verdict.is_junk, is_junk, (outcome, level))
 
     def test_nothing_known(self) -> None:
         """Without authentication there is nothing to follow."""

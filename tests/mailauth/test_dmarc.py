@@ -296,6 +296,18 @@ class OutcomeTests(SynchronousTestCase):
             judged(zone, "a.test", "b.test", dkim=["a.test", "b.test"]).result, DMARC.PASS
         )
 
+    def test_author_without_policy(self) -> None:
+        """One for whom nothing stands is told before one that signed, wherever it is written."""
+        for authors in (("a.test", "b.test"), ("b.test", "a.test")):
+            outcome = judged({}, *authors, dkim=["a.test"])
+            self.assertEqual((outcome.from_domain, outcome.is_dkim_aligned), ("b.test", False))
+
+    def test_signatures_too_late(self) -> None:
+        """What nobody could look at in time may have been the author's."""
+        zone = {"example.com": "v=DMARC1; p=reject"}
+        found = judged(zone, "example.com", dkim=[""], dkim_result=DKIMResult.TEMPERROR)
+        self.assertEqual((found.result, found.asked), (DMARC.TEMPERROR, REJECT))
+
     def test_no_policy(self) -> None:
         """None, which is no pass; what would stand for the domain is told all the same."""
         outcome = judged({}, "example.com", dkim=["example.com"])

@@ -51,6 +51,12 @@ class ResolverTests(TestCase):
         """The look-up ends so."""
         await self.assertFailure(lookup, kind)
 
+    async def test_no_name(self) -> None:
+        """What no name can be does not exist, today or later."""
+        resolver = await self.resolver()
+        for name in ("a..b.test", "x" * 64 + ".test", ".".join(["x" * 60] * 5)):
+            await self.fails(resolver.texts(name), NoSuchDomain)
+
     async def test_mx(self) -> None:
         """MX hosts without their last dot; none is the empty list."""
         resolver = await self.resolver()
