@@ -15,6 +15,9 @@ from attrs import define, field, frozen
 
 SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
+MOST_OWN_CHARACTERS = 16 * 1024 * 1024
+"""Of a message's own images, which are written out wherever its HTML shows them."""
+
 FRAME = "allow-popups allow-popups-to-escape-sandbox"
 """What the frame may do: links open in a window of their own."""
 
@@ -63,6 +66,7 @@ class _Sources:
     own: Mapping[str, str]
     shows_remote: bool
     remote: int = field(default=0, init=False)
+    _room: int = field(default=MOST_OWN_CHARACTERS, init=False)
 
     def attribute(self, tag: str, name: str, value: str) -> str | None:
         """What stands there; None for nothing."""
@@ -73,12 +77,19 @@ class _Sources:
         if name != "src":
             return value
         if scheme == "cid":
-            return self.own.get(unquote(rest)) or self.own.get(rest)
+            return self._placed(self.own.get(unquote(rest)) or self.own.get(rest))
         if scheme in ("http", "https"):
             self.remote += 1
             return value if self.shows_remote else None
         is_image = rest.partition(";")[0].lower() in SHOWN_IMAGES
         return value if scheme == "data" and is_image else None
+
+    def _placed(self, image: str | None) -> str | None:
+        """One of the message's own, as long as there is room."""
+        if image is None or len(image) > self._room:
+            return None
+        self._room -= len(image)
+        return image
 
 
 def safe_html(html: str, own_images: Mapping[str, str], *, shows_remote: bool) -> SafeHTML:

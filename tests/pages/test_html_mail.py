@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.pages.html_mail import policy, safe_html
+from mailrelay.pages.html_mail import MOST_OWN_CHARACTERS, policy, safe_html
 
 PIECES = st.lists(
     st.sampled_from(
@@ -84,6 +84,13 @@ class SafeHTMLTests(SynchronousTestCase):
         )
         for bad in ("cid:b", "data:image/svg+xml,x", "data:text/html,x", "x.png", "blob:x"):
             self.assertNotIn("src=", self.body(f'<img src="{bad}">'), bad)
+
+    def test_repeated_image(self) -> None:
+        """One that is shown again and again does not make a document without end."""
+        image = "data:image/png;base64," + "A" * 1_000_000
+        body = self.body('<img src="cid:a">' * 100, a=image)
+        self.assertEqual(body.count("<img"), 100)
+        self.assertLess(len(body), MOST_OWN_CHARACTERS + 10_000)
 
     def test_policy(self) -> None:
         """Nothing runs, whatever was left in."""
