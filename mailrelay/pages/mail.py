@@ -34,7 +34,7 @@ SEEN, FLAGGED = "\\seen", "\\flagged"
 LOOK_EVERY = 1.0
 """Seconds between two looks for a new message while a page waits for one."""
 KEEP_ALIVE_EVERY = 20.0
-MOST_STREAMS = 200
+MOST_STREAMS, MOST_OF_ACCOUNT = 200, 20
 
 T = TypeVar("T")
 
@@ -164,7 +164,9 @@ class MailPages:
 
     async def arrivals(self, asked: Asked) -> Response:
         """Tells, as server-sent events, that there is a newer message than the one named."""
-        if len(self._waiting) >= MOST_STREAMS:
+        waiting = self._waiting
+        is_full = waiting.count(asked.account_id) >= MOST_OF_ACCOUNT
+        if is_full or len(waiting) >= MOST_STREAMS:
             return Response.text(503, "503 - too many pages are open\n", Retry_After="60")
         parts = self._arrivals(asked.account_id, asked.visitor.token)
         headers = {"X-Accel-Buffering": "no"}
