@@ -43,9 +43,8 @@ def read_report(data: bytes) -> DMARCReport | TLSReport:
         raise ReportTooLarge("the report is too large")
     pieces = unpacked(data)
     first = b""
-    for piece in pieces:
-        first += piece
-        if first.lstrip(_BLANK):
+    for first in pieces:
+        if first.lstrip(_BLANK):  # what is blank before it, however long, is left out
             break
     whole = _again(first, pieces)
     return read_tls(whole) if first.lstrip(_BLANK)[:1] == b"{" else read_dmarc(whole)

@@ -21,7 +21,7 @@ MOST_RATIO = 200
 
 PIECE_BYTES = 64 * 1024
 MOST_FILES = 16
-"""Of a zip file that are looked at, for one that is no folder."""
+"""Of a zip file that are looked at, for one that is no folder; and of gzip, one after the other."""
 
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
@@ -64,10 +64,14 @@ class _Room:
 
 def _members(data: bytes, room: _Room) -> Iterator[bytes]:
     """A gzip file may be several, one after the other (RFC 1952 section 2.2)."""
-    while data.startswith(_GZIP):
+    for _ in range(MOST_FILES):
         undoing = zlib.decompressobj(wbits=31)
         yield from _inflated(undoing, data, room)
         data = undoing.unused_data
+        if not data.startswith(_GZIP):
+            return
+    # Each of them copies what is behind it.
+    raise MalformedReport("the report is of too many gzip files")
 
 
 def _first_file(data: bytes, room: _Room) -> Iterator[bytes]:

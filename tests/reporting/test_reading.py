@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import random
 import re
 import struct
 import tracemalloc
@@ -224,6 +225,22 @@ class UnpackTests(SynchronousTestCase):
             with self.assertRaisesRegex(MalformedReport, "too large"):
                 read_report(data)
             self.assertLess(tracemalloc.get_traced_memory()[1] - before, 40 * 1024 * 1024)
+
+    def test_blanks(self) -> None:
+        """However much blank there is before a report, little of it is in memory."""
+        blanks = packed(b" " * 9 * 1024 * 1024 + random.Random(1).randbytes(60_000))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before = tracemalloc.get_traced_memory()[0]
+        with self.assertRaises(MalformedReport):
+            read_report(blanks)
+        self.assertLess(tracemalloc.get_traced_memory()[1] - before, 4 * 1024 * 1024)
+        self.assertEqual(tls(packed(b" " * 100_000 + TLS)), tls(TLS))
+
+    def test_many_members(self) -> None:
+        """Of gzip files, one after the other, a few are read: each copies those behind it."""
+        with self.assertRaisesRegex(MalformedReport, "too many"):
+            read_report(packed(WEBMAIL) + packed(b"") * 1000)
 
     def test_ratio(self) -> None:
         """A small bomb is stopped early."""
