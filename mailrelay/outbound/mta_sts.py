@@ -4,7 +4,8 @@
 - Whoever asks for a domain that is known is answered from memory; what is to be looked at again is,
   meanwhile.
 - Whoever asks first waits, for WAITED_FOR at the most, and goes on as if there were no policy.
-- AT_ONCE domains are looked at at once: what they do not answer keeps none but their own mail.
+- AT_ONCE domains are looked at at once: what they do not answer keeps none but their own mail, and
+  no policy that is stored from being used.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class MTASTS:
             for waited in look.waiting:
                 _fire(waited)
 
-        look.task = self._turns.run(lambda: Deferred.fromCoroutine(self._looked(domain)))
+        look.task = Deferred.fromCoroutine(self._looked(domain))
         look.task.addBoth(ended)
         return look
 
@@ -196,7 +197,9 @@ class MTASTS:
             self._keep(domain, stored, FoundPolicy(stored.policy), seconds + RECORD_EVERY)
             self._wake(domain)
         try:
-            found = await self._current(domain, stored)
+            found = await self._turns.run(
+                lambda: Deferred.fromCoroutine(self._current(domain, stored))
+            )
         except _NotHad as error:
             look_at = self._clock.seconds() + FAILED_FOR
             if stored is not None:

@@ -249,6 +249,8 @@ class MTASTSTests(SynchronousTestCase):
         for number in range(AT_ONCE + 5):
             self.begin(f"slow{number}.test")
         self.assertEqual(len(self.asked), AT_ONCE)
+        self.records.kept[DOMAIN] = StoredPolicy(DOMAIN, "1", policy(), 0.0)
+        self.assertEqual(self.found(), FoundPolicy(policy()))  # a stored one waits for nobody
 
     def test_no_age(self) -> None:
         """A policy of no duration is none."""
