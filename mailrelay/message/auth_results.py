@@ -87,8 +87,8 @@ def _claims(body: bytes, authserv_id: str) -> bool:
         return True
     try:
         return normal_domain(found.rstrip(".")) == authserv_id.lower()
-    except MalformedAddress:
-        return False
+    except MalformedAddress:  # no name, which some reader may take for ours
+        return authserv_id.lower() in found.lower()
 
 
 def _server_in(text: str) -> str:

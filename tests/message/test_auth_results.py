@@ -89,6 +89,8 @@ class ClaimingTests(SynchronousTestCase):
             b'Authentication-Results: "mx.example.org"; spf=pass',
             b'Authentication-Results: "mx.ex\\ample.org"; spf=pass',
             b"Authentication-Results: \xef\xbd\x8d\xef\xbd\x98.example.org; spf=pass",  # full width
+            b"Authentication-Results: mx.example.org, spf=pass",
+            b"Authentication-Results: mx.example.org\x00; spf=pass",
             b"Authentication-Results: ; spf=pass",
             b"Authentication-Results:",
             b"Authentication-Results: (mx.example.org; spf=pass",
