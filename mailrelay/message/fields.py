@@ -70,9 +70,11 @@ def read_date(text: str | None) -> datetime | None:
         return None
     try:
         date = parsedate_to_datetime(text)
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        date.astimezone(UTC)  # there may be no such year
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+    return date
 
 
 def is_automated(header: Header, content_type: str, *, reverse_path_is_null: bool) -> bool:

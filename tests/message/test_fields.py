@@ -79,6 +79,7 @@ class FieldsTests(SynchronousTestCase):
             ("Sat, 21 Nov 2026 09:08:18 GMT", at),
             ("Sat, 21 Nov 2026 09:08:18 +9999", None),
             ("Sat, 99 Nov 2026 09:08:18 +0000", None),
+            ("Fri, 31 Dec 9999 23:59:59 -1200", None),  # in UTC it is of no year that there is
             ("9" * 5000, None),
             ("1 " * 100, None),
             (";", None),
