@@ -412,7 +412,8 @@ class Simulation:
     def _check_window(self, scheduler: Scheduler) -> None:
         """Beyond the window is only what was on its way while there still was room in it.
 
-        That is what clients wait to be answered for, two DSNs for each attempt, and one claim.
+        That is what clients wait to be answered for, two DSNs for each attempt, and claims, of
+        which several may follow each other before we look again.
         """
         settings = self.queue_settings
         if not 0 <= scheduler.in_memory <= max(settings.window, self._most):
@@ -422,8 +423,8 @@ class Simulation:
         if 0 <= scheduler.in_memory < settings.window <= len(CHARACTERS) * MAILS:
             attempts = sum(backlog.active for backlog in scheduler.backlogs())
             claim = min(settings.window, settings.claim_batch)
-            on_their_way = self.submitters.under_way + 2 * attempts + claim
-            self._most = scheduler.in_memory + on_their_way
+            claimed = max(scheduler.in_memory + claim, settings.window)
+            self._most = claimed + self.submitters.under_way + 2 * attempts
 
     def _is_quiet(self) -> bool:
         crashed = self.life is None or self.life.is_over or self.life.plan is not None
