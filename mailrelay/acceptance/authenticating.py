@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -23,13 +22,11 @@ from mailrelay.mailauth.dkim import raw_fields
 from mailrelay.mailauth.dkim_verify import DKIMOutcome, DKIMResult, Verifier
 from mailrelay.mailauth.dmarc import (
     DMARC,
-    MOST_AUTHORS,
-    NO_AUTHOR,
     Checked,
     DMARCOutcome,
     DMARCWorld,
+    Looking,
     dmarc_of,
-    gravest,
 )
 from mailrelay.mailauth.dmarc_record import Disposition
 from mailrelay.mailauth.iprev import HostName, Iprev, name_of
@@ -40,6 +37,7 @@ from mailrelay.message.header import Header, addresses_in
 from mailrelay.message.mailboxes import hides_address
 from mailrelay.message.places import any_fields
 from mailrelay.message.verdict import Verdict
+from mailrelay.net.in_time import in_time
 from mailrelay.net.resolver import LookupFailed, NoSuchDomain, Resolver, as_ip
 from mailrelay.net.threads import Executor
 from mailrelay.smtp.reply import printable
@@ -113,29 +111,20 @@ class Authenticating:
 
     async def _dmarc(self, authors: Sequence[str], checked: Checked) -> DMARCOutcome:
         """Each domain is looked at by itself: one that is slow hides no other's policy."""
-        domains = list(dict.fromkeys(map(str.lower, authors)))
-        if not 0 < len(domains) <= MOST_AUTHORS:
-            return NO_AUTHOR
         ends_at = self.clock.seconds() + self.within
-        started = [
-            Deferred.fromCoroutine(
-                self._in_time(dmarc_of(self._world(), [one], checked), ends_at, _unknown(one))
-            )
-            for one in domains
-        ]
-        return gravest(await gatherResults(started))
+
+        def bounded(domain: str, looking: Looking) -> Looking:
+            return self._in_time(looking, ends_at, _unknown(domain))
+
+        return await dmarc_of(self._world(), authors, checked, bounded)
 
     async def _in_time(self, work: Coroutine[Any, Any, T], ends_at: float, late: T) -> T:
         """What ``work`` gives, or ``late``, also when it fails: mail is put off at most."""
-        working = Deferred.fromCoroutine(work)
-        working.addTimeout(max(0.0, ends_at - self.clock.seconds()), self.clock)
-        try:
-            return await working
-        except TimedOut:
-            return late
-        except Exception:
+
+        def failed() -> None:
             self._log.failure("mail cannot be authenticated")
-            return late
+
+        return await in_time(self.clock, ends_at - self.clock.seconds(), work, late, failed)
 
     async def _host(self, ip: str) -> HostName | None:
         return await name_of(self.resolver, ip) if ip else None

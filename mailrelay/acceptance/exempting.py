@@ -10,8 +10,6 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, ip_address
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -20,6 +18,7 @@ from mailrelay.acceptance.greylisting import GreylistSettings
 from mailrelay.directory.model import Account, Directory
 from mailrelay.mailauth.iprev import Iprev, name_of
 from mailrelay.mailauth.spf import SPFResult, check_host
+from mailrelay.net.in_time import in_time
 from mailrelay.net.resolver import Resolver, as_ip
 from mailrelay.smtp.address import Address
 
@@ -40,14 +39,12 @@ class Exempting:
 
     async def __call__(self, ip: str, path: Address | None, recipient: Address) -> bool:
         """Whether a peer that sends from ``path`` to ``recipient`` is exempt."""
-        asking = Deferred.fromCoroutine(self._is_exempt(ip, path, recipient))
-        try:
-            return await asking.addTimeout(self.within, self.clock)
-        except TimedOut:
-            return False
-        except Exception:
+
+        def failed() -> None:
             self._log.failure("it cannot be found out whether a peer need not come again")
-            return False
+
+        asking = self._is_exempt(ip, path, recipient)
+        return await in_time(self.clock, self.within, asking, False, failed)
 
     async def _is_exempt(self, ip: str, path: Address | None, recipient: Address) -> bool:
         if as_ip(ip) is None:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -23,6 +22,7 @@ from mailrelay.mailauth.dkim_verify import Texts
 from mailrelay.mailauth.dmarc import DMARC
 from mailrelay.mailauth.dmarc_result import Override
 from mailrelay.message.auth_results import MethodResult
+from mailrelay.net.in_time import in_time
 from mailrelay.net.threads import Executor
 from mailrelay.smtp.reply import printable
 
@@ -83,15 +83,12 @@ class Sealers:
         section = arrived.head[: arrived.body_at]
         if b"arc-" not in section.lower():
             return NO_CHAIN
-        validating = Deferred.fromCoroutine(self._validated(section, arrived))
-        validating.addTimeout(self.within, self.clock)
-        try:
-            return await validating
-        except TimedOut:
-            return LATE
-        except Exception:
+
+        def failed() -> None:
             self._log.failure("a chain of seals cannot be validated")
-            return LATE
+
+        validating = self._validated(section, arrived)
+        return await in_time(self.clock, self.within, validating, LATE, failed)
 
     async def _validated(self, section: bytes, arrived: Arrived) -> ARCOutcome:
         verifier = await self.executor.run(_verifier, section)

@@ -4,15 +4,18 @@ Where a policy is, and which domains belong together, is found by walking up the
 (RFC 9989 section 4.10).  A name of the public suffix list is taken for one that says psd=y, if its
 record does not say: else all who register below it would be aligned with each other.
 
-Invariant: a walk asks for at most eight names, and each name is asked for once a message.
+Invariant: a walk asks for at most eight names, and each name is asked for once, or once for each of
+From's domains that are looked at together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred, gatherResults
 
 from mailrelay.mailauth.dkim_verify import DKIMOutcome, Texts
 from mailrelay.mailauth.dmarc_record import PSD, Disposition, Record, is_record, parse_record
@@ -106,21 +109,29 @@ class DMARCWorld:
     chance: Callable[[], float]
 
 
-async def dmarc_of(world: DMARCWorld, authors: Sequence[str], checked: Checked) -> DMARCOutcome:
+Looking = Coroutine[Any, Any, DMARCOutcome]
+"""A domain being looked at."""
+
+
+async def dmarc_of(
+    world: DMARCWorld,
+    authors: Sequence[str],
+    checked: Checked,
+    bounded: Callable[[str, Looking], Looking] = lambda domain, looking: looking,
+) -> DMARCOutcome:
     """What is known of a message whose From has addresses of the domains ``authors``.
 
-    Of several the one that fails, and asks for most, is told (RFC 7489 section 6.6.1).
+    Of several the one that fails, and asks for most, is told (RFC 7489 section 6.6.1).  They are
+    looked at together, each as long as ``bounded`` lets it.
     """
     domains = list(dict.fromkeys(author.lower() for author in authors))
     if not 0 < len(domains) <= MOST_AUTHORS:
         return NO_AUTHOR
     message = _Message(world, checked)
-    return gravest([await message.outcome(domain) for domain in domains])
-
-
-def gravest(outcomes: Sequence[DMARCOutcome]) -> DMARCOutcome:
-    """The one that is told of several authors' domains."""
-    return max(outcomes, key=_weight)
+    looked = [
+        Deferred.fromCoroutine(bounded(domain, message.outcome(domain))) for domain in domains
+    ]
+    return max(await gatherResults(looked), key=_weight)
 
 
 NO_AUTHOR = DMARCOutcome(
