@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from mailrelay.directory.login import own_network
 from mailrelay.net.dnsbl import ListAnswer, ListResolver, look_up, zone_fault
+from mailrelay.net.resolver import as_ip
 from mailrelay.policy.networks import TrustedNetworks
 from mailrelay.smtp.reply import Reply, reply
 
@@ -239,7 +240,7 @@ class Blocklists:
         return kept[1]
 
     def _ask(self, ip: str) -> _Inquiry | None:
-        if not _is_address(ip) or self._skipped(ip) or len(self._asking) >= MOST_ASKED_ABOUT:
+        if as_ip(ip) is None or self._skipped(ip) or len(self._asking) >= MOST_ASKED_ABOUT:
             return None
         now = self._clock.seconds()
         zones = [zone for zone in self._zones if zone.rests_until <= now]
@@ -340,11 +341,3 @@ def _rejected(ip: str, zones: str, text: str, *, greeting: bool) -> Reply:
     if greeting:  # RFC 5321 section 3.1: 554 in place of a greeting
         return reply(554, "5.7.1", f"{ip} is listed by {named}")
     return reply(550, "5.7.1", f"{ip} is listed by {named}")
-
-
-def _is_address(ip: str) -> bool:
-    try:
-        ip_address(ip)
-    except ValueError:
-        return False  # a Unix socket
-    return True
