@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from attrs import evolve, field, frozen
@@ -205,6 +205,10 @@ class QueueControl:
             found += [(view.entry.id, view.entry.message.account_id) for view in views]
             page = evolve(page, after_id=found[-1][0])
         return found
+
+
+Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]
+"""Something that is done to entries; the ids of those that it changed."""
 
 
 def state_word(view: EntryView) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import evolve, frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.history import Timeline
-from mailrelay.control.queue import EntryFilter, QueueControl, state_word
+from mailrelay.control.queue import Change, EntryFilter, QueueControl, state_word
 from mailrelay.pages.door import Asked, Doors, link, see_other
 from mailrelay.pages.timeline import steps_of
 from mailrelay.web.request import Response, Route
@@ -16,7 +16,6 @@ from mailrelay.web.request import Response, Route
 PAGE = 100
 ACTOR = "page of the administrator"
 
-Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]
 CHANGES: dict[str, tuple[str, Change]] = {
     "hold": ("held", QueueControl.hold),
     "release": ("released", QueueControl.release),
@@ -61,7 +60,6 @@ class QueuePages:
             query=query,
             is_narrowed=any(query.values()),
             more=more if len(found) == PAGE else "",
-            here=link("/admin/queue", **query),
             changed=asked.value("changed"),
             what=CHANGES.get(asked.value("what"), ("", None))[0],
         )
@@ -85,14 +83,9 @@ class QueuePages:
             raise NoSuch("that is nothing that can be done with an entry")
         wanted, query = _filter(asked)
         if asked.value("all") != "1":
-            ids = [
-                int(text)
-                for text in asked.form.get("id", ())
-                if text.isascii() and text.isdecimal() and len(text) <= 15
-            ]
-            if not ids:
+            if not asked.ids:
                 raise Refusal("no entry is chosen")
-            wanted = EntryFilter(ids=ids)
+            wanted = EntryFilter(ids=asked.ids)
         elif not wanted.names_something:
             raise Refusal("say which entries: a filter is needed to change all that fit it")
         changed = await CHANGES[name][1](self.control(ACTOR), evolve(wanted, after_id=0))

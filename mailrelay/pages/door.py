@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.sessions import Sessions, Visitor
+from mailrelay.directory.model import Account
 from mailrelay.pages.cookies import ACCOUNT, ADMIN, Cookie
 from mailrelay.pages.render import HEADERS, Renderer
 from mailrelay.queue.store import StoreUnavailable
@@ -37,18 +38,29 @@ class Asked:
     form: Mapping[str, Sequence[str]] = field(factory=dict)
 
     @property
-    def account_id(self) -> int:
-        """Whose things are asked for."""
+    def account(self) -> Account:
+        """Whose things are asked for; the administrator has none."""
         assert self.visitor.account is not None
-        return self.visitor.account.id
+        return self.visitor.account
+
+    @property
+    def account_id(self) -> int:
+        """The account's number."""
+        return self.account.id
 
     @property
     def id(self) -> int:
         """The number in the path.  Raises: NoSuch."""
-        text = self.request.params["id"]
-        if not (text.isascii() and text.isdecimal() and len(text) <= 15):
+        number = _number(self.request.params["id"])
+        if number is None:
             raise NoSuch("there is nothing of that number")
-        return int(text)
+        return number
+
+    @property
+    def ids(self) -> list[int]:
+        """What is chosen in the form."""
+        numbers = map(_number, self.form.get("id", ()))
+        return [number for number in numbers if number is not None]
 
     def value(self, name: str) -> str:
         """A field of the form, or of the query; empty when it is not there."""
@@ -58,8 +70,11 @@ class Asked:
 
     def number(self, name: str) -> int | None:
         """A field that is a number; None when it is none."""
-        text = self.value(name)
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
+        return _number(self.value(name))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
 
 
 Handler = Callable[[Asked], Awaitable[Response]]

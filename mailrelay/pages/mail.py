@@ -138,11 +138,10 @@ class MailPages:
 
     async def change(self, asked: Asked) -> Response:
         """Mark, move or delete the messages that are named."""
-        ids = [int(text) for text in asked.form.get("id", ()) if _is_id(text)]
-        if not ids:
+        if not asked.ids:
             raise Refusal("no message is chosen")
         action = asked.value("action")
-        for id_ in ids:
+        for id_ in asked.ids:
             await self._changed(asked, action, id_)
         return see_other(asked.value("back") if asked.value("back").startswith("/?") else "/")
 
@@ -227,7 +226,3 @@ _FLAG_CHANGES = {
 def _answer_to(subject: str) -> str:
     """The subject of a reply (RFC 5322 section 3.6.5)."""
     return subject if subject[:3].lower() == "re:" else f"Re: {subject}"
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 15

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.history import AccountHistory, MessageQuery
-from mailrelay.control.queue import EntryFilter, QueueControl, state_word
+from mailrelay.control.queue import Change, EntryFilter, QueueControl, state_word
 from mailrelay.pages.door import Asked, Doors, link, see_other
 from mailrelay.pages.timeline import steps_of
 from mailrelay.web.request import Response, Route
@@ -16,7 +16,6 @@ from mailrelay.web.request import Response, Route
 PAGE = 50
 STATES = ("ready", "held", "delivered", "handed_over", "failed", "canceled", "suppressed")
 
-Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]
 CHANGES: dict[str, Change] = {
     "hold": QueueControl.hold,
     "release": QueueControl.release,
@@ -94,8 +93,7 @@ class SentPages:
         mine = {view.entry.id for view in sent.entries}
         named = asked.number("entry")
         ids = sorted(mine if named is None else mine & {named})
-        assert asked.visitor.account is not None
-        account = asked.visitor.account.name
+        account = asked.account.name
         wanted = EntryFilter(ids=ids, account=account)
         if not await change(self.control(f"page of {account}"), wanted):
             raise Refusal("nothing was changed: the entry is over, or already as you want it")

@@ -65,18 +65,15 @@ class WritePages:
         """Send it, and go on to its timeline."""
         text = asked.value("text")[:MOST_CHARACTERS].replace("\r\n", "\n") + "\n"
         letter = Letter(asked.value("from"), asked.value("to"), asked.value("subject"), text)
-        account = asked.visitor.account
-        assert account is not None
         try:
-            id_ = await self.send(account, asked.request.peer_ip, letter)
+            id_ = await self.send(asked.account, asked.request.peer_ip, letter)
         except NotSent as problem:
             return self._form(asked, letter, str(problem), 422)
         return see_other(f"/sent/{id_}")
 
     def _form(self, asked: Asked, letter: Letter, problem: str = "", status: int = 200) -> Response:
-        account = asked.visitor.account
-        assert account is not None
-        addresses = [one for one in self.directory().addresses_of(account) if one[:1] != "@"]
+        own = self.directory().addresses_of(asked.account)
+        addresses = [one for one in own if one[:1] != "@"]
         return self.doors.renderer.page(
             "write.html",
             status,

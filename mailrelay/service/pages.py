@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from mailrelay.config.settings import Settings
 from mailrelay.control.bootstrap import ADMIN_PASSWORD_HASH
+from mailrelay.control.history import AccountHistory
 from mailrelay.control.sessions import Sessions
 from mailrelay.directory.model import Account
 from mailrelay.net.surroundings import Surroundings
@@ -31,6 +32,7 @@ from mailrelay.web.intake import Intake
 from mailrelay.web.request import Route
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.errors import APIError
+from mailrelay.webapi.send import Sender
 from mailrelay.webapi.types import SendRequest
 from mailrelay.webhooks.types import NameAddress
 
@@ -44,7 +46,9 @@ def page_routes(
     doors: Doors,
     intake: Intake,
 ) -> Sequence[Route]:
-    """What people see.  Blocks while templates are read, once."""
+    """What people see, where a listener serves it.  Blocks while templates are read, once."""
+    if not any(listener.pages for listener in settings.listener):
+        return []
     records = DatabaseDirectory(stores.database, s.now)
 
     def random(size: int) -> bytes:
@@ -67,9 +71,8 @@ def page_routes(
     store = DatabaseAccountMessages(stores.database, stores.spool)
     queue = queue_control(s, settings, stores, doors.directory, doors.reporter)
     files, history = MessageFiles(store, intake), DatabaseHistory(stores.database)
-    write = WritePages(
-        page_doors, doors.directory, _letters(s, settings, stores, doors), settings.localserve
-    )
+    letters = _letters(make_sender(s, settings, stores, doors), history)
+    write = WritePages(page_doors, doors.directory, letters, settings.localserve)
     return [
         *Statics(renderer.statics).routes(),
         *LoginPages(page_doors, doors.authenticator, HINT if settings.localserve else "").routes(),
@@ -81,10 +84,9 @@ def page_routes(
 
 
 def _letters(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors
+    sender: Sender, history: AccountHistory
 ) -> Callable[[Account, str, Letter], Awaitable[int]]:
     """What sends what was written on a page, as the APIs send."""
-    sender, history = make_sender(s, settings, stores, doors), DatabaseHistory(stores.database)
 
     async def send(account: Account, peer_ip: str, letter: Letter) -> int:
         to = [NameAddress(address=one.strip()) for one in letter.to.split(",") if one.strip()]

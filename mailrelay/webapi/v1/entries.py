@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from attrs import evolve, frozen
 
 from mailrelay.control.answers import Inside, settled
 from mailrelay.control.history import AccountHistory
-from mailrelay.control.queue import EntryFilter, QueueControl
+from mailrelay.control.queue import Change, EntryFilter, QueueControl
 from mailrelay.directory.keys import Scope
 from mailrelay.webapi.v1.history import EntryOut, entry_out, no_such
 from mailrelay.webapi.v1.operations import Answer, Call, Operation, Strict
@@ -25,9 +25,6 @@ class RescheduleIn(Strict, frozen=True):
     """When the next attempt is to be made."""
 
     at: Time
-
-
-Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]
 
 
 @frozen
