@@ -1,4 +1,4 @@
-"""What commands ask of a store, opened without a server: beside one, or alone."""
+"""Every control of ``control/``, composed: over a server's stores, or opened by a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from random import Random
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from mailrelay.acceptance.signing import Signing
 from mailrelay.config.convert import relay_place, routing_settings
@@ -39,7 +39,7 @@ from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.model import Directory
 from mailrelay.handoff.settings import handed_off
-from mailrelay.net.threads import AtOnce
+from mailrelay.net.threads import AtOnce, Executor
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
 from mailrelay.routing.relay_files import RelayProblem
@@ -64,7 +64,7 @@ from mailrelay.storage.ids import IdBlocks, take_ids
 from mailrelay.storage.keys import DatabaseKeyRecords
 from mailrelay.storage.listings import DatabaseListings
 from mailrelay.storage.mailbox import DatabaseMailboxes
-from mailrelay.storage.nodes import register
+from mailrelay.storage.nodes import Node, register
 from mailrelay.storage.peer_records import DatabasePeers
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.queue_records import DatabaseQueueRecords
@@ -73,6 +73,7 @@ from mailrelay.storage.relay_records import DatabaseRelayRules
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.reports import DatabaseReports
 from mailrelay.storage.snapshot import SQLiteSnapshots
+from mailrelay.storage.spool import Spool
 from mailrelay.storage.statistics import DatabaseStatistics
 from mailrelay.storage.stores import Threads, make_spool, open_database, server_secret
 from mailrelay.storage.suppression import everybody
@@ -82,7 +83,7 @@ from mailrelay.storage.templates import DatabaseTemplateRecords
 
 @frozen
 class Control:
-    """What a command may ask."""
+    """What may be asked, by a command or on a page."""
 
     directory: DirectoryControl
     aliases: AliasControl
@@ -115,6 +116,65 @@ class Control:
         self.database.engine.dispose()
 
 
+@frozen
+class Standing:
+    """What controls stand on.  ``random`` gives 16 fresh bytes."""
+
+    settings: Settings
+    database: Database
+    ids: IdBlocks
+    node: Node
+    spool: Spool
+    queue: DatabaseQueueStore
+    secret: bytes = field(repr=False)
+    executor: Executor
+    now: Callable[[], float]
+    random: Callable[[], bytes]
+    reporter: Reporter
+    explain: ExplainControl
+    dns: DNSControl
+    kept_for: Callable[[int | None], float | None]
+
+
+def controls(on: Standing, actor: str) -> Control:
+    """All of them, for whoever is named in the audit."""
+    settings, database, now, executor = on.settings, on.database, on.now, on.executor
+    records = DatabaseQueueRecords(database, lambda: on.node, on.spool.remove)
+    kept_after = settings.queue.retired_keep_after
+    holds = HoldControl(DatabaseHoldRecords(database, now), records, now, actor)
+    suppression = SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor)
+    endpoints = EndpointControl(DatabaseEndpointRecords(database, now), on.random, now, actor)
+    templates = TemplateControl(DatabaseTemplateRecords(database, now), executor, actor)
+    lists = ListControls(holds, endpoints, templates, suppression)
+    forwards = DatabaseForwards(database, on.ids, on.node, now)
+    return Control(
+        DirectoryControl(DatabaseDirectory(database, now), executor, on.random, actor),
+        AliasControl(DatabaseAliases(database, now), actor),
+        StoredRelayControl(DatabaseRelayRules(database, now), actor),
+        DatabaseRelayAlarms(database, on.node.id, now),
+        QueueControl(records, on.queue, on.reporter, now, kept_after, actor, on.kept_for),
+        MailboxControl(DatabaseMailboxes(database, on.spool, on.ids), now, actor),
+        suppression,
+        holds,
+        CallControl(DatabaseCallRecords(database), now, actor),
+        on.explain.routes,
+        on.explain,
+        KeyControl(DatabaseKeyRecords(database, now), executor, on.random, now, actor),
+        ApplyControl(DatabaseDeclared(database, now), lists, executor, on.random, now, actor),
+        templates,
+        endpoints,
+        ReplayControl(DatabaseReplayRecords(database), now, actor),
+        StatisticsControl(DatabaseStatistics(database), now),
+        PeerControl(DatabasePeers(database, now), on.random, now, actor),
+        forward_control(settings, forwards, on.secret, now, actor, on.reporter.sign),
+        DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
+        on.dns,
+        DatabaseListings(database),
+        ReportControl(DatabaseReports(database), now),
+        database,
+    )
+
+
 def open_control(
     settings: Settings, actor: str, now: Callable[[], float], random: Random
 ) -> Control:
@@ -143,45 +203,24 @@ def open_control(
     router = _router(settings, database, now)
     asked = evolve(router, directory=cache(router.directory))  # a command asks once
     sign = Signing(asked.directory, executor, store.read_spool, now, settings.hostname).own
-    reporter = Reporter(settings.hostname, store, now, token, sign=sign)
-    records = DatabaseQueueRecords(database, lambda: node, spool.remove)
-    kept_after = settings.queue.retired_keep_after
-    holds = HoldControl(DatabaseHoldRecords(database, now), records, now, actor)
-    suppression = SuppressionControl(DatabaseSuppressionRecords(database, now), now, actor)
-    endpoints = EndpointControl(DatabaseEndpointRecords(database, now), random_bytes, now, actor)
-    templates = TemplateControl(DatabaseTemplateRecords(database, now), executor, actor)
-    lists = ListControls(holds, endpoints, templates, suppression)
-    declared = DatabaseDeclared(database, now)
-    return Control(
-        DirectoryControl(DatabaseDirectory(database, now), executor, random_bytes, actor),
-        AliasControl(DatabaseAliases(database, now), actor),
-        StoredRelayControl(DatabaseRelayRules(database, now), actor),
-        DatabaseRelayAlarms(database, node.id, now),
-        QueueControl(
-            records, store, reporter, now, kept_after, actor, cache(partial(_kept_for, database))
-        ),
-        MailboxControl(DatabaseMailboxes(database, spool, ids), now, actor),
-        suppression,
-        holds,
-        CallControl(DatabaseCallRecords(database), now, actor),
-        RouteControl(router),
-        make_explain(settings, database, asked, snapshot_of(database, asked, now), now, secret),
-        KeyControl(DatabaseKeyRecords(database, now), executor, random_bytes, now, actor),
-        ApplyControl(declared, lists, executor, random_bytes, now, actor),
-        templates,
-        endpoints,
-        ReplayControl(DatabaseReplayRecords(database), now, actor),
-        StatisticsControl(DatabaseStatistics(database), now),
-        PeerControl(DatabasePeers(database, now), random_bytes, now, actor),
-        forward_control(
-            settings, DatabaseForwards(database, ids, node, now), secret, now, actor, sign
-        ),
-        DKIMControl(DatabaseDKIMKeys(database, now), executor, now, actor),
-        dns_control(settings, DatabaseDirectory(database, now).load, now),
-        DatabaseListings(database),
-        ReportControl(DatabaseReports(database), now),
+    standing = Standing(
+        settings,
         database,
+        ids,
+        node,
+        spool,
+        store,
+        secret,
+        executor,
+        now,
+        random_bytes,
+        Reporter(settings.hostname, store, now, token, sign=sign),
+        make_explain(settings, database, asked, snapshot_of(database, asked, now), now, secret),
+        dns_control(settings, DatabaseDirectory(database, now).load, now),
+        cache(partial(_kept_for, database)),
     )
+
+    return controls(standing, actor)
 
 
 def _router(settings: Settings, database: Database, now: Callable[[], float]) -> Router:
