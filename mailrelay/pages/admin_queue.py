@@ -52,10 +52,9 @@ class QueuePages:
         wanted, query = _filter(asked)
         found = await self.control(ACTOR).find(wanted)
         more = link("/admin/queue", **query, after=found[-1].entry.id) if found else ""
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "admin_queue.html",
-            visitor=asked.visitor,
-            section="queue",
             entries=[(view, state_word(view)) for view in found],
             query=query,
             is_narrowed=any(query.values()),
@@ -67,10 +66,9 @@ class QueuePages:
     async def entry(self, asked: Asked) -> Response:
         """One entry, and everything that happened to its message that concerns it."""
         history = await self.control(ACTOR).history(asked.id)
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "admin_entry.html",
-            visitor=asked.visitor,
-            section="queue",
             view=history.view,
             word=state_word(history.view),
             steps=steps_of(Timeline(history.events, [])),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
@@ -16,7 +17,7 @@ from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.sessions import Sessions, Visitor
 from mailrelay.directory.model import Account
 from mailrelay.pages.cookies import ACCOUNT, ADMIN, Cookie
-from mailrelay.pages.render import HEADERS, Renderer
+from mailrelay.pages.render import HEADERS, TOKEN_FIELD, Renderer
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.web.form import FormLimits, read_form
 from mailrelay.web.intake import Intake
@@ -24,7 +25,6 @@ from mailrelay.web.origin import is_of_foreign_page
 from mailrelay.web.request import Refused, Request, Response, Route
 
 LOGIN, ADMIN_LOGIN = "/login", "/admin/login"
-TOKEN_FIELD = "form_token"
 
 FORM = FormLimits(files=0, urlencoded=256 * 1024, fields=256 * 1024, parts=6000)
 
@@ -42,6 +42,12 @@ class Asked:
         """Whose things are asked for; the administrator has none."""
         assert self.visitor.account is not None
         return self.visitor.account
+
+    @property
+    def actor(self) -> str:
+        """Who is named in the audit."""
+        account = self.visitor.account
+        return "page of the administrator" if account is None else f"page of {account.name}"
 
     @property
     def account_id(self) -> int:
@@ -68,6 +74,10 @@ class Asked:
         values = fields.get(name)
         return values[0].strip() if values else ""
 
+    def done(self, sentences: Mapping[str, str]) -> str:
+        """What was done before this page was gone on to, by its code in the query."""
+        return sentences.get(self.value("done"), "")
+
     def number(self, name: str) -> int | None:
         """A field that is a number; None when it is none."""
         return _number(self.value(name))
@@ -87,6 +97,10 @@ class Doors:
     sessions: Sessions
     renderer: Renderer
     intake: Intake
+
+    def page(self, asked: Asked, name: str, status: int = 200, **values: Any) -> Response:
+        """The page that the template ``name`` makes of ``values``, for who asked."""
+        return self.renderer.page(name, status, visitor=asked.visitor, **values)
 
     def account(self, path: str, show: Handler) -> Route:
         """A page for who is logged in with an account."""

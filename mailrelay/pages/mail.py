@@ -71,9 +71,9 @@ class MailPages:
         wanted = MailboxQuery(mailbox=mailbox or None, before_id=asked.number("before"), limit=PAGE)
         found = await self.store.find(asked.account_id, mailbox_query(search, wanted))
         before = found.before_id
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "mail_list.html",
-            visitor=asked.visitor,
             mailboxes=await self.store.mailboxes(asked.account_id),
             mailbox=mailbox,
             search=search,
@@ -95,9 +95,9 @@ class MailPages:
         if SEEN not in flags:
             await self.store.change_flags(asked.account_id, stored.listed.id, _with(SEEN))
         sent = await self.history.message(asked.account_id, stored.listed.message_id)
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "mail_message.html",
-            visitor=asked.visitor,
             listed=stored.listed,
             size_bytes=stored.size_bytes,
             remote_ip=stored.remote_ip,

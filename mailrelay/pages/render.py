@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
+import idna
 from attrs import define, field, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mailrelay.control.sessions import Visitor
+from mailrelay.pages.menu import ACCOUNT, ADMIN, served
 from mailrelay.web.request import Response
 
 STATIC = "/static/"
+TOKEN_FIELD = "form_token"
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -81,8 +85,17 @@ class Renderer:
         )
         environment.filters["time"] = self._time
         environment.filters["size"] = size_text
+        environment.filters["address"] = address_text
+        environment.filters["token"] = token_field
         environment.globals["static"] = lambda name: self.statics[name].path
         return environment
+
+    def offer(self, paths: Collection[str]) -> None:
+        """Have the menus lead to ``paths``, those of all pages that are served."""
+        self._environment.globals["menus"] = {
+            "account": served(ACCOUNT, paths),
+            "admin": served(ADMIN, paths),
+        }
 
     def load(self) -> None:
         """Compile all templates.  Blocks."""
@@ -115,6 +128,24 @@ def ago_text(seconds: float) -> str:
             text = f"{int(distance // size)} {unit}"
             return f"{text} ago" if seconds > 0 else f"in {text}"
     return "now"
+
+
+def token_field(visitor: Visitor) -> Markup:
+    """What each form brings back, so that it is known to be ours."""
+    return Markup('<input type="hidden" name="{}" value="{}">').format(
+        TOKEN_FIELD, visitor.form_token
+    )
+
+
+def address_text(text: str) -> str:
+    """An address, or a domain, as people write it: labels of other scripts are not encoded."""
+    local, at, domain = text.rpartition("@")
+    if "xn--" not in domain:
+        return text
+    try:
+        return f"{local}{at}{idna.decode(domain)}"
+    except idna.IDNAError:
+        return text
 
 
 def size_text(count: int) -> str:

@@ -56,10 +56,9 @@ class SentPages:
             if len(found) == PAGE
             else ""
         )
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "sent_list.html",
-            visitor=asked.visitor,
-            section="sent",
             messages=found,
             word=state_word,
             recipient=recipient,
@@ -75,10 +74,9 @@ class SentPages:
         timeline = await self.history.timeline(asked.account_id, asked.id)
         if sent is None or timeline is None:
             raise NoSuch("there is no such message, or its retention is over")
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "sent_message.html",
-            visitor=asked.visitor,
-            section="sent",
             message=sent.message,
             entries=[(view, state_word(view)) for view in sent.entries],
             steps=steps_of(timeline),

@@ -74,11 +74,10 @@ class WritePages:
     def _form(self, asked: Asked, letter: Letter, problem: str = "", status: int = 200) -> Response:
         own = self.directory().addresses_of(asked.account)
         addresses = [one for one in own if one[:1] != "@"]
-        return self.doors.renderer.page(
+        return self.doors.page(
+            asked,
             "write.html",
             status,
-            visitor=asked.visitor,
-            section="write",
             addresses=addresses,
             letter=letter,
             problem=problem,

@@ -73,7 +73,7 @@ def page_routes(
     files, history = MessageFiles(store, intake), DatabaseHistory(stores.database)
     letters = _letters(make_sender(s, settings, stores, doors), history)
     write = WritePages(page_doors, doors.directory, letters, settings.localserve)
-    return [
+    routes = [
         *Statics(renderer.statics).routes(),
         *LoginPages(page_doors, doors.authenticator, HINT if settings.localserve else "").routes(),
         *MailPages(page_doors, store, files, history, doors.bell).routes(),
@@ -81,6 +81,8 @@ def page_routes(
         *write.routes(),
         *QueuePages(page_doors, queue).routes(),
     ]
+    renderer.offer({route.path for route in routes})
+    return routes
 
 
 def _letters(

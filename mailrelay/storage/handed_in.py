@@ -22,14 +22,14 @@ from mailrelay.storage.idempotency import find_answer, keep_answer
 from mailrelay.storage.ids import IdBlocks
 from mailrelay.storage.mailbox import deliver_all
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
-from mailrelay.storage.rows import content_row, message_row
+from mailrelay.storage.rows import NEVER_AT_FIRST, content_row, message_row
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statements import Insert
 
 _entry, _event, _key = tables.entry, tables.event, tables.idempotency_key
 
 _insert_message = Insert(tables.message)
-_insert_content = Insert(tables.content)
+_insert_content = Insert(tables.content, but=NEVER_AT_FIRST)
 
 BY = "handoff"
 

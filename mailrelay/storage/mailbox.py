@@ -25,7 +25,7 @@ from mailrelay.storage.directory import account_id
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
 from mailrelay.storage.queue import insert_events, read_content
-from mailrelay.storage.rows import content_row, message_row
+from mailrelay.storage.rows import NEVER_AT_FIRST, content_row, message_row
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statements import Insert, Prepared, Row
 from mailrelay.storage.suppression import after_outcomes
@@ -36,7 +36,7 @@ BLOCK_BYTES = 1024 * 1024
 
 _insert = Insert(_message)
 _insert_message = Insert(tables.message)
-_insert_content = Insert(tables.content)
+_insert_content = Insert(tables.content, but=NEVER_AT_FIRST)
 _entry = tables.entry
 _not_now = Prepared(
     select(_entry.c.id).where(

@@ -37,6 +37,7 @@ from mailrelay.storage.member_failures import after_members
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.peer_messages import insert_of_peers
 from mailrelay.storage.rows import (
+    NEVER_AT_FIRST,
     content_of,
     content_row,
     entry_row,
@@ -54,8 +55,8 @@ T = TypeVar("T")
 _entry, _message, _event = tables.entry, tables.message, tables.event
 
 _insert_message = Insert(tables.message)
-_insert_content = Insert(tables.content)
-_insert_entry = Insert(tables.entry)
+_insert_content = Insert(tables.content, but=NEVER_AT_FIRST)
+_insert_entry = Insert(tables.entry, but=NEVER_AT_FIRST)
 _insert_tag = Insert(tables.message_tag)
 _insert_event = Insert(_event, ("at", "kind", "message_id", "entry_id", "account_id", "data"))
 _begin = GuardedUpdate(

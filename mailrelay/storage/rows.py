@@ -160,6 +160,9 @@ def entry_row(entry: Entry, node_id: int) -> Row:
     )
 
 
+NEVER_AT_FIRST = frozenset({"kept_until", "transport"})
+"""Columns of contents and entries that are null until an operator, or a failure, sets them."""
+
 ENTRY_COLUMNS: list[ColumnElement[Any]] = [
     tables.entry.c[name]
     for name in (

@@ -71,10 +71,16 @@ class Prepared:
 
 
 class Insert:
-    """An INSERT of ``columns``, all of the table's in their order by default."""
+    """An INSERT of ``columns``, all of the table's in their order by default, ``but`` those."""
 
-    def __init__(self, table: Table, columns: Sequence[str] | None = None) -> None:
-        names = columns or [column.name for column in table.columns]
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[str] | None = None,
+        *,
+        but: AbstractSet[str] = frozenset(),
+    ) -> None:
+        names = columns or [column.name for column in table.columns if column.name not in but]
         # inline: a RETURNING for the key could not stand behind each of many rows.
         statement = insert(table).inline().values({n: bindparam(n) for n in names})
         self._one = Prepared(statement, names)

@@ -100,6 +100,7 @@ account = Table(
     Column("forward_to", Text),  # where its mail goes, once that is confirmed
     Column("forward_confirmed_at", Double),
     Column("forward_keeps_copy", Boolean, nullable=False, server_default=false()),
+    Column("totp", Text),  # JSON: the second factor of its pages
 )
 
 address = Table(
@@ -200,6 +201,13 @@ content = Table(
     Column("spool_name", String(64)),
     Column("prefix", LargeBinary, nullable=False),
     Column("body", LargeBinary),
+    Column("kept_until", Double),  # it may be sent again, though no entry needs it
+    Index(
+        "content_kept",
+        "kept_until",
+        sqlite_where=text("kept_until IS NOT NULL"),
+        postgresql_where=text("kept_until IS NOT NULL"),
+    ),
     # Without it a start would look at every content for the few that are in the spool.
     Index(
         "content_spooled",
@@ -242,6 +250,7 @@ entry = Table(
     Column("alias", Text),  # by which it came
     Column("edit", LargeBinary),  # of its copy's header
     Column("member_of", ID),  # the alias that takes the recipient off when it fails
+    Column("transport", String(100)),  # that an operator chose; else routes decide
     Index(
         "entry_from_id",
         "from_id",
@@ -790,6 +799,35 @@ session = Table(
     Column("agent", Text, nullable=False),
     Index("session_of", "account_id"),
     Index("session_seen", "seen_at"),
+)
+
+# What is done to many things, piece by piece, also when the server stops meanwhile.
+work = Table(
+    "work",
+    metadata,
+    _id(),
+    Column("account_id", ID, nullable=False),  # whose it is; 0: the administrator's
+    Column("node_id", ID, nullable=False),  # that does it
+    Column("kind", String(40), nullable=False),
+    Column("wanted", Text, nullable=False),  # JSON: what it is done to
+    Column("actor", String(255), nullable=False),
+    Column("state", String(10), nullable=False),  # running, done, stopped or failed
+    Column("began_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("total", ID, nullable=False),
+    Column("done", ID, nullable=False),
+    Column("changed", ID, nullable=False),
+    Column("after_id", ID, nullable=False),  # what has a smaller id is done
+    Column("error", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+work_result = Table(
+    "work_result",
+    metadata,
+    Column("work_id", ID, primary_key=True, autoincrement=False),
+    Column("subject_id", ID, primary_key=True, autoincrement=False),
+    Column("outcome", String(40), nullable=False),
 )
 
 audit = Table(
