@@ -98,9 +98,11 @@ setup(
         "postgres": ["psycopg[binary]>=3.2"],
         "test": [
             "authres",
+            "axe-playwright-python",
             "coverage[toml]>=7.10",
             "dkimpy[ed25519]",
             "hypothesis",
+            "playwright",
             "pytest>=8",
             "pytest-randomly",
             "pytest-xdist",

@@ -18,12 +18,20 @@ SLOWEST = (
 )
 """The longest files go first, whatever order the others are in: none is left to one process."""
 
+BROWSER = "browser"
+"""The folder whose tests share a browser and a server: they follow each other."""
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Behind pytest-randomly, which shuffles."""
     places = {name: place for place, name in enumerate(SLOWEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(SLOWEST)))
+    rest = len(SLOWEST)
+
+    def place(item: pytest.Item) -> int:
+        return rest if item.path.parent.name == BROWSER else places.get(item.path.name, rest + 1)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")
