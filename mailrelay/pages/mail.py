@@ -67,6 +67,7 @@ class MailPages:
 
     async def list(self, asked: Asked) -> Response:
         """Messages of a mailbox, or of all, newest first."""
+        newest = await self._newest(asked.account_id)  # before them: one that comes now is told of
         mailbox, search = asked.value("mailbox"), asked.value("q")
         wanted = MailboxQuery(mailbox=mailbox or None, before_id=asked.number("before"), limit=PAGE)
         found = await self.store.find(asked.account_id, mailbox_query(search, wanted))
@@ -82,6 +83,7 @@ class MailPages:
             is_first=asked.number("before") is None,
             older=link("/", mailbox=mailbox, q=search, before=before) if before else "",
             here=link("/", mailbox=mailbox, q=search),
+            newest=newest,
         )
 
     async def message(self, asked: Asked) -> Response:
@@ -167,17 +169,20 @@ class MailPages:
         is_full = waiting.count(asked.account_id) >= MOST_OF_ACCOUNT
         if is_full or len(waiting) >= MOST_STREAMS:
             return Response.text(503, "503 - too many pages are open\n", Retry_After="60")
-        parts = self._arrivals(asked.account_id, asked.visitor.token)
+        known = asked.number("newest")
+        parts = self._arrivals(asked.account_id, asked.visitor.token, known)
         headers = {"X-Accel-Buffering": "no"}
         return Response(200, parts, headers, "text/event-stream; charset=utf-8", is_endless=True)
 
-    async def _arrivals(self, account_id: int, token: str) -> AsyncIterator[bytes]:
+    async def _arrivals(
+        self, account_id: int, token: str, known: int | None
+    ) -> AsyncIterator[bytes]:
         self._waiting.append(account_id)
         try:
-            newest, said_at = await self._newest(account_id), self.bell.clock.seconds()
+            said_at = self.bell.clock.seconds()
+            newest = await self._newest(account_id) if known is None else known
             yield b"retry: 3000\n\n"
             while not self.bell.is_closed:
-                await self.bell.wait(account_id, LOOK_EVERY)
                 found, at = await self._newest(account_id), self.bell.clock.seconds()
                 if found != newest:
                     newest, said_at = found, at
@@ -187,6 +192,7 @@ class MailPages:
                         return
                     said_at = at
                     yield b": waiting\n\n"
+                await self.bell.wait(account_id, LOOK_EVERY)
         finally:
             self._waiting.remove(account_id)
 

@@ -19,7 +19,9 @@ class StreamsTests(SynchronousTestCase):
         nothing: Any = None
         pages = MailPages(nothing, nothing, nothing, nothing, nothing, list(waiting))
         visitor = SimpleNamespace(token="x")
-        asked: Any = SimpleNamespace(account_id=account_id, visitor=visitor)
+        asked: Any = SimpleNamespace(
+            account_id=account_id, visitor=visitor, number=lambda name: None
+        )
         return self.successResultOf(Deferred.fromCoroutine(pages.arrivals(asked))).status
 
     def test_of_account(self) -> None:

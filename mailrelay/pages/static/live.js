@@ -24,7 +24,7 @@ async function refresh(live) {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!answer.ok || answer.redirected) return location.reload();
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const fresh = page.getElementById(live.id);
+  const fresh = page.getElementById(live.getAttribute("id")); // a field of a form may be called id
   if (!fresh) return;
   const known = new Set(), chosen = new Set();
   for (const box of live.querySelectorAll("input[type=checkbox][name=id]")) {

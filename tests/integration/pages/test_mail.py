@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.integration.pages.browser import Browser, BrowserCase, Page
@@ -141,14 +142,29 @@ class ListTests(MailCase):
             self.assertIn(said, Page(answered).text)
 
     async def test_arrivals(self) -> None:
-        """A page that is open hears of the next message, and of the server's end."""
+        """A page hears of the next message, be it there already, and of the server's end."""
         browser = await self.logged_in()
-        await self.deliver(browser, letter())
+        (newest,) = await self.deliver(browser, letter())
+        heard, listening = self.listen(browser, newest.id)
+        await until(the_reactor, lambda: b"retry" in b"".join(heard))
+        self.assertNotIn(b"arrived", b"".join(heard))
+        *_, newest = await self.deliver(browser, letter(), count=2)
+        expected = f"event: arrived\ndata: {newest.id}\n\n".encode()
+        await until(the_reactor, lambda: expected in b"".join(heard))
+        late, also_listening = self.listen(browser, 0)
+        await until(the_reactor, lambda: b"arrived" in b"".join(late))
+        await browser.server.server.stopService()
+        await listening
+        await also_listening
+
+    def listen(self, browser: Browser, newest: int) -> tuple[list[bytes], Deferred[None]]:
+        """What a page is told that shows ``newest``, and when it is told no more."""
         connection = socket.create_connection(("127.0.0.1", browser.server.port("http")), 30)
         self.addCleanup(connection.close)
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         connection.sendall(
-            f"GET /mail/arrivals HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n".encode()
+            f"GET /mail/arrivals?newest={newest} HTTP/1.1\r\nHost: x\r\n".encode()
+            + f"Cookie: {cookie}\r\n\r\n".encode()
         )
         heard: list[bytes] = []
 
@@ -156,14 +172,7 @@ class ListTests(MailCase):
             while data := connection.recv(4096):
                 heard.append(data)
 
-        listening = deferToThread(listen)
-        await until(the_reactor, lambda: b"retry" in b"".join(heard))
-        self.assertNotIn(b"arrived", b"".join(heard))
-        *_, newest = await self.deliver(browser, letter(), count=2)
-        expected = f"event: arrived\ndata: {newest.id}\n\n".encode()
-        await until(the_reactor, lambda: expected in b"".join(heard))
-        await browser.server.server.stopService()
-        await listening
+        return heard, deferToThread(listen)
 
 
 class MessageTests(MailCase):
