@@ -8,6 +8,7 @@ from mailrelay import __version__
 from mailrelay.cli.account import account
 from mailrelay.cli.alias import alias
 from mailrelay.cli.apply import apply, export
+from mailrelay.cli.audit import audit
 from mailrelay.cli.backup import backup, restore, verify
 from mailrelay.cli.checks import check_config
 from mailrelay.cli.directory import address, domain
@@ -66,6 +67,7 @@ for command in (
     export,
     apply,
     statistics,
+    audit,
     report,
     backup,
     restore,

@@ -13,6 +13,7 @@ from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
 from mailrelay.control.aliases import AliasControl
 from mailrelay.control.apply import ApplyControl, ListControls
+from mailrelay.control.audit import AuditRecords
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
@@ -50,6 +51,7 @@ from mailrelay.service.explaining import make_explain, snapshot_of
 from mailrelay.service.forwarding import forward_control
 from mailrelay.smtp.address import Address
 from mailrelay.storage.alias_records import DatabaseAliases
+from mailrelay.storage.audit import DatabaseAudit
 from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.database import Database
 from mailrelay.storage.declared import DatabaseDeclared
@@ -108,6 +110,7 @@ class Control:
     dns: DNSControl
     listings: ListingRecords
     reports: ReportControl
+    audit: AuditRecords
     database: Database
 
     def close(self) -> None:
@@ -171,6 +174,7 @@ def controls(on: Standing, actor: str) -> Control:
         on.dns,
         DatabaseListings(database),
         ReportControl(DatabaseReports(database), now),
+        DatabaseAudit(database),
         database,
     )
 
