@@ -16,10 +16,11 @@ from attrs import field, frozen
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.sessions import Sessions, Visitor
 from mailrelay.directory.model import Account
+from mailrelay.message.words import CONTROLS
 from mailrelay.pages.cookies import ACCOUNT, ADMIN, Cookie
 from mailrelay.pages.render import HEADERS, TOKEN_FIELD, Renderer
 from mailrelay.queue.store import StoreUnavailable
-from mailrelay.web.form import FormLimits, read_form
+from mailrelay.web.form import FormLimits, UploadedFile, read_form
 from mailrelay.web.intake import Intake
 from mailrelay.web.origin import is_of_foreign_page
 from mailrelay.web.request import Refused, Request, Response, Route
@@ -31,11 +32,15 @@ FORM = FormLimits(files=0, urlencoded=256 * 1024, fields=256 * 1024, parts=6000)
 
 @frozen
 class Asked:
-    """A request for a page by somebody who is logged in; ``form`` has what a POST brought."""
+    """A request for a page by somebody who is logged in.
+
+    ``form`` has what a POST brought; ``files`` are there until it is answered.
+    """
 
     request: Request
     visitor: Visitor
     form: Mapping[str, Sequence[str]] = field(factory=dict)
+    files: Sequence[UploadedFile] = ()
 
     @property
     def account(self) -> Account:
@@ -69,10 +74,13 @@ class Asked:
         return [number for number in numbers if number is not None]
 
     def value(self, name: str) -> str:
-        """A field of the form, or of the query; empty when it is not there."""
-        fields = self.form if self.request.method == "POST" else self.request.query_fields()
-        values = fields.get(name)
-        return values[0].strip() if values else ""
+        """A field of the form, or of the query; empty when it is not there.  Raises: BadQuery."""
+        is_form = self.request.method == "POST"
+        values = (self.form if is_form else self.request.query_fields()).get(name)
+        text = values[0].strip() if values else ""
+        if not is_form and CONTROLS.search(text):
+            raise BadQuery(f"the field {name} of the query has a control character")
+        return text
 
     def done(self, sentences: Mapping[str, str]) -> str:
         """What was done before this page was gone on to, by its code in the query."""
@@ -85,6 +93,10 @@ class Asked:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
+class BadQuery(Refusal):
+    """No page of ours asks like this."""
 
 
 Handler = Callable[[Asked], Awaitable[Response]]
@@ -106,17 +118,17 @@ class Doors:
         """A page for who is logged in with an account."""
         return self._route(("GET", "HEAD"), path, show, ACCOUNT)
 
-    def account_form(self, path: str, take: Handler) -> Route:
-        """Where a form of such a page goes."""
-        return self._route(("POST",), path, take, ACCOUNT)
+    def account_form(self, path: str, take: Handler, limits: FormLimits = FORM) -> Route:
+        """Where a form of such a page goes; one with files has limits of its own."""
+        return self._route(("POST",), path, take, ACCOUNT, limits)
 
     def admin(self, path: str, show: Handler) -> Route:
         """A page for the administrator."""
         return self._route(("GET", "HEAD"), path, show, ADMIN)
 
-    def admin_form(self, path: str, take: Handler) -> Route:
-        """Where a form of such a page goes."""
-        return self._route(("POST",), path, take, ADMIN)
+    def admin_form(self, path: str, take: Handler, limits: FormLimits = FORM) -> Route:
+        """Where a form of such a page goes; one with files has limits of its own."""
+        return self._route(("POST",), path, take, ADMIN, limits)
 
     def open(
         self, methods: Sequence[str], path: str, handle: Callable[[Request], Awaitable[Response]]
@@ -133,13 +145,22 @@ class Doors:
         token = cookie.value(request.headers, is_secure=request.is_secure)
         return None if token is None else await self.sessions.find(token)
 
-    def _route(self, methods: Sequence[str], path: str, handle: Handler, cookie: Cookie) -> Route:
+    def _route(
+        self,
+        methods: Sequence[str],
+        path: str,
+        handle: Handler,
+        cookie: Cookie,
+        limits: FormLimits = FORM,
+    ) -> Route:
         async def handled(request: Request) -> Response:
-            return await self._told(self._let_in(request, handle, cookie), cookie)
+            return await self._told(self._let_in(request, handle, cookie, limits), cookie)
 
         return Route(methods, path, handled, headers=HEADERS, problem=self._problem)
 
-    async def _let_in(self, request: Request, handle: Handler, cookie: Cookie) -> Response:
+    async def _let_in(
+        self, request: Request, handle: Handler, cookie: Cookie, limits: FormLimits
+    ) -> Response:
         visitor = await self.visitor(request, cookie)
         if visitor is None:
             return self._to_login(request, cookie)
@@ -147,11 +168,11 @@ class Doors:
             return await handle(Asked(request, visitor))
         if is_of_foreign_page(request.headers):
             return self.trouble(403, "The form was not sent by a page of this server.", cookie)
-        async with await read_form(request, self.intake, FORM) as form:
+        async with await read_form(request, self.intake, limits) as form:
             if not visitor.sent_form(form.get(TOKEN_FIELD)):
                 text = "The form is of another session. Go back, load the page again, and repeat."
                 return self.trouble(403, text, cookie)
-            return await handle(Asked(request, visitor, form.fields))
+            return await handle(Asked(request, visitor, form.fields, form.files))
 
     def _to_login(self, request: Request, cookie: Cookie) -> Response:
         if request.method == "POST":
@@ -167,6 +188,8 @@ class Doors:
             return await answering
         except NoSuch as error:
             return self.trouble(404, _sentence(error), cookie)
+        except BadQuery as error:
+            return self.trouble(400, _sentence(error), cookie)
         except Refusal as error:
             return self.trouble(422, _sentence(error), cookie)
         except StoreUnavailable:

@@ -12,7 +12,7 @@ from attrs import define, field
 from twisted.internet import reactor as the_reactor
 
 from mailrelay.testing.loopback import PASSWORD, USER, Loopback
-from tests.integration.webapi.api import API, FORM, Answered, APICase
+from tests.integration.webapi.api import API, BOUNDARY, FORM, Answered, APICase, Part, multipart
 from tests.integration.world import start_world
 
 
@@ -85,6 +85,17 @@ class Browser:
     async def send(self, path: str, page: Page, **fields: Any) -> Answered:
         """A form of ``page``."""
         return await self.ask("POST", path, {**page.hidden, **fields})
+
+    async def upload(self, path: str, page: Page, *parts: Part) -> Answered:
+        """A form of ``page`` with files."""
+        hidden = [Part(name, value.encode()) for name, value in page.hidden.items()]
+        headers = {"Cookie": "; ".join(f"{n}={v}" for n, v in self.cookies.items())}
+        headers |= {
+            "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+            "Sec-Fetch-Site": "same-origin",
+        }
+        body = multipart([*hidden, *parts])
+        return await API(self.server).ask("POST", path, body, headers)
 
     async def log_in(self, login: str = USER, password: str = PASSWORD) -> Answered:
         """At the page for it."""
