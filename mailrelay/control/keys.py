@@ -23,6 +23,8 @@ MOST_KEYS = 100
 
 MOST_RESTRICTIONS = 100
 
+MOST_PER_MINUTE = 1_000_000
+
 LATEST_END = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """A later one might be of the year 10000 where it is told, which can be written nowhere."""
 
@@ -125,8 +127,10 @@ def checked_key(wanted: NewKey, account_id: int, now: float) -> APIKey:
         raise BadKey("expires_at", "the key would have expired already: name a later time")
     if wanted.expires_at is not None and wanted.expires_at >= LATEST_END:
         raise BadKey("expires_at", "no end is beyond the year 9998: name none")
-    if wanted.requests_per_minute is not None and wanted.requests_per_minute < 1:
-        raise BadKey("requests_per_minute", "a limit is at least 1; without it there is none")
+    limit = wanted.requests_per_minute
+    if limit is not None and not 1 <= limit <= MOST_PER_MINUTE:
+        text = f"a limit is 1 to {MOST_PER_MINUTE}; without it there is none"
+        raise BadKey("requests_per_minute", text)
     return APIKey(
         0,
         account_id,
