@@ -7,13 +7,13 @@ import time
 import click
 from attrs import asdict
 
-from mailrelay.certificates.status import CertificateStatus, statuses
+from mailrelay.certificates.desk import CannotAsk, NoHostName
+from mailrelay.certificates.status import CertificateStatus
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.output import fail, moment, print_json, print_properties, shown
 from mailrelay.cli.target import EX_CONFIG, EX_USAGE, become_owner, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.net.tls import UnusableCertificate
-from mailrelay.smtp.address import MalformedAddress, normal_domain
 
 _TIMES = ("not_before", "not_after", "renew_at", "error_at", "tried_again_at")
 _TLS_ROLES = ("mx", "submission", "submissions", "https")
@@ -32,14 +32,13 @@ def status(settings: Settings, as_json: bool) -> None:
 
     Reads the files that the server reads.
     """
-    from mailrelay.service.certificates import open_certificates
+    from mailrelay.service.certificates import certificate_desk
 
     become_owner(settings.data_dir)
     try:
-        certificates, standings = open_certificates(settings, time.time)
+        found = certificate_desk(settings, time.time).status()
     except UnusableCertificate as error:
         fail(str(error), EX_CONFIG)
-    found = statuses(certificates, standings, settings.tls.warn_days)
     listeners = [
         {"role": one.role, "endpoint": one.endpoint}
         for one in settings.listener
@@ -69,22 +68,13 @@ def renew(settings: Settings, name: str | None, as_json: bool) -> None:
 
     A running server does it within seconds, else the next one that starts.
     """
-    from mailrelay.certificates.store import ACMEStore
+    from mailrelay.service.certificates import certificate_desk
 
-    if settings.acme is None:
-        fail("nothing is ordered: set [acme], or put new files where [tls] says", EX_CONFIG)
     become_owner(settings.data_dir)
-    store = ACMEStore(settings.data_dir)
     try:
-        store.prepare()
-        names = [str(normal_domain(name))] if name else sorted(store.names())
-        names = names or [settings.hostname.lower()]
-        for one in names:
-            store.ask(one)
-    except MalformedAddress as error:
-        fail(f"{name!r} is no host name: {error}", EX_USAGE)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+        names = certificate_desk(settings, time.time).renew(name)
+    except CannotAsk as error:
+        fail(str(error), EX_USAGE if isinstance(error, NoHostName) else EX_CONFIG)
     if as_json:
         print_json({"asked": names})
         return

@@ -86,6 +86,7 @@ class Renderer:
         environment.filters["time"] = self._time
         environment.filters["size"] = size_text
         environment.filters["address"] = address_text
+        environment.filters["counted"] = counted
         environment.filters["token"] = token_field
         environment.globals["static"] = lambda name: self.statics[name].path
         return environment
@@ -128,6 +129,11 @@ def ago_text(seconds: float) -> str:
             text = f"{int(distance // size)} {unit}"
             return f"{text} ago" if seconds > 0 else f"in {text}"
     return "now"
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of them."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def token_field(visitor: Visitor) -> Markup:

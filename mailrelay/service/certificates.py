@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from mailrelay.certificates.challenges import PATH, Challenges
+from mailrelay.certificates.desk import CertificateDesk
 from mailrelay.certificates.held import Certificates, Place
 from mailrelay.certificates.pair import DAY, Pair
 from mailrelay.certificates.renewal import is_ending
@@ -203,6 +204,17 @@ def open_certificates(
         standings = store.standings()
     certificates.take(certificates.look(place, {}))
     return certificates, standings
+
+
+def certificate_desk(settings: Settings, now: Callable[[], float]) -> CertificateDesk:
+    """What operators ask."""
+    store = None if settings.acme is None else ACMEStore(settings.data_dir)
+    return CertificateDesk(
+        settings.hostname,
+        settings.tls.warn_days,
+        lambda: open_certificates(settings, now),
+        store,
+    )
 
 
 def _not_looked(failure: Failure) -> None:

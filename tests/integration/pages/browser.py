@@ -117,3 +117,10 @@ class BrowserCase(APICase):
         answered = await browser.log_in()
         self.assertEqual(answered.status, 303, answered)
         return browser
+
+    async def admin(self, **settings: Any) -> Browser:
+        """Start the server, and log in as the administrator."""
+        browser = await self.browser(**settings)
+        answered = await browser.ask("POST", "/admin/login", {"password": "admin password"})
+        self.assertEqual(answered.status, 303, answered)
+        return browser

@@ -11,7 +11,7 @@ from tests.integration.webapi.api import API
 class QueueTests(BrowserCase):
     """``/admin/queue``."""
 
-    async def admin(self, count: int = 2) -> Browser:
+    async def queued(self, count: int = 2) -> Browser:
         """The administrator, and ``count`` messages that are put off."""
         browser = await self.browser()
         for number in range(count):
@@ -40,7 +40,7 @@ class QueueTests(BrowserCase):
 
     async def test_list(self) -> None:
         """All accounts' entries, narrowed by what is typed in."""
-        browser = await self.admin()
+        browser = await self.queued()
         page = await browser.open("/admin/queue")
         self.assertEqual(len(self.ids(page)), 2)
         self.assertIn("<n0>", page.text)
@@ -57,7 +57,7 @@ class QueueTests(BrowserCase):
 
     async def test_entry(self) -> None:
         """Everything that happened to it."""
-        browser = await self.admin(1)
+        browser = await self.queued(1)
         (id_,) = self.ids(await browser.open("/admin/queue"))
         page = await browser.open(f"/admin/queue/{id_}")
         self.assertIn("Delayed", page.text)
@@ -66,7 +66,7 @@ class QueueTests(BrowserCase):
 
     async def test_changes(self) -> None:
         """What is chosen, or all that fit; what happened is said."""
-        browser = await self.admin()
+        browser = await self.queued()
         page = await browser.open("/admin/queue")
         one, _ = self.ids(page)
         answered = await browser.send("/admin/queue", page, id=one, action="hold")
@@ -87,7 +87,7 @@ class QueueTests(BrowserCase):
 
     async def test_nothing_named(self) -> None:
         """All of the queue is not changed by mistake."""
-        browser = await self.admin(1)
+        browser = await self.queued(1)
         page = await browser.open("/admin/queue")
         for fields, status in (
             ({"action": "drop"}, 422),
