@@ -6,17 +6,11 @@ from typing import Any
 
 from mailrelay.pages.admin_audit import PAGE
 from mailrelay.storage.directory import record_audit
-from tests.integration.pages.browser import Browser, BrowserCase
+from tests.integration.pages.browser import BrowserCase
 
 
 class AuditTests(BrowserCase):
     """``/admin/audit``."""
-
-    async def admin(self) -> Browser:
-        """The administrator."""
-        browser = await self.browser()
-        await browser.ask("POST", "/admin/login", {"password": "admin password"})
-        return browser
 
     async def test_only_the_administrator(self) -> None:
         """An account's session does not open it."""
