@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailrelay.smtp.address import Address
 
@@ -42,3 +42,24 @@ def is_held(
 ) -> bool:
     """Whether any rule holds an entry."""
     return any(rule.fits(account_id, sender, recipient) for rule in rules)
+
+
+@frozen
+class HoldRules:
+    """All rules, so that those of other accounts cost an account's mail nothing."""
+
+    rules: Sequence[HoldRule]
+    _of: Mapping[int | None, Sequence[HoldRule]] = field(init=False, repr=False)
+
+    @_of.default
+    def _by_account(self) -> Mapping[int | None, Sequence[HoldRule]]:
+        found: dict[int | None, list[HoldRule]] = {}
+        for rule in self.rules:
+            found.setdefault(rule.account_id, []).append(rule)
+        return found
+
+    def holds(self, account_id: int | None, sender: Address | None, recipient: Address) -> bool:
+        """Whether any rule holds an entry."""
+        own = self._of.get(account_id, ()) if account_id is not None else ()
+        common = self._of.get(None, ())
+        return is_held((*common, *own), account_id, sender, recipient)

@@ -31,6 +31,7 @@ from mailrelay.queue.report import Reporter
 from mailrelay.service.explaining import explain_operations
 from mailrelay.service.forwarding import forward_routes
 from mailrelay.service.history import history_operations
+from mailrelay.service.holding import hold_operations
 from mailrelay.service.received import received_mail
 from mailrelay.service.statistics import statistics_operations
 from mailrelay.service.streams import stream_operations
@@ -127,6 +128,7 @@ def api_routes(
     operations = [
         *AccountOperations(doors.directory).operations(),
         *AliasOperations(doors.directory).operations(),
+        *hold_operations(s, stores),
         *SendingOperations(desk).operations(),
         *RawOperations(sender).operations(),
         *BatchOperations(desk, several).operations(),

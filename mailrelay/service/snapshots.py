@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from mailrelay.directory.model import Directory, HandedOff
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.daily import DailyCount
-from mailrelay.policy.holds import is_held
+from mailrelay.policy.holds import HoldRule, HoldRules
 from mailrelay.policy.suppression import Listed, Lists, Suppressed, base_address
 from mailrelay.queue.entry import Entry
 from mailrelay.storage.directory import load
@@ -48,7 +48,7 @@ class Snapshots:
         self._handed_off = handed_off or {}
         self.directory = self._complete(stores.directory)
         self.endpoints: Mapping[int, StandardEndpoint] = stores.endpoints
-        self.hold_rules = stores.hold_rules
+        self._holds = HoldRules(stores.hold_rules)
         self.suppressed = Suppressed(now, stores.suppressed)
         self._seen_change = stores.newest_change  # of the kind MORE
         self._readings = 0  # of the suppression lists, under way
@@ -79,7 +79,8 @@ class Snapshots:
         if "directory" in kinds:
             self.load_directory()
         if "holds" in kinds:
-            rules = read(load_hold_rules).addCallback(partial(setattr, self, "hold_rules"))
+            rules: Deferred[Any] = read(load_hold_rules).addCallback(HoldRules)
+            rules.addCallback(partial(setattr, self, "_holds"))
             rules.addErrback(lambda f: log.failure("the hold rules cannot be read", f))
         if "suppression" in kinds:
             self._load_suppressed()
@@ -137,10 +138,17 @@ class Snapshots:
         """When a directory that is being read is there."""
         return self._loading
 
+    @property
+    def hold_rules(self) -> Sequence[HoldRule]:
+        """All of them."""
+        return self._holds.rules
+
     def is_held(self, entry: Entry) -> bool:
         """Whether a rule holds ``entry``."""
-        path = entry.message.reverse_path
-        return is_held(self.hold_rules, entry.account_id, path, entry.recipient)
+        holds = self._holds
+        if not holds.rules:
+            return False
+        return holds.holds(entry.account_id, entry.message.reverse_path, entry.recipient)
 
     def account_kept_for(self, account_id: int | None) -> float | None:
         """How long an account wants its retired entries kept."""

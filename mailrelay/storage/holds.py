@@ -8,8 +8,8 @@ from attrs import frozen
 from sqlalchemy import Connection, delete, insert, select
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.errors import AlreadyThere
-from mailrelay.control.holds import ListedRule
+from mailrelay.control.errors import AlreadyThere, Refusal
+from mailrelay.control.holds import MOST_RULES, ListedRule
 from mailrelay.policy.holds import HoldRule
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
@@ -42,9 +42,12 @@ class DatabaseHoldRecords:
 
         def work(connection: Connection) -> HoldRule:
             id_ = None if account is None else account_id(connection, account)
-            for rule in load(connection):
-                if (rule.account_id, rule.sender, rule.recipient) == (id_, sender, recipient):
+            there = [rule for rule in load(connection) if rule.account_id == id_]
+            for rule in there:
+                if (rule.sender, rule.recipient) == (sender, recipient):
                     raise AlreadyThere(f"hold rule {rule.id} says the same")
+            if id_ is not None and len(there) >= MOST_RULES:
+                raise Refusal(f"an account has at most {MOST_RULES} hold rules: remove one")
             values = {"account_id": id_, "sender": sender, "recipient": recipient}
             connection.execute(insert(_rule).values(values))
             made = load(connection)[-1]
@@ -53,14 +56,18 @@ class DatabaseHoldRecords:
 
         return self.database.write(work)
 
-    def remove(self, actor: str, rule_id: int) -> Deferred[bool]:
+    def remove(
+        self, actor: str, rule_id: int, account_id: int | None = None
+    ) -> Deferred[HoldRule | None]:
         """See HoldRecords."""
 
-        def work(connection: Connection) -> bool:
-            gone = connection.execute(delete(_rule).where(_rule.c.id == rule_id)).rowcount > 0
-            if gone:
-                self._changed(connection, actor, "holdrule remove", rule_id)
-            return gone
+        def work(connection: Connection) -> HoldRule | None:
+            row = connection.execute(select(_rule).where(_rule.c.id == rule_id)).first()
+            if row is None or account_id not in (None, row.account_id):
+                return None
+            connection.execute(delete(_rule).where(_rule.c.id == rule_id))
+            self._changed(connection, actor, "holdrule remove", rule_id)
+            return HoldRule(**row._mapping)
 
         return self.database.write(work)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.policy.holds import HoldRule, is_held
+from mailrelay.policy.holds import HoldRule, HoldRules, is_held
 from mailrelay.smtp.address import Address
 
 JANE, JOE = Address.parse("jane@example.org"), Address.parse("joe@example.net")
@@ -43,3 +43,16 @@ class HoldRuleTests(SynchronousTestCase):
         self.assertTrue(self.fits(HoldRule(1, sender=""), None))
         self.assertFalse(self.fits(HoldRule(1, sender="")))
         self.assertFalse(self.fits(HoldRule(1, sender="example.org"), None))
+
+    def test_of_several_accounts(self) -> None:
+        """Everybody's rules and one's own hold; another account's do not."""
+        rules = HoldRules([HoldRule(1, 1, "example.org"), HoldRule(2, None, None, "joe.test")])
+        for account_id, recipient, expected in (
+            (1, JOE, True),
+            (2, JOE, False),
+            (None, JOE, False),
+            (2, Address.parse("a@joe.test"), True),
+            (None, Address.parse("a@joe.test"), True),
+        ):
+            held = rules.holds(account_id, JANE, recipient)
+            self.assertEqual(held, expected, (account_id, recipient))

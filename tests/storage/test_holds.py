@@ -11,11 +11,13 @@ from twisted.trial.unittest import TestCase
 
 from mailrelay.control import holds
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
-from mailrelay.control.holds import HoldControl
+from mailrelay.control.holds import AccountHolds, HoldControl, OwnRule
 from mailrelay.control.queue import EntryFilter
+from mailrelay.directory.model import Account
 from mailrelay.observe.events import EventKind
 from mailrelay.policy.holds import HoldRule
 from mailrelay.smtp.address import Address
+from mailrelay.storage import holds as storage
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import changes_after
@@ -146,6 +148,44 @@ class HoldContract(Base):
         await self.control.remove(rule.id)
         [view] = await self.records.find(EntryFilter(held=True), 0.0)
         self.assertEqual(view.entry.id, id_)
+
+    async def test_own(self) -> None:
+        """An account sees and removes its own rules alone; what no other holds is released."""
+        holds = AccountHolds(self.control, Account(self.account_id, "anna"))
+        first = await self.add("r@a.test", account_id=self.account_id)
+        second = await self.add("r@b.test", account_id=self.account_id)
+        others = await self.add("r@a.test")
+        everybodys, held = await self.control.add(None, None, "b.test")
+        self.assertEqual(list(held), [second])
+        self.assertEqual(list(await holds.rules()), [])
+        rule, count = await holds.add(None, None)
+        self.assertEqual((rule.account_id, count), (self.account_id, 1))
+        self.assertEqual(list(await holds.rules()), [OwnRule(rule, 2, is_more=False)])
+        other = AccountHolds(self.control, Account(self.account_id + 1, "bert"))
+        for of, id_ in ((other, rule.id), (holds, everybodys.id), (holds, 99)):
+            await self.assertFailure(Deferred.fromCoroutine(of.remove(id_)), NoSuch)
+        self.assertEqual(await holds.remove(rule.id, releases=True), 1)
+        ready = await self.records.find(EntryFilter(held=False), 0.0)
+        self.assertEqual([view.entry.id for view in ready], [first, others])
+
+    async def test_own_that_stays_held(self) -> None:
+        """A rule that is removed releases nothing unless that is asked for."""
+        holds = AccountHolds(self.control, Account(self.account_id, "anna"))
+        id_ = await self.add("r@a.test", account_id=self.account_id)
+        rule, _ = await holds.add("client.test", None)
+        self.assertEqual(await holds.remove(rule.id), 0)
+        [view] = await self.records.find(EntryFilter(held=True), 0.0)
+        self.assertEqual(view.entry.id, id_)
+
+    async def test_not_too_many_of_an_account(self) -> None:
+        """Each is compared with all that the account sends."""
+        self.patch(storage, "MOST_RULES", 2)
+        for domain in ("a.test", "b.test"):
+            await self.control.add("anna", None, domain)
+            await self.control.add(None, None, domain)
+        more = self.control.add("anna", None, "c.test")
+        await self.assertFailure(Deferred.fromCoroutine(more), Refusal)
+        await self.control.add(None, None, "c.test")
 
     async def test_refused(self) -> None:
         """The same again, of nobody, of nothing that is there, no address."""
