@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from random import Random
+from random import SystemRandom
 from typing import Any
 
 from attrs import define, field, frozen
@@ -121,7 +121,7 @@ class Localserve:
     @contextmanager
     def control(self) -> Iterator[Control]:
         """The operators' side of its store."""
-        control = open_control(self._settings(), "test", time.time, Random(7))
+        control = open_control(self._settings(), "test", time.time, SystemRandom())
         try:
             yield control
         finally:

@@ -26,6 +26,7 @@ class Trouble:
     """What pages did that none of ours may do, in words."""
 
     base: str
+    allowed: str = "data:"
     seen: list[str] = field(factory=list)
 
     def watch(self, context: BrowserContext) -> None:
@@ -40,7 +41,7 @@ class Trouble:
             self.seen.append(f"console: {message.text}")
 
     def _request(self, url: str) -> None:
-        if not url.startswith((f"{self.base}/", "data:")):
+        if not url.startswith((f"{self.base}/", "data:", self.allowed)):
             self.seen.append(f"request: {url}")
 
     def _dialog(self, dialog: Any) -> None:
@@ -108,4 +109,4 @@ def looking(browser: Browser, server: Localserve, **options: Any) -> Iterator[Lo
         yield Look(server, context, context.new_page(), trouble)
     finally:
         context.close()
-    assert trouble.seen == []
+    assert not trouble.seen, "\n".join(trouble.seen)
