@@ -7,6 +7,7 @@ run, load or be sent; and the page shows it in a frame that is no page of ours.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
@@ -72,6 +73,8 @@ class _Sources:
         """What stands there; None for nothing."""
         scheme, _, rest = value.strip().partition(":")
         scheme = scheme.lower()
+        if name == "style":
+            return safe_style(value, shows_remote=self.shows_remote)
         if name == "href":
             return value if scheme in _LINKS else None
         if name != "src":
@@ -90,6 +93,30 @@ class _Sources:
             return None
         self._room -= len(image)
         return image
+
+
+def safe_style(css: str, *, shows_remote: bool) -> str:
+    """``css`` without what loads anything; pictures are left when ``shows_remote``."""
+    plain = css.replace("\\", "")  # escapes could spell the words that are looked for
+    safe = _LOADING.sub("@none", plain)
+    return safe if shows_remote else _PICTURE.sub("none(", safe)
+
+
+_LOADING = re.compile(r"@(?:import|font-face)", re.IGNORECASE)
+_PICTURE = re.compile(
+    r"""(?:url\((?!\s*["']?data:image/)|(?:image-set|image|src)\s*\()""", re.IGNORECASE
+)
+
+
+def _with_safe_styles(body: str, *, shows_remote: bool) -> str:
+    """``body`` with the content of its style elements made safe."""
+    pieces, at = [], 0
+    while (start := body.find("<style", at)) >= 0:
+        end = body.find("</style", start)
+        end = len(body) if end < 0 else end
+        pieces += [body[at:start], safe_style(body[start:end], shows_remote=shows_remote)]
+        at = end
+    return "".join([*pieces, body[at:]])
 
 
 def safe_html(html: str, own_images: Mapping[str, str], *, shows_remote: bool) -> SafeHTML:
@@ -111,7 +138,8 @@ def safe_html(html: str, own_images: Mapping[str, str], *, shows_remote: bool) -
         '<meta name="viewport" content="width=device-width">'
         "<style>html{color-scheme:light;background:#fff;color:#111;"
         "font:15px/1.5 system-ui,sans-serif}body{margin:12px;overflow-wrap:anywhere}"
-        f"img{{max-width:100%}}</style></head><body>{body}</body></html>"
+        "img{max-width:100%}</style></head><body>"
+        f"{_with_safe_styles(body, shows_remote=shows_remote)}</body></html>"
     )
     return SafeHTML(document, sources.remote)
 

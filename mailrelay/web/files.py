@@ -19,6 +19,8 @@ from mailrelay.web.request import Response
 
 MESSAGE = "message/rfc822"
 MOST_NAME_CHARACTERS = 150
+POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+"""Of a file, whatever the pages beside it may do."""
 
 T = TypeVar("T")
 
@@ -88,7 +90,7 @@ def _size(part: Part) -> int:
 def _download(
     body: AsyncIterator[bytes], content_type: str, size: int | None, name: str
 ) -> Response:
-    headers = {"Content-Disposition": disposition(name)}
+    headers = {"Content-Disposition": disposition(name), "Content-Security-Policy": POLICY}
     return Response(200, body, headers, content_type=content_type, length=size)
 
 

@@ -85,6 +85,26 @@ class SafeHTMLTests(SynchronousTestCase):
         for bad in ("cid:b", "data:image/svg+xml,x", "data:text/html,x", "x.png", "blob:x"):
             self.assertNotIn("src=", self.body(f'<img src="{bad}">'), bad)
 
+    def test_styles(self) -> None:
+        """They load nothing, however it is written; pictures are left when they are asked for."""
+        for css in (
+            "p{background:URL( 'http://x.example/1')}",
+            "p{background:\\75\\72\\6c(http://x.example/1)}",
+            "p{background:ur\\l(//x.example/1)}",
+            "p{content:image-set('http://x.example/1' 1x)}",
+        ):
+            for html in (f"<style>{css}</style>", f'<p style="{css[2:-1]}">x</p>'):
+                self.assertNotRegex(self.body(html), r"(?i)(url|set)\(", html)
+        for css in ("@import 'http://x/'", "@\\69mport 'http://x/'", "@FONT-FACE{src:url(/x)}"):
+            for shows_remote in (False, True):
+                body = self.body(f"<style>{css}</style>", shows_remote=shows_remote)
+                self.assertTrue(body.startswith(("<style>@none", "<style>@69mport")), body)
+        picture = "<style>p{background:url(http://x.example/1)}</style><p>url(x)</p>"
+        self.assertEqual(self.body(picture, shows_remote=True), picture)
+        self.assertTrue(self.body(picture).endswith("<p>url(x)</p>"))
+        own = '<p style="background:url(data:image/png;base64,eA==)">x</p>'
+        self.assertEqual(self.body(own), own)
+
     def test_repeated_image(self) -> None:
         """One that is shown again and again does not make a document without end."""
         image = "data:image/png;base64," + "A" * 1_000_000
