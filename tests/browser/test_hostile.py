@@ -59,7 +59,7 @@ def test_messages(look: Looks, server: Localserve, person: Person, ear: Listener
             wrong += harmless(one, f"{path}?view={view}")
             frames += len(one.page.frames) - 1
     assert wrong == []
-    assert frames == 3  # one of the messages is plain text
+    assert frames == 4
     assert ear.heard == []
 
 
