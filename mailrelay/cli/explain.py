@@ -177,6 +177,7 @@ def decided_object(was: WasDecided, directory: Directory) -> dict[str, object]:
         "account": was.view.account,
         **alias_object(directory, entry),
         "state": was.state,
+        "transport": entry.transport,
         "accepted": _event_object(was.accepted) if was.accepted is not None else None,
         "kept": [_event_object(event) for event in was.kept],
         "attempts": [_attempt_object(event) for event in was.attempts],
@@ -208,6 +209,7 @@ def _print_decided(was: WasDecided, directory: Directory, *, as_json: bool) -> N
             "account": was.view.account,
             **alias_properties(directory, entry),
             "state": was.state,
+            "chosen transport": entry.transport,
             "door": accepted.data.get("door") if accepted is not None else None,
             "accepted": moment(accepted.at) if accepted is not None else None,
         }

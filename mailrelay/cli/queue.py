@@ -16,6 +16,7 @@ from mailrelay.control.queue import EntryFilter, EntryView, History, state_word
 from mailrelay.directory.model import Directory
 
 COLUMNS = ("id", "state", "sender", "recipient", "attempts", "next_attempt", "queued", "size")
+DEFAULT = "default"
 OUTCOMES = ("delivered", "handed_over", "unknown", "failed", "suppressed", "canceled")
 RETIRED_COLUMNS = ("id", "state", "sender", "recipient", "attempts", "queued", "kept_until")
 
@@ -71,10 +72,13 @@ def show(settings: Settings, entry_id: int, as_json: bool) -> None:
     with opened(settings) as control:
         history = settled(control.queue.history(entry_id))
         directory = directory_for(control, [history.view.entry])
+        is_missing = control.transports.is_missing(history.view.entry)
     if as_json:
         print_json(history_object(history, directory))
-    else:
-        click.echo(history_text(history, directory))
+        return
+    click.echo(history_text(history, directory))
+    if is_missing:
+        click.echo("\nIts transport is not in the configuration any more: routes decide.")
 
 
 def _change(name: str, text: str, done: str) -> click.Command:
@@ -108,6 +112,33 @@ _change("release", "Let held entries be attempted, now.", "released")
 _change("retry", "Attempt waiting entries now.", "scheduled for now")
 _change("fail", "End entries as failed; their senders get a DSN.", "failed")
 _change("drop", "Throw entries away; nobody is told.", "dropped")
+
+
+@queue.command("set")
+@target_options
+@filter_options
+@click.option(
+    "--transport",
+    required=True,
+    help='Name of a [[transport]]; "default" is what routes say.',
+)
+@click.option("--all", "everything", is_flag=True, help="Everything in the queue.")
+@click.option("--json", "as_json", is_flag=True)
+def set_transport(
+    settings: Settings, transport: str, everything: bool, as_json: bool, **given: Any
+) -> None:
+    """Choose the transport by which waiting entries go."""
+    wanted = make_filter(**given)
+    if not everything and not wanted.names_something:
+        fail("which entries? Give ids or filters, or --all")
+    chosen = None if transport == DEFAULT else transport
+    with opened(settings) as control:
+        ids = settled(control.transports.send_by(wanted, chosen))
+    if as_json:
+        print_json({"ids": list(ids)})
+    else:
+        by = "as routes say" if chosen is None else f"by {chosen}"
+        click.echo(f"{len(ids)} {'entry goes' if len(ids) == 1 else 'entries go'} {by}.")
 
 
 @click.group()
@@ -165,6 +196,7 @@ def entry_row(view: EntryView, directory: Directory) -> dict[str, object]:
         "size": message.size_bytes,
         "subject": message.subject,
         "message_id": message.message_id,
+        "transport": entry.transport,
     }
 
 

@@ -10,6 +10,7 @@ from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.came_by import kind_of
 from mailrelay.control.routes import Explanation, way_text
+from mailrelay.routing.router import Because
 
 
 @click.group()
@@ -66,13 +67,21 @@ def route_object(found: Explanation) -> dict[str, object]:
         "because": decision.because.word,
         "reason": decision.because.value,
         "route": route.number if route is not None else None,
-        "transport": route.transport.name if route and route.transport else None,
+        "transport": transport_name(found),
         "destination": decision.destination.key,
         "way": way_text(decision.destination.way),
         "passed_over": [
             {"route": passed.number, "reason": why} for passed, why in found.passed_over
         ],
     }
+
+
+def transport_name(found: Explanation) -> str | None:
+    """Of the transport that decides: an operator's choice, or the route's."""
+    if found.decision.because is Because.CHOSEN:
+        return found.entry.transport
+    route = found.decision.route
+    return route.transport.name if route and route.transport else None
 
 
 def _properties(found: Explanation) -> dict[str, object]:

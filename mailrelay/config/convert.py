@@ -85,6 +85,7 @@ def routing_settings(settings: Settings) -> RoutingSettings:
         simulate=settings.localserve,
         local_only=settings.localserve,
         handoff_relays=handoff_relays(settings),
+        transports=transports,
     )
 
 

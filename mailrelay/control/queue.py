@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import evolve, field, frozen
@@ -99,6 +99,11 @@ class QueueRecords(Protocol):
         self, actor: str, ids: Sequence[int], now: float, keep_until: float
     ) -> Deferred[Sequence[int]]:
         """Retire entries without a DSN."""
+
+    def send_by(
+        self, actor: str, lanes: Mapping[int, int], now: float, transport: str | None
+    ) -> Deferred[Sequence[int]]:
+        """Have living entries sent by ``transport``; ``lanes`` has their new ones by their ids."""
 
     def take(self, ids: Sequence[int]) -> Deferred[Sequence[Entry]]:
         """Claim living entries for us, whoever has them: a running attempt loses its claim."""
@@ -198,13 +203,20 @@ class QueueControl:
         return [id_ for id_, _ in await self._found(wanted)]
 
     async def _found(self, wanted: EntryFilter) -> list[tuple[int, int | None]]:
-        """Every id that fits and whose it is, page by page."""
-        found: list[tuple[int, int | None]] = []
-        page = evolve(wanted, limit=5000)
-        while views := await self.find(page):
-            found += [(view.entry.id, view.entry.message.account_id) for view in views]
-            page = evolve(page, after_id=found[-1][0])
-        return found
+        """Every id that fits and whose it is."""
+        views = every_view(self.records, wanted, self.now())
+        return [(view.entry.id, view.entry.message.account_id) async for view in views]
+
+
+async def every_view(
+    records: QueueRecords, wanted: EntryFilter, now: float
+) -> AsyncIterator[EntryView]:
+    """All entries that ``wanted`` fits, page by page."""
+    page = evolve(wanted, limit=5000)
+    while views := await records.find(page, now):
+        for view in views:
+            yield view
+        page = evolve(page, after_id=views[-1].entry.id)
 
 
 Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]

@@ -80,6 +80,7 @@ class Entry:
     alias: Address | None = None  # what was asked for, when it is not ``recipient``
     edit: Edit | None = None  # what its copy differs in
     member_of: int | None = None  # the alias that takes ``recipient`` off after failures
+    transport: str | None = None  # by its name, that an operator chose; else routes decide
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
     @property

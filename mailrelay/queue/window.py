@@ -140,6 +140,16 @@ class Window(Service, Generic[E]):
         """Look at the store now: something there changed, or may have."""
         self.wake_after(0.0)
 
+    def reclaim(self) -> None:
+        """Give back what waits in memory, and claim it anew: it may go elsewhere now."""
+        now = self._clock.seconds()
+        for backlog in list(self._backlogs.values()):
+            waiting = backlog.pop_all()
+            self._in_memory -= len(waiting)
+            self._broken_off[:0] = [(now, entry.id) for entry in waiting]
+            self._drop_if_over(backlog)
+        self.wake()
+
     def resize(self, settings: WindowSettings) -> None:
         """Go on with other sizes."""
         self._sizes = settings

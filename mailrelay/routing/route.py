@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -86,3 +86,8 @@ class RoutingSettings:
     handoff_relays: Sequence[
         RelayHost
     ] = ()  # of what was handed in, unless a rule names its sender
+    transports: Mapping[str, NamedTransport] = field(factory=dict)  # all of them, by name
+
+    def chosen_for(self, entry: Entry) -> NamedTransport | None:
+        """What an operator chose for ``entry``; None when it is not there any more, too."""
+        return None if entry.transport is None else self.transports.get(entry.transport)

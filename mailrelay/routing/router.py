@@ -53,8 +53,9 @@ class Because(Enum):
     NO_SUCH_USER = "the domain is ours, and has no such address"
     DOMAIN_DISABLED = "the domain is ours, and switched off"
     LOCAL_ONLY = "localserve sends nothing to other servers"
+    CHOSEN = "an operator chose the transport"
     ROUTE = "the route is the first that fits"
-    FALLBACK = "the route is the first that fits, and its peer is away: this is its fallback"
+    FALLBACK = "the peer that the route, or an operator, names is away: this is its fallback"
     RELAY_RULE = "the rules of [relaying] name relay hosts for this sender"
     RECIPIENT_ROUTE = "a recipient route of [relaying] fits"
     HANDOFF_RELAY = "it was handed in, and no rule names its sender: by [handoff_relay]"
@@ -136,10 +137,12 @@ class Router:
     def _failed_on_purpose(self, entry: Entry, settings: RoutingSettings) -> Decision | None:
         """In localserve, what a route or a localpart fails though all mail is its own."""
         if settings.local_only:
-            route = self._route(entry, settings)
-            transport = route.transport if route is not None else None
+            because, route, transport = Because.CHOSEN, None, settings.chosen_for(entry)
+            if transport is None:
+                because, route = Because.ROUTE, self._route(entry, settings)
+                transport = route.transport if route is not None else None
             if transport is not None and isinstance(transport.kind, Fail):
-                return Decision(transport.destination(""), Because.ROUTE, route)
+                return Decision(transport.destination(""), because, route)
         simulated = simulated_failure(entry.recipient) if settings.simulate else None
         if simulated is None:
             return None
@@ -157,10 +160,15 @@ class Router:
     def _outward(self, entry: Entry, settings: RoutingSettings) -> Decision:
         if settings.local_only:
             return Decision(Destination("none", Fail(NEVER_OUT)), Because.LOCAL_ONLY)
-        route, domain = self._route(entry, settings), entry.recipient.domain
+        domain, chosen = entry.recipient.domain, settings.chosen_for(entry)
+        if chosen is not None:
+            if isinstance(chosen.kind, ToPeer):
+                return self._to_peer(chosen.kind, entry, Because.CHOSEN)
+            return Decision(chosen.destination(domain), Because.CHOSEN)
+        route = self._route(entry, settings)
         if route is not None:
             if route.transport is not None and isinstance(route.transport.kind, ToPeer):
-                return self._to_peer(route.transport.kind, entry, route)
+                return self._to_peer(route.transport.kind, entry, Because.ROUTE, route)
             return Decision(_by_route(route, domain), Because.ROUTE, route)
         by_rule = self._by_rule(entry, settings)
         if by_rule is not None:
@@ -170,9 +178,11 @@ class Router:
             return Decision(Destination(relay_key(host), ByRelayHost(host)), Because.RELAY_HOST)
         return Decision(_by_mx(domain), Because.MX)
 
-    def _to_peer(self, way: ToPeer, entry: Entry, route: Route) -> Decision:
+    def _to_peer(
+        self, way: ToPeer, entry: Entry, because: Because, route: Route | None = None
+    ) -> Decision:
         """To the peer, or by what it falls back to when it is away for too long."""
-        peers, because = self.directory().peers, Because.ROUTE
+        peers = self.directory().peers
         peer = peers.get(way.name)
         if peer is not None and peer.options.fallback and self.is_away(peer, entry):
             because = Because.FALLBACK

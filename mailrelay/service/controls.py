@@ -38,6 +38,7 @@ from mailrelay.control.statistics import StatisticsControl
 from mailrelay.control.stored_relays import StoredRelayControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
+from mailrelay.control.transports import TransportControl
 from mailrelay.directory.model import Directory
 from mailrelay.handoff.settings import handed_off
 from mailrelay.net.threads import AtOnce, Executor
@@ -92,6 +93,7 @@ class Control:
     relays: StoredRelayControl
     relay_alarms: RelayAlarmRecords
     queue: QueueControl
+    transports: TransportControl
     messages: MailboxControl
     suppression: SuppressionControl
     holds: HoldControl
@@ -156,6 +158,7 @@ def controls(on: Standing, actor: str) -> Control:
         StoredRelayControl(DatabaseRelayRules(database, now), actor),
         DatabaseRelayAlarms(database, on.node.id, now),
         QueueControl(records, on.queue, on.reporter, now, kept_after, actor, on.kept_for),
+        TransportControl(records, on.explain.routes.router, now, actor),
         MailboxControl(DatabaseMailboxes(database, on.spool, on.ids), now, actor),
         suppression,
         holds,

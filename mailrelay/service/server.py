@@ -501,6 +501,8 @@ class Server(MultiService):
         """Somebody changed the store: the CLI, or another process."""
         self._known.changed(kinds)
         self._bell.ring_all()
+        if "transports" in kinds:
+            self.scheduler.reclaim()
         if "queue" in kinds:
             self.scheduler.wake()
         # An endpoint that is new may have calls that nobody here was told of.

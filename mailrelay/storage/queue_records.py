@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -14,6 +14,7 @@ from sqlalchemy import (
     TextClause,
     Update,
     and_,
+    bindparam,
     case,
     func,
     select,
@@ -37,6 +38,20 @@ _event = tables.event
 
 BATCH = 200
 """Rows changed in one transaction: a long one would hold up the server's."""
+
+
+@frozen
+class _Change:
+    """What is done to entries, one by one; ``own`` has what ``statement`` takes of each."""
+
+    actor: str
+    kind: EventKind
+    now: float
+    statement: Update
+    audited: str
+    own: Mapping[int, Mapping[str, object]] = field(factory=dict)
+    data: Mapping[str, object] = field(factory=dict)
+    tells: Sequence[str] = ("queue",)
 
 
 @frozen
@@ -100,29 +115,37 @@ class DatabaseQueueRecords:
         )
         return self._change(actor, EventKind.CANCELED, ids, now, change)
 
-    def _change(
-        self, actor: str, kind: EventKind, ids: Sequence[int], now: float, change: Update
+    def send_by(
+        self, actor: str, lanes: Mapping[int, int], now: float, transport: str | None
     ) -> Deferred[Sequence[int]]:
-        return Deferred.fromCoroutine(self._in_batches(actor, kind, ids, now, change))
+        """See QueueRecords."""
+        statement = (
+            update(_entry)
+            .where(text("state <> 2"))
+            .values(transport=transport, lane=bindparam("b_lane"))
+        )
+        chosen = transport or "default"
+        change = _Change(
+            *(actor, EventKind.RESCHEDULED, now, statement),
+            own={id_: {"b_lane": lane} for id_, lane in lanes.items()},
+            data={"transport": chosen},
+            audited=f"queue set transport {chosen}"[:100],
+            tells=("transports", "queue"),
+        )
+        return Deferred.fromCoroutine(self._in_batches(change, list(lanes)))
 
-    async def _in_batches(
-        self, actor: str, kind: EventKind, ids: Sequence[int], now: float, change: Update
-    ) -> Sequence[int]:
+    def _change(
+        self, actor: str, kind: EventKind, ids: Sequence[int], now: float, statement: Update
+    ) -> Deferred[Sequence[int]]:
+        change = _Change(actor, kind, now, statement, audited=f"queue {kind.value}")
+        return Deferred.fromCoroutine(self._in_batches(change, ids))
+
+    async def _in_batches(self, change: _Change, ids: Sequence[int]) -> Sequence[int]:
         changed: list[int] = []
         for at in range(0, len(ids), BATCH):
-            batch = ids[at : at + BATCH]
             names: list[str] = []
-            changed += await self.database.write(
-                partial(
-                    _change_batch,
-                    actor=actor,
-                    kind=kind,
-                    ids=batch,
-                    now=now,
-                    change=change,
-                    unneeded=names,
-                )
-            )
+            work = partial(_change_batch, change=change, ids=ids[at : at + BATCH], unneeded=names)
+            changed += await self.database.write(work)
             if names:
                 self.remove_spooled(names)
         return changed
@@ -160,13 +183,7 @@ class DatabaseQueueRecords:
 
 
 def _change_batch(
-    connection: Connection,
-    actor: str,
-    kind: EventKind,
-    ids: Sequence[int],
-    now: float,
-    change: Update,
-    unneeded: list[str],
+    connection: Connection, change: _Change, ids: Sequence[int], unneeded: list[str]
 ) -> Sequence[int]:
     """The ids that were changed; ``unneeded`` is filled with spooled names."""
     # RETURNING would say what changed, but SQLite before 3.35 does not know it: ask before.
@@ -178,19 +195,23 @@ def _change_batch(
     rows = {row.id: row for row in connection.execute(wanted.where(_entry.c.id.in_(ids)))}
     for id_ in ids:
         row = rows.get(id_)
-        if row is None or connection.execute(change.where(_entry.c.id == id_)).rowcount == 0:
+        if row is None:
+            continue
+        statement = change.statement.where(_entry.c.id == id_)
+        if connection.execute(statement, change.own.get(id_, {})).rowcount == 0:
             continue
         changed.append(id_)
         messages.add(row.message_id)
-        data: dict[str, object] = {"by": actor, "recipient": row.recipient}
-        events.append(NewEvent(kind, now, row.message_id, id_, row.account_id, data))
+        data = {"by": change.actor, "recipient": row.recipient, **change.data}
+        events.append(NewEvent(change.kind, change.now, row.message_id, id_, row.account_id, data))
     insert_events(connection, events)
     unneeded.clear()
-    if kind is EventKind.CANCELED:
+    if change.kind is EventKind.CANCELED:
         unneeded += drop_unneeded_content(connection, sorted(messages))
     if changed:
-        tell(connection, now, "queue")
-        record_audit(connection, now, actor, f"queue {kind.value}", _listed(changed))
+        for kind in change.tells:
+            tell(connection, change.now, kind)
+        record_audit(connection, change.now, change.actor, change.audited, _listed(changed))
     return changed
 
 

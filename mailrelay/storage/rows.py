@@ -183,6 +183,7 @@ ENTRY_COLUMNS: list[ColumnElement[Any]] = [
         "alias",
         "edit",
         "member_of",
+        "transport",
     )
 ]
 
@@ -208,6 +209,7 @@ def entry_of(row: Row, message: Message) -> Entry:
         alias=stored_address(row[14]) if row[14] else None,
         edit=_edit_of(bytes(row[15])) if row[15] else None,
         member_of=row[16],
+        transport=row[17],
     )
 
 

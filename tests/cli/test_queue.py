@@ -7,6 +7,12 @@ from twisted.trial.unittest import TestCase
 
 from tests.cli.operated import Operated
 
+TRANSPORT = """
+[[transport]]
+name = "away"
+fail = {smtp_code = 450, smtp_message = "not now"}
+"""
+
 
 class StoppedTests(TestCase):
     """Each command on the store of a server that is stopped."""
@@ -96,6 +102,30 @@ class StoppedTests(TestCase):
         self.assertEqual(operated.json("retired", "list", "--outcome", "delivered"), [])
         [report] = operated.json("queue", "list", "--sender", "")
         self.assertEqual((report["sender"], report["recipient"]), ("<>", "sender@client.test"))
+
+    async def test_transport(self) -> None:
+        """An operator's choice is listed and shown, also when it is there no more."""
+        operated = await self.stopped()
+        before = operated.config.read_text()
+        operated.config.write_text(before + TRANSPORT)
+        for name, code in (("elsewhere", 1), ("away", 0)):
+            result = operated.run(
+                "queue", "set", "--transport", name, "--domain", "slow.test", code=code
+            )
+        self.assertEqual(result.stdout, "1 entry goes by away.\n")
+        rows = operated.json("queue", "list")
+        self.assertEqual([row["transport"] for row in rows], ["away", None])
+        shown = str(rows[0]["id"])
+        last = operated.json("queue", "show", shown)["events"][-1]
+        self.assertEqual((last["event"], last["transport"]), ("rescheduled", "away"))
+        missing = "not in the configuration any more"
+        self.assertNotIn(missing, operated.run("queue", "show", shown).stdout)
+        operated.config.write_text(before)
+        self.assertIn(missing, operated.run("queue", "show", shown).stdout)
+        ids = operated.json("queue", "set", "--transport", "default", "--all")["ids"]
+        self.assertEqual(ids, [row["id"] for row in rows])
+        self.assertIsNone(operated.json("explain", "--id", shown)["transport"])
+        operated.run("queue", "set", "--transport", "default", code=1)
 
     async def test_nothing_named(self) -> None:
         """A change without ids and filters is refused: it would mean everything."""

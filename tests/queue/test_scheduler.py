@@ -353,6 +353,28 @@ class SchedulerTests(SchedulerCase):
         self.clock.advance(2.0)
         self.assertEqual(self.kinds(entry), ["delivered"])
 
+    def test_reclaimed(self) -> None:
+        """What waits in memory goes where it is sent now; what is under way is left alone."""
+        self.start()
+        self.transport.park = True
+        entries = [self.message(1, [f"u{i}@peer.test"])[0] for i in range(4)]
+        lanes = {entry.id: 1 for entry in entries[2:]}
+        records = DatabaseQueueRecords(
+            self.stores.database, lambda: self.stores.node, lambda names: None
+        )
+        self.successResultOf(records.send_by("op", lanes, self.now(), "hub"))
+        self.scheduler.reclaim()
+        self.assertEqual(self.scheduler.in_memory, 2)
+        self.clock.advance(0.1)
+        self.assertEqual(self.scheduler.in_memory, 4)
+        self.transport.park = False
+        while self.transport.parked:
+            self.transport.finish_one()
+        sent = [(e.id, e.transport) for job in self.transport.jobs for e in job.entries]
+        self.assertEqual(
+            sorted(sent), [(e.id, None if i < 2 else "hub") for i, e in enumerate(entries)]
+        )
+
     def test_more_than_the_window_holds(self) -> None:
         """Entries that found no room in memory are taken from the store as it drains."""
         self.settings = evolve(

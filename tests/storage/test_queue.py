@@ -450,6 +450,23 @@ class QueueStoreContract(Base):
         [entry] = await self.store.claim_due(150.0, 10, [])
         self.assertEqual(await self.kinds(entry.message.id), ["accepted", "rescheduled"])
 
+    async def test_chosen_transport(self) -> None:
+        """It is with the entry from its next claim on, in its new lane, until it is taken back."""
+        await self.store.add(new_message(self.store, next_attempt_at=90.0))
+        [view] = await self.records.find(EntryFilter(), 0.0)
+        id_ = view.entry.id
+        for chosen, lane in (("hub", 77), (None, 5)):
+            self.assertEqual(
+                list(await self.records.send_by("op", {id_: lane, 10**9: 1}, 95.0, chosen)), [id_]
+            )
+            self.assertEqual(await self.store.claim_due(100.0, 10, [lane]), [])
+            [entry] = await self.store.claim_due(100.0, 10, [])
+            self.assertEqual((entry.transport, entry.lane), (chosen, lane))
+            await self.store.release_claims([id_])
+        events = await self.records.events(view.entry.message.id)
+        told = [event.data["transport"] for event in events if "transport" in event.data]
+        self.assertEqual(told, ["hub", "default"])
+
     async def test_take_wins_over_a_running_attempt(self) -> None:
         """An operator who takes an entry has it: the attempt under way can record nothing."""
         [entry] = await self.claimed()
