@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from attrs import frozen
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 
@@ -13,6 +14,39 @@ from mailrelay.observe.events import NewEvent
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@frozen
+class Spread:
+    """Values by size: ``counts`` has one more than ``bounds``, of those above them all."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float | None:
+        """None when there was none."""
+        return self.sum / self.count if self.count else None
+
+    def since(self, before: Spread) -> Spread:
+        """What came after ``before``."""
+        counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
+        return Spread(self.bounds, counts, self.sum - before.sum)
+
+    def below(self, part: float) -> float | None:
+        """A bound that ``part`` of the values do not exceed; None when there is none so large."""
+        wanted, so_far = part * self.count, 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            so_far += count
+            if so_far >= wanted:
+                return bound
+        return None
 
 
 class Buckets:
@@ -32,6 +66,11 @@ class Buckets:
     def count(self) -> int:
         """How many values there were."""
         return sum(self._counts)
+
+    @property
+    def spread(self) -> Spread:
+        """What there was until now."""
+        return Spread(tuple(self._bounds), tuple(self._counts), self._sum)
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client's Collector."""
@@ -150,6 +189,22 @@ class Metrics:
     def reported(self, kind: str, result: str) -> None:
         """A report was sent, or came."""
         self._reports.labels(kind, result).inc()
+
+    def told(self) -> Mapping[str, int]:
+        """Events until now, by kind."""
+        return {
+            sample.labels["kind"]: int(sample.value)
+            for metric in self._events.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        }
+
+    def value(self, name: str) -> float | None:
+        """A gauge as of now; None when there is none of that name."""
+        for metric in self.registry.restricted_registry([name]).collect():
+            for sample in metric.samples:
+                return float(sample.value)
+        return None
 
     def webhook_called(self, code: int, seconds: float) -> None:
         """A webhook was called; ``code`` is 0 when there was no answer."""

@@ -24,6 +24,7 @@ from mailrelay.service.application import Doors, make_sender
 from mailrelay.service.history import queue_control
 from mailrelay.service.page_app import app_routes
 from mailrelay.service.page_directory import directory_routes
+from mailrelay.service.page_health import Watch, health_routes
 from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.storage.account_messages import DatabaseAccountMessages
@@ -49,6 +50,7 @@ def page_routes(
     stores: Stores,
     doors: Doors,
     intake: Intake,
+    watch: Watch,
 ) -> Sequence[Route]:
     """What people see, where a listener serves it.  Blocks while templates are read, once."""
     if not any(listener.pages for listener in settings.listener):
@@ -87,6 +89,7 @@ def page_routes(
         *directory_routes(s, settings, stores, doors, page_doors),
         *app_routes(s, settings, stores, doors, page_doors),
         *watching_routes(s, settings, stores, doors, page_doors),
+        *health_routes(s, settings, stores, watch, page_doors),
         *own_routes(s, settings, stores, doors, page_doors),
     ]
     renderer.offer({route.path for route in routes})

@@ -67,6 +67,7 @@ from mailrelay.service.judging import make_judges
 from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
 from mailrelay.service.mta_sts_site import mta_sts_routes
+from mailrelay.service.page_health import make_watch
 from mailrelay.service.pages import page_routes
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
@@ -305,6 +306,7 @@ class Server(MultiService):
             self._hand_in_trouble,
         )
         self._peers_in = PeersIn(s, settings, stores, self._peer_doors())
+        self._watch = make_watch(s, self.metrics, self.health)
         application = self._application_doors()
         intake = make_intake(s, settings, self._token)
         self._sites = Sites(
@@ -316,7 +318,7 @@ class Server(MultiService):
             self._application_routes(application, intake),
             self._handing_in.routes,
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
-            page_routes(s, settings, stores, application, intake),
+            page_routes(s, settings, stores, application, intake, self._watch),
             autoconfig_routes(settings, lambda: self.directory),
             [*self.tls.routes(), *mta_sts_routes(settings.hostname, lambda: self.directory)],
         )
@@ -355,6 +357,7 @@ class Server(MultiService):
             *self._incoming.services,
             *make_listings(s, settings, stores, self.metrics),
             self.reports,
+            self._watch.service,
         ):
             service.setServiceParent(self)
         self.tls.add_gauges(self.metrics)
