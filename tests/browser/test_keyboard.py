@@ -102,7 +102,8 @@ def test_skip_link(look: Looks, person: Person) -> None:
 
 def stops(page: Page) -> list[str]:
     """What is wrong on the way through a page by Tab, until it begins anew."""
-    wrong, seen = [], []
+    wrong: list[str] = []
+    seen: list[str] = []
     for _ in range(MOST_STOPS):
         page.keyboard.press("Tab")
         focused = page.evaluate(FOCUSED)
