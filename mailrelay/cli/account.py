@@ -15,6 +15,7 @@ from mailrelay.cli.passwords import read_password, read_secret
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
 from mailrelay.control.account import AccountView, EndpointChange, Unset
+from mailrelay.control.accounts import MOST_LISTED, AccountQuery, AccountUse
 from mailrelay.control.directory import AccountDetails
 from mailrelay.directory.model import Account
 from mailrelay.webhooks.call import Endpoint, EndpointKind
@@ -222,6 +223,8 @@ def show_account(settings: Settings, name: str, as_json: bool) -> None:
     """Show everything that an account is set to, but no secrets."""
     with opened(settings) as control:
         shown = account_object(settled(control.directory.account(name)))
+        use: AccountUse = settled(control.accounts.use(name))
+    shown |= {"used": use.used_bytes, "sent_today": use.sent_today}
     if as_json:
         print_json(shown)
     else:
@@ -314,11 +317,28 @@ def remove_account(settings: Settings, name: str) -> None:
     click.echo(f"Account {name} is removed.")
 
 
+@account.command("logout")
+@target_options
+@click.argument("name")
+def log_out(settings: Settings, name: str) -> None:
+    """End an account's sessions on the pages."""
+    with opened(settings) as control:
+        ended = settled(control.accounts.end_sessions(name))
+    click.echo(f"{ended} sessions of {name} are ended.")
+
+
 @account.command("list")
 @target_options
+@click.option("--search", default="", help="Only with this in a name or an address.")
+@click.option("--after", default="", metavar="NAME", help="Those behind this one.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), default=MOST_LISTED, show_default=True
+)
 @json_option
-def list_accounts(settings: Settings, as_json: bool) -> None:
+def list_accounts(settings: Settings, search: str, after: str, limit: int, as_json: bool) -> None:
     """List the accounts."""
+    with opened(settings) as control:
+        uses = settled(_listed(control, AccountQuery(search, after, limit)))
     directory = stored_directory(settings)
     rows = [
         {
@@ -327,13 +347,22 @@ def list_accounts(settings: Settings, as_json: bool) -> None:
             "addresses": directory.addresses_of(a),
             "login": "disabled" if a.login_disabled else "enabled",
             "scram": a.scram_verifier is not None,
+            "used": use.used_bytes,
             "quota": a.quota_bytes,
             "messages_per_day": a.messages_per_day,
             "forward": forward_object(a) if as_json else _forwarded_to(a),
         }
-        for a in sorted(directory.accounts.values(), key=lambda a: a.name)
+        for use in uses
+        if (a := directory.accounts.get(use.id)) is not None
     ]
-    columns: tuple[str, ...] = ("name", "addresses", "login", "scram", "quota", "messages_per_day")
+    columns: tuple[str, ...] = (
+        *("name", "addresses", "login", "scram", "used", "quota", "messages_per_day"),
+    )
     if any(row["forward"] for row in rows):
         columns += ("forward",)
     print_rows(rows, columns, "No accounts.", as_json=as_json)
+
+
+async def _listed(control: Any, wanted: AccountQuery) -> Sequence[AccountUse]:
+    found: Sequence[AccountUse] = await control.accounts.records.listed(wanted)
+    return found

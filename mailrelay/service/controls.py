@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from mailrelay.acceptance.signing import Signing
 from mailrelay.config.convert import relay_place, routing_settings
 from mailrelay.config.settings import Settings
+from mailrelay.control.accounts import AccountsControl
 from mailrelay.control.aliases import AliasControl
 from mailrelay.control.apply import ApplyControl, ListControls
 from mailrelay.control.audit import AuditRecords
@@ -51,6 +52,7 @@ from mailrelay.service.domain_dns import dns_control
 from mailrelay.service.explaining import make_explain, snapshot_of
 from mailrelay.service.forwarding import forward_control
 from mailrelay.smtp.address import Address
+from mailrelay.storage.accounts import DatabaseAccounts
 from mailrelay.storage.alias_records import DatabaseAliases
 from mailrelay.storage.audit import DatabaseAudit
 from mailrelay.storage.call_records import DatabaseCallRecords
@@ -113,6 +115,7 @@ class Control:
     listings: ListingRecords
     reports: ReportControl
     audit: AuditRecords
+    accounts: AccountsControl
     database: Database
 
     def close(self) -> None:
@@ -178,6 +181,7 @@ def controls(on: Standing, actor: str) -> Control:
         DatabaseListings(database),
         ReportControl(DatabaseReports(database), now),
         DatabaseAudit(database),
+        AccountsControl(DatabaseAccounts(database, now), on.explain.known.used_today, actor),
         database,
     )
 

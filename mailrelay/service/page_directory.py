@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from base64 import b32encode
 from collections.abc import Sequence
 
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.pages.admin_accounts import AccountPages
 from mailrelay.pages.admin_audit import AuditPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
+from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.audit import DatabaseAudit
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
+
+PASSWORD_BYTES = 10
 
 
 def directory_routes(
     s: Surroundings, settings: Settings, stores: Stores, doors: Doors, pages: PageDoors
 ) -> Sequence[Route]:
     """What is served of it."""
-    return [*AuditPages(pages, DatabaseAudit(stores.database), s.now).routes()]
+    control = server_controls(s, settings, stores, doors)
+
+    def fresh_password() -> str:
+        return b32encode(bytes.fromhex(doors.token())[:PASSWORD_BYTES]).decode().lower()
+
+    return [
+        *AccountPages(pages, control, fresh_password, doors.load_directory).routes(),
+        *AuditPages(pages, DatabaseAudit(stores.database), s.now).routes(),
+    ]

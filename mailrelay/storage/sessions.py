@@ -47,7 +47,7 @@ class DatabaseSessions:
         def work(connection: Connection) -> Session | None:
             wanted = select(_session).where(_session.c.token_hash == token_hash)
             row = connection.execute(wanted).first()
-            return None if row is None else _session_of(row)
+            return None if row is None else session_of(row)
 
         return self.database.read(work)
 
@@ -74,7 +74,7 @@ class DatabaseSessions:
             .where(_session.c.account_id == (account_id or _ADMIN))
             .order_by(_session.c.seen_at.desc())
         )
-        return self.database.read(lambda c: [_session_of(row) for row in c.execute(wanted)])
+        return self.database.read(lambda c: [session_of(row) for row in c.execute(wanted)])
 
     def _executed(self, statement: Any) -> Deferred[None]:
         def work(connection: Connection) -> None:
@@ -83,7 +83,8 @@ class DatabaseSessions:
         return self.database.write(work)
 
 
-def _session_of(row: Row[Any]) -> Session:
+def session_of(row: Row[Any]) -> Session:
+    """A session as its row has it."""
     return Session(
         bytes(row.token_hash),
         row.account_id or None,

@@ -60,6 +60,8 @@ class SettingsTests(TestCase):
                 "retired_kept_for": 259200.0,
                 "calls_kept_for": 5400.0,
                 "forward": None,
+                "used": 0,
+                "sent_today": 0,
                 "outgoing_webhook": {
                     "url": "https://app.example.org/out",
                     "authorization": True,

@@ -20,6 +20,7 @@ WITHOUT_JSON = {
     "holdrule remove": "changes one thing, and says so",
     "peer set": "changes one thing, and says so",
     "dkim remove": "changes one thing, and says so",
+    "account logout": "changes one thing, and says so",
     "peer remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     "template remove": "changes one thing, and says so",
