@@ -88,6 +88,7 @@ setup(
         "requests",
         "rich",
         "scramp",
+        "segno",
         "service-identity",
         "SQLAlchemy>=2.1",
         "tomli-w",

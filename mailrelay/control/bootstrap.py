@@ -6,11 +6,10 @@ from contextlib import suppress
 
 from attrs import field, frozen
 
-from mailrelay.control.directory import AccountDetails, DirectoryControl
+from mailrelay.control.directory import ADMIN_PASSWORD_HASH, AccountDetails, DirectoryControl
 from mailrelay.control.errors import AlreadyThere
 from mailrelay.directory.credentials import hash_password
 
-ADMIN_PASSWORD_HASH = "admin_password_hash"
 EVERYTHING_TO = "everything_to_account"
 POSTMASTER = "postmaster_account"
 

@@ -29,12 +29,15 @@ from mailrelay.control.directory_checks import (
     checked_separator,
 )
 from mailrelay.control.errors import NoSuch, Refusal
-from mailrelay.directory.credentials import ScramVerifier, hash_password
+from mailrelay.directory.credentials import ScramVerifier, UnusablePassword, hash_password
 from mailrelay.directory.model import CATCH_ALL, Directory, DMARCPolicy, Domain, MTASTSMode
 from mailrelay.net.threads import Executor
 from mailrelay.webhooks.call import Endpoint
 
 LEAST_PASSWORD_CHARACTERS = 8
+MOST_PASSWORD_CHARACTERS = 1000
+
+ADMIN_PASSWORD_HASH = "admin_password_hash"
 
 
 @frozen
@@ -219,13 +222,23 @@ class DirectoryControl:
             values["password_hash"] = await self.executor.run(hash_password, details.password)
             values["scram_verifier"] = None
             if details.scram:
-                made = await self.executor.run(
-                    ScramVerifier.of, details.password, salt or self.salt()
-                )
-                values["scram_verifier"] = str(made)
+                values["scram_verifier"] = await self._verifier(details.password, salt)
         elif not details.scram:
             values["scram_verifier"] = None
         return values
+
+    async def _verifier(self, password: str, salt: bytes | None) -> str:
+        try:
+            return str(await self.executor.run(ScramVerifier.of, password, salt or self.salt()))
+        except UnusablePassword as error:
+            said = f"the password cannot be used: {error}; choose one of ordinary characters"
+            raise Refusal(said) from None
+
+    async def set_admin_password(self, password: str) -> None:
+        """Change that of the administrator's pages.  Raises: Refusal."""
+        check_password_length(password)
+        hashed = await self.executor.run(hash_password, password)
+        await self.records.set_setting(self.actor, ADMIN_PASSWORD_HASH, hashed)
 
 
 def _salt_of(directory: Directory, name: str) -> bytes | None:
@@ -237,6 +250,8 @@ def _salt_of(directory: Directory, name: str) -> bytes | None:
 
 
 def check_password_length(password: str) -> None:
-    """Raises: Refusal when ``password`` is too short."""
+    """Raises: Refusal when ``password`` is too short, or too long."""
     if len(password) < LEAST_PASSWORD_CHARACTERS:
         raise Refusal(f"the password needs at least {LEAST_PASSWORD_CHARACTERS} characters")
+    if len(password) > MOST_PASSWORD_CHARACTERS:
+        raise Refusal(f"the password has more than {MOST_PASSWORD_CHARACTERS} characters")

@@ -9,13 +9,17 @@ from base64 import b64decode, b64encode
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from attrs import field, frozen
-from scramp import ScramMechanism
+from scramp import ScramException, ScramMechanism
 
 SCRAM_ROUNDS = 15_000
 """RFC 7677 section 4 asks for at least 4096; OWASP and mox use more."""
 
 _hasher = PasswordHasher()
 _DUMMY_HASH = _hasher.hash("a password that nobody has")
+
+
+class UnusablePassword(Exception):
+    """SCRAM has no way to compare it: it has characters that are forbidden there."""
 
 
 @frozen
@@ -29,10 +33,13 @@ class ScramVerifier:
 
     @classmethod
     def of(cls, password: str, salt: bytes) -> ScramVerifier:
-        """The verifier of ``password``; slow."""
-        salt, stored_key, server_key, rounds = ScramMechanism("SCRAM-SHA-256").make_auth_info(
-            password, iteration_count=SCRAM_ROUNDS, salt=salt
-        )
+        """The verifier of ``password``; slow.  Raises: UnusablePassword."""
+        mechanism = ScramMechanism("SCRAM-SHA-256")
+        try:
+            made = mechanism.make_auth_info(password, iteration_count=SCRAM_ROUNDS, salt=salt)
+        except ScramException as error:
+            raise UnusablePassword(str(error).partition(":")[0]) from None
+        salt, stored_key, server_key, rounds = made
         return cls(salt, stored_key, server_key, rounds)
 
     @classmethod

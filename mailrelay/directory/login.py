@@ -26,6 +26,9 @@ from mailrelay.net.threads import Executor
 
 _MOST_LOGIN_CHARACTERS = 400
 
+MOST_WRONG_CODES = 10
+"""Of a second factor, in an hour, from everywhere: who sends them knows the password."""
+
 
 class LoginRefused(Exception):
     """Wrong, unknown, disabled: the caller must not tell which."""
@@ -109,6 +112,16 @@ class FailureLimits:
         for window in (60.0, 86400.0):
             self._counts.pop((networks(ip)[0], window, self._slot(window)), None)
 
+    def allows_code(self, login: str) -> bool:
+        """Whether a code of a second factor may be judged; no success clears what is counted."""
+        slot = (f"code {login}", 3600.0, self._slot(3600.0))
+        return self._counts.get(slot, 0) < MOST_WRONG_CODES
+
+    def code_failed(self, login: str) -> None:
+        """Count a wrong code."""
+        slot = (f"code {login}", 3600.0, self._slot(3600.0))
+        self._counts[slot] = self._counts.pop(slot, 0) + 1
+
     def _slot(self, window: float) -> int:
         return int(self.seconds() // window)
 
@@ -135,6 +148,11 @@ def networks(ip: str) -> tuple[str, str, str]:
     sizes = (64, 48, 32) if isinstance(address, IPv6Address) else (32, 26, 21)
     one, two, three = (str(ip_network((address, size), strict=False)) for size in sizes)
     return one, two, three
+
+
+def login_name(account: Account) -> str:
+    """What failures at an account are counted under."""
+    return f"account {account.id}"
 
 
 class Authenticator:
@@ -190,6 +208,20 @@ class Authenticator:
         if not await self._is_right(name, fingerprint, password_hash, password):
             self._refuse(ip, name)
         self._limits.succeeded(ip, name)
+
+    def check_code(self, name: str, ip: str, *, is_long: bool = False) -> None:
+        """That a code after the password of ``name`` may be judged now; a long one is unguessable.
+
+        Raises: TooManyFailures.
+        """
+        self._check_limits(ip, name)
+        if not is_long and not self._limits.allows_code(name):
+            raise TooManyFailures
+
+    def code_failed(self, name: str, ip: str) -> None:
+        """Count a wrong one."""
+        self._limits.failed(ip, name)
+        self._limits.code_failed(name)
 
     async def _is_right(
         self, login: str, fingerprint: bytes, password_hash: str | None, password: str
@@ -299,7 +331,7 @@ class Authenticator:
     def _login(self, identity: str, account: Account | None) -> str:
         """What failures are counted under, of bounded length whatever was presented."""
         if account is not None:
-            return f"account {account.id}"
+            return login_name(account)
         key = self._directory().login_key(identity).encode("utf-8", "surrogatepass")
         return hashlib.sha256(key).hexdigest()
 

@@ -80,6 +80,7 @@ class Account:
     forward_to: Address | None = None  # where its mail goes, which is confirmed
     forward_keeps_copy: bool = False  # ... and stays here, too
     forward_asked: Address | None = None  # where it would go, which is not confirmed
+    has_second_factor: bool = False  # its pages ask for a code
 
     @property
     def scopes(self) -> frozenset[Scope]:

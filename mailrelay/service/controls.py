@@ -35,6 +35,7 @@ from mailrelay.control.relays import read_sources
 from mailrelay.control.replay import ReplayControl
 from mailrelay.control.reports import ReportControl
 from mailrelay.control.routes import RouteControl
+from mailrelay.control.second_factor import PROPOSED, SecondFactors
 from mailrelay.control.statistics import StatisticsControl
 from mailrelay.control.stored_relays import StoredRelayControl
 from mailrelay.control.suppression import SuppressionControl
@@ -43,6 +44,7 @@ from mailrelay.control.transports import TransportControl
 from mailrelay.directory.model import Directory
 from mailrelay.handoff.settings import handed_off
 from mailrelay.net.threads import AtOnce, Executor
+from mailrelay.policy.links import Links
 from mailrelay.policy.suppression import Suppressed
 from mailrelay.queue.report import Reporter
 from mailrelay.routing.relay_files import RelayProblem
@@ -77,6 +79,7 @@ from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.relay_records import DatabaseRelayRules
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.reports import DatabaseReports
+from mailrelay.storage.second_factors import DatabaseFactors
 from mailrelay.storage.snapshot import SQLiteSnapshots
 from mailrelay.storage.spool import Spool
 from mailrelay.storage.statistics import DatabaseStatistics
@@ -116,6 +119,7 @@ class Control:
     reports: ReportControl
     audit: AuditRecords
     accounts: AccountsControl
+    second_factors: SecondFactors
     database: Database
 
     def close(self) -> None:
@@ -182,8 +186,19 @@ def controls(on: Standing, actor: str) -> Control:
         ReportControl(DatabaseReports(database), now),
         DatabaseAudit(database),
         AccountsControl(DatabaseAccounts(database, now), on.explain.known.used_today, actor),
+        _second_factors(on, actor),
         database,
     )
+
+
+def _second_factors(on: Standing, actor: str) -> SecondFactors:
+    links = Links(on.secret, PROPOSED)
+    records = DatabaseFactors(on.database, on.now)
+
+    def random(size: int) -> bytes:
+        return (on.random() + on.random())[:size]
+
+    return SecondFactors(records, on.now, random, links, on.settings.hostname, actor)
 
 
 def open_control(

@@ -7,14 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from twisted.internet.defer import Deferred
 
 from mailrelay.config.settings import Settings
-from mailrelay.control.bootstrap import ADMIN_PASSWORD_HASH
+from mailrelay.control.directory import ADMIN_PASSWORD_HASH
 from mailrelay.control.history import AccountHistory
 from mailrelay.control.sessions import Sessions
 from mailrelay.directory.model import Account
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_queue import QueuePages
 from mailrelay.pages.door import Doors as PageDoors
-from mailrelay.pages.login import LoginPages
 from mailrelay.pages.mail import MailPages
 from mailrelay.pages.render import Renderer
 from mailrelay.pages.sent import SentPages
@@ -25,6 +24,7 @@ from mailrelay.service.history import queue_control
 from mailrelay.service.page_app import app_routes
 from mailrelay.service.page_directory import directory_routes
 from mailrelay.service.page_health import Watch, health_routes
+from mailrelay.service.page_login import login_pages
 from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.storage.account_messages import DatabaseAccountMessages
@@ -40,8 +40,6 @@ from mailrelay.webapi.errors import APIError
 from mailrelay.webapi.send import Sender
 from mailrelay.webapi.types import SendRequest
 from mailrelay.webhooks.types import NameAddress
-
-HINT = "On a laptop: mailrelay@localhost, and the password that localserve printed."
 
 
 def page_routes(
@@ -81,7 +79,7 @@ def page_routes(
     write = WritePages(page_doors, doors.directory, letters, settings.localserve)
     routes = [
         *Statics(renderer.statics).routes(),
-        *LoginPages(page_doors, doors.authenticator, HINT if settings.localserve else "").routes(),
+        *login_pages(s, settings, stores, doors, page_doors).routes(),
         *MailPages(page_doors, store, files, history, doors.bell).routes(),
         *SentPages(page_doors, history, queue).routes(),
         *write.routes(),

@@ -61,6 +61,7 @@ def load(connection: Connection) -> Directory:
             _forward(row, confirmed=True),
             row.forward_keeps_copy,
             _forward(row, confirmed=False),
+            row.totp is not None,
         )
         for row in connection.execute(select(_account))
     }
