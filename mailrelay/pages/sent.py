@@ -37,6 +37,7 @@ class SentPages:
         return [
             self.doors.account("/sent", self.list),
             self.doors.account("/sent/{id}", self.message),
+            self.doors.account("/sent/entry/{id}", self.entry),
             self.doors.account_form("/sent/{id}", self.change),
         ]
 
@@ -81,6 +82,13 @@ class SentPages:
             entries=[(view, state_word(view)) for view in sent.entries],
             steps=steps_of(timeline),
         )
+
+    async def entry(self, asked: Asked) -> Response:
+        """On to the message of an entry."""
+        found = await self.history.entry(asked.account_id, asked.id)
+        if found is None:
+            raise NoSuch("there is no such message, or its retention is over")
+        return see_other(f"/sent/{found.entry.message.id}")
 
     async def change(self, asked: Asked) -> Response:
         """Hold, release, retry or cancel one recipient's entry, or all that wait."""

@@ -8,7 +8,9 @@ from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.keys import KeyPages
-from mailrelay.service.application import Doors
+from mailrelay.pages.suppression_files import SuppressionFilePages
+from mailrelay.pages.suppressions import SuppressionPages
+from mailrelay.service.application import Doors, suppression_control
 from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
@@ -20,4 +22,9 @@ def app_routes(
     """What an account sets up for its application."""
     control = server_controls(s, settings, stores, doors)
     keys = KeyPages(pages, lambda actor: control(actor).keys, doors.load_directory)
-    return [*keys.routes()]
+    lists = suppression_control(s, stores)
+    return [
+        *SuppressionPages(pages, lists, doors.suppressed).routes(),
+        *SuppressionFilePages(pages, lists, doors.suppressed).routes(),
+        *keys.routes(),
+    ]
