@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from attrs import define, field, frozen
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
@@ -18,7 +20,14 @@ from mailrelay.queue.settle import AWAITED_FOR
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import tell
-from mailrelay.storage.peer_requests import ensure_state, entries_of, note_contact, request_of
+from mailrelay.storage.peer_requests import (
+    ensure_state,
+    entries_of,
+    note_contact,
+    request_of,
+    results_of,
+    taken_in,
+)
 from mailrelay.storage.peer_sharing import MOST_REASON_CHARACTERS
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
 from mailrelay.storage.queue_records import entry_views, every_entry
@@ -209,13 +218,12 @@ def _record(
     before = int(connection.execute(select(_state.c.their_position).where(this)).scalar_one())
     new = [one for one in news if not one.position or one.position > before]
     requests = _requests(connection, peer_id, {one.key for one in new})
-    recording.views = _views(connection, requests.values())
+    ids = [id_ for request in requests.values() for id_ in request.entries.values()]
+    recording.views = _views(connection, ids)
     recording.known = _known_ends(connection, recording.views)
     for one in new:
-        entries = requests.get(one.key, {})
-        entry_id = entries.get(one.recipient, entries.get(one.recipient.lower()))
-        if not one.recipient and len(set(entries.values())) == 1:
-            entry_id = next(iter(entries.values()))
+        request = requests.get(one.key)
+        entry_id = request.entry_of(one.recipient) if request is not None else None
         if entry_id is not None:
             recording.take(entry_id, one)
     events = after_outcomes(connection, recording.events)
@@ -230,24 +238,43 @@ def _record(
     return Recorded(max(before, position), events), names
 
 
-def _requests(
-    connection: Connection, peer_id: int, keys: Iterable[str]
-) -> Mapping[str, Mapping[str, int]]:
-    """By key, each request's entries by their recipients as written, and in lower case."""
-    wanted = select(_request.c.key, _request.c.entries).where(
+@frozen
+class _Request:
+    """A request's entries by their recipients as written, and in lower case.
+
+    ``awaited`` are those that the peer may tell of: all while it has not answered, then those that
+    it took.
+    """
+
+    entries: Mapping[str, int]
+    awaited: AbstractSet[int]
+
+    @classmethod
+    def of(cls, row: Any) -> _Request:
+        """From a row of the table."""
+        entries = {to: id_ for id_, to in entries_of(row.entries).items()}
+        results = results_of(row.results)
+        awaited = taken_in(results) if results else entries.values()
+        return cls({to.lower(): id_ for to, id_ in entries.items()} | entries, set(awaited))
+
+    def entry_of(self, recipient: str) -> int | None:
+        """Whom an event is about; it may name nobody where there is one alone."""
+        ids = set(self.entries.values())
+        if not recipient and len(ids) == 1:
+            return ids.pop()
+        return self.entries.get(recipient, self.entries.get(recipient.lower()))
+
+
+def _requests(connection: Connection, peer_id: int, keys: Iterable[str]) -> Mapping[str, _Request]:
+    """By key."""
+    wanted = select(_request.c.key, _request.c.entries, _request.c.results).where(
         _request.c.peer_id == peer_id, _request.c.key.in_(sorted(keys))
     )
-    found = {}
-    for row in connection.execute(wanted):
-        entries = {to: id_ for id_, to in entries_of(row.entries).items()}
-        found[row.key] = {to.lower(): id_ for to, id_ in entries.items()} | entries
-    return found
+    return {row.key: _Request.of(row) for row in connection.execute(wanted)}
 
 
-def _views(
-    connection: Connection, requests: Iterable[Mapping[str, int]]
-) -> Mapping[int, EntryView]:
-    ids = sorted({id_ for entries in requests for id_ in entries.values()})
+def _views(connection: Connection, ids: Iterable[int]) -> Mapping[int, EntryView]:
+    ids = sorted(set(ids))
     found: dict[int, EntryView] = {}
     for at in range(0, len(ids), 500):
         wanted = every_entry().where(_entry.c.id.in_(ids[at : at + 500]))
@@ -290,8 +317,7 @@ def _expire(connection: Connection, now: float, limit: int) -> tuple[int, Sequen
     rows = connection.execute(late.where(_request.c.open_until <= now).limit(limit)).all()
     events = []
     for row in rows:
-        entries = {to: id_ for id_, to in entries_of(row.entries).items()}
-        for id_, view in _views(connection, [entries]).items():
+        for id_, view in _views(connection, entries_of(row.entries)).items():
             if view.outcome == EventKind.HANDED_OVER.value:
                 events.append(_unknown(view, row.name or "", now))
                 ended = update(_entry).where(_entry.c.id == id_)
@@ -336,11 +362,11 @@ _END_WORDS = frozenset(kind.value for kind in _ENDS)
 
 
 def _close(
-    connection: Connection, peer_id: int, requests: Mapping[str, Mapping[str, int]], at: float
+    connection: Connection, peer_id: int, requests: Mapping[str, _Request], at: float
 ) -> None:
     """Requests of which all is told are awaited no more; one that is told of was answered."""
-    awaited = _awaited(connection, [id_ for one in requests.values() for id_ in one.values()])
-    over = [(key,) for key, entries in requests.items() if awaited.isdisjoint(entries.values())]
+    awaited = _awaited(connection, [id_ for one in requests.values() for id_ in one.awaited])
+    over = [(key,) for key, one in requests.items() if awaited.isdisjoint(one.awaited)]
     answered_at = func.coalesce(_request.c.answered_at, at)
     for some in chunked(over):
         these = (_request.c.peer_id == peer_id, _request.c.key.in_([key for (key,) in some]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, tuple_, update
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.peer_requests import Answered, KnownOfMessage, PeerRequest, Told
@@ -20,7 +20,7 @@ from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.statements import Insert, KeyedUpdate, Prepared, Row, chunked
 
 _request, _state, _came = tables.peer_request, tables.peer_state, tables.peer_message
-_entry = tables.entry
+_entry, _event = tables.entry, tables.event
 
 _insert = Insert(_request, ("peer_id", "key", "message_id", "entries", "meta", "created_at"))
 _answer = KeyedUpdate(
@@ -120,7 +120,7 @@ def request_of(row: Any) -> PeerRequest:
         row.created_at,
         row.answered_at,
         row.relay_id or "",
-        _results_of(row.results),
+        results_of(row.results),
     )
 
 
@@ -129,7 +129,8 @@ def entries_of(text: str) -> dict[int, str]:
     return {int(id_): str(recipient) for id_, recipient in msgspec.json.decode(text)}
 
 
-def _results_of(text: str | None) -> Mapping[int, Told]:
+def results_of(text: str | None) -> Mapping[int, Told]:
+    """What was answered for each entry; nothing while nothing was."""
     if text is None:
         return {}
     return {int(id_): Told(*told) for id_, told in msgspec.json.decode(text).items()}
@@ -166,16 +167,21 @@ def _added(connection: Connection, items: Sequence[PeerRequest]) -> Sequence[Non
 
 
 def _answered(connection: Connection, items: Sequence[Answered]) -> Sequence[Sequence[str]]:
-    """For each, those of its recipients that the peer took though they were dropped here."""
+    """For each, those of its recipients that the peer took though they were dropped here.
+
+    What the peer told the end of before its answer is noted is awaited no more.
+    """
     asked = _asked(connection, items)
     known = [one for one in items if (one.peer_id, one.key) in asked]
-    _answer.many(connection, [_answer_row(one) for one in known])
+    ends = _ends(connection, [id_ for one in known for id_ in taken_in(one.results)])
+    dropped = _dropped(connection, ends)
+    over = ends.keys() - dropped
+    _answer.many(connection, [_answer_row(one, over) for one in known])
     for peer_id in {one.peer_id for one in known}:
         last = max(one.at for one in known if one.peer_id == peer_id)
         note_contact(connection, peer_id, last)
-    dropped = _dropped(connection, [id_ for one in known for id_ in _taken(one)])
     return [
-        [asked[one.peer_id, one.key][id_] for id_ in _taken(one) if id_ in dropped]
+        [asked[one.peer_id, one.key][id_] for id_ in taken_in(one.results) if id_ in dropped]
         if (one.peer_id, one.key) in asked
         else []
         for one in items
@@ -197,31 +203,62 @@ def _asked(
     }
 
 
-def _answer_row(answered: Answered) -> Row:
+def _answer_row(answered: Answered, over: AbstractSet[int]) -> Row:
     results = {id_: (told.state, told.code, told.text) for id_, told in answered.results.items()}
-    open_until = answered.at + answered.awaited_for if _taken(answered) else None
+    is_awaited = not over >= set(taken_in(answered.results))
+    open_until = answered.at + answered.awaited_for if is_awaited else None
     relay_id, at = answered.relay_id, answered.at
     return (answered.peer_id, answered.key, at, relay_id, _encoded(results), open_until)
 
 
-def _taken(answered: Answered) -> Sequence[int]:
-    return [id_ for id_, told in answered.results.items() if told.state == "queued"]
+def taken_in(results: Mapping[int, Told]) -> Sequence[int]:
+    """The entries that the peer answered to have."""
+    return [id_ for id_, told in results.items() if told.state == "queued"]
 
 
-def _dropped(connection: Connection, ids: Sequence[int]) -> AbstractSet[int]:
-    """Those that ended here without the peer: somebody canceled them, or they are gone."""
-    ended = (EventKind.CANCELED.value, EventKind.FAILED.value)
-    alive = {
-        row.id
+def _ends(connection: Connection, ids: Sequence[int]) -> Mapping[int, str]:
+    """The outcomes of those that have one; "" of those that are gone."""
+    found = {
+        row.id: row
         for some in chunked([(id_,) for id_ in ids])
         for row in connection.execute(
             select(_entry.c.id, _entry.c.state, _entry.c.outcome).where(
                 _entry.c.id.in_([id_ for (id_,) in some])
             )
         )
-        if row.state != EntryState.RETIRED.value or row.outcome not in ended
     }
-    return set(ids) - alive
+    ends = {id_: row.outcome for id_, row in found.items() if _has_ended(row)}
+    return ends | dict.fromkeys(set(ids) - found.keys(), "")
+
+
+def _has_ended(row: Any) -> bool:
+    is_over = row.state == EntryState.RETIRED.value
+    return is_over and bool(row.outcome != EventKind.HANDED_OVER.value)
+
+
+def _dropped(connection: Connection, ends: Mapping[int, str]) -> AbstractSet[int]:
+    """Those that ended here without the peer: somebody canceled them, or they are gone."""
+    ours = ("", EventKind.CANCELED.value, EventKind.FAILED.value)
+    ids = [id_ for id_, outcome in ends.items() if outcome in ours]
+    return set(ids) - _handed_over(connection, ids)
+
+
+def _handed_over(connection: Connection, ids: Sequence[int]) -> AbstractSet[int]:
+    """Those that count as handed over in their history: the peer has told their end."""
+    return {
+        id_
+        for some in chunked([(id_,) for id_ in ids])
+        for id_ in connection.execute(_told([id_ for (id_,) in some])).scalars()
+    }
+
+
+def _told(ids: Sequence[int]) -> Select[Any]:
+    messages = select(_entry.c.message_id).where(_entry.c.id.in_(ids))
+    return select(_event.c.entry_id).where(
+        _event.c.message_id.in_(messages),
+        _event.c.entry_id.in_(ids),
+        _event.c.kind == EventKind.HANDED_OVER.value,
+    )
 
 
 _ADD: Operation[PeerRequest, None] = Operation("ask a peer", 6, _added)

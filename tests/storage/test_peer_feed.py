@@ -147,6 +147,41 @@ class PeerFeedContract(Calling):
             self.assertEqual((row.state, row.outcome), (2, outcome))
         self.assertEqual(self.rows("content"), [])
 
+    async def test_end_before_the_answer(self) -> None:
+        """What ended before the answer was noted is not awaited; others of the request are."""
+        for kind, others, awaited in (
+            (DELIVERED, (), []),
+            (FAILED, (), []),
+            (DELAYED, (), ["q"]),
+            (DELIVERED, (Told("queued"),), ["q"]),
+            (DELIVERED, (Told("rejected", 450, "no"),), []),
+        ):
+            names = "abc"[: 1 + len(others)]
+            entries = [await self.entry(recipient=f"{one}@example.net") for one in names]
+            key = f"k{entries[0].id}"
+            await self.requested(*entries, key=key)
+            await self.record(news(0, kind, key, "a@example.net"))
+            results = zip(entries, (Told("queued"), *others), strict=True)
+            told = {entry.id: one for entry, one in results}
+            dropped = await self.requests.answered(Answered(HUB, key, 20.0, "q", told))
+            self.assertEqual(dropped, [], kind)
+            found = [
+                one.relay_id
+                for one in await self.feed.open_requests(HUB, 300.0, 10)
+                if one.key == key
+            ]
+            self.assertEqual(found, awaited, (kind, others))
+
+    async def test_rejected_beside(self) -> None:
+        """Whom the peer did not take is awaited under no key of this request."""
+        entries = [await self.entry(recipient=f"{one}@example.net") for one in "ab"]
+        await self.requested(*entries)
+        told = {entries[0].id: Told("queued"), entries[1].id: Told("rejected", 450, "not now")}
+        await self.requests.answered(Answered(HUB, "k", 20.0, "q", told))
+        await self.ended(entries[0], HANDED_OVER)
+        await self.record(news(5, DELIVERED, to="a@example.net"))
+        self.assertEqual(await self.feed.state(HUB, 300.0), PeerFeedState(5, is_awaited=False))
+
     async def test_dsn_afterwards(self) -> None:
         """Who sent it is known by how it ended, once the peer has told."""
         sent = DatabaseSentEntries(self.database)
