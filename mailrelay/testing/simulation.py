@@ -7,59 +7,44 @@ are not left to chance: each seed tries three of the ``CRASHES``, so that all co
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
-from mailrelay.config.settings import (
-    ListenerSection,
-    LogSection,
-    Settings,
-    SMTPOutSection,
-    StorageSection,
-)
-from mailrelay.config.transports import (
-    ChainSection,
-    HopSection,
-    RelayingSection,
-    RouteSection,
-    TransportSection,
-)
-from mailrelay.control.bootstrap import FirstAccount, bootstrap
-from mailrelay.control.peers import PeerDetails
-from mailrelay.directory.peers import PeerProtocol
-from mailrelay.handoff.settings import HandOffSettings
-from mailrelay.net.tls import TLSLevel
-from mailrelay.policy.limits import Limits
+from mailrelay.config.settings import Settings
 from mailrelay.queue.destination import BackOff
-from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.scheduler import QueueSettings, Scheduler
 from mailrelay.queue.transport import Job, Transport
-from mailrelay.service.controls import open_control
+from mailrelay.testing.simulated.configuration import (
+    HTTP_PORT,
+    PUBLIC_URL,
+    RETRIES,
+    fast_folder,
+    node_settings,
+    template,
+)
+from mailrelay.testing.simulated.handing_in import HandingIn
+from mailrelay.testing.simulated.http_calls import Caller
 from mailrelay.testing.simulated.http_hops import (
     APPLICATION,
-    KEY_ID,
     KEYED,
     PEER,
     PLACES,
+    PUSHING,
     SECOND,
-    SECRET,
+    SITE,
     Application,
-    Peer,
 )
+from mailrelay.testing.simulated.mailrelay_peers import Peer, PushingPeer
 from mailrelay.testing.simulated.network import Network
 from mailrelay.testing.simulated.node import (
     ADDRESSES,
@@ -75,24 +60,13 @@ from mailrelay.testing.simulated.operator import Operator
 from mailrelay.testing.simulated.peers import CHAIN, CHARACTERS, Peers
 from mailrelay.testing.simulated.promises import Promises
 from mailrelay.testing.simulated.submitters import Mail, Submitters
-from mailrelay.testing.simulated.world import EPOCH, World
+from mailrelay.testing.simulated.world import World
+from mailrelay.testing.simulated.zotonic_site import Site
 
-MAILS = 20
+MAILS, HANDED_IN = 20, 4
 CRASHES_PER_SEED = 3
-LONGEST = 6 * 3600.0
+LONGEST = 2 * 3600.0
 """Virtual seconds after which a run that is not quiet is stuck."""
-
-HTTP_TIMEOUT = 40.0
-FALLBACK_AFTER = 15.0
-LOOPBACK = ("127.0.0.0/8",)
-
-RETRIES = RetryProfile(
-    first_after=20.0,
-    longest_after=60.0,
-    give_up_after=150.0,
-    least_attempts=4,
-    delay_dsn_after=60.0,
-)
 
 
 @frozen
@@ -115,82 +89,16 @@ class Report:
 
 def simulate(seed: int, make_server: Callable[..., SimulatedServer] = SimulatedServer) -> Report:
     """Run one seed to its end."""
-    folder = Path(tempfile.mkdtemp(dir=_fast_folder()))
+    folder = Path(tempfile.mkdtemp(dir=fast_folder()))
     try:
-        shutil.copy(_template(), folder / "mailrelay.db")
-        simulation = Simulation(World(seed), _settings(folder), make_server)
+        shutil.copy(template(), folder / "mailrelay.db")
+        simulation = Simulation(World(seed), node_settings(folder), make_server)
         with simulation.failures_seen():
             simulation.run()
         world = simulation.world
         return Report(seed, world.violations, world.counts, world.trace)
     finally:
         shutil.rmtree(folder)
-
-
-def _fast_folder() -> str | None:
-    """Memory, where there is such a file system: what fsync is for is simulated anyway."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
-@cache
-def _template() -> Path:
-    """A migrated store with one domain and one account, made once a process."""
-    folder = Path(tempfile.mkdtemp(dir=_fast_folder()))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    control = open_control(_settings(folder), "simulation", lambda: EPOCH, Random(1))
-    first = FirstAccount("user", "example.org", "user", "password", "admin password")
-    Deferred.fromCoroutine(bootstrap(control.directory, first))
-    options: dict[str, object] = {"allowed_networks": LOOPBACK, "timeout": HTTP_TIMEOUT}
-    away = {"fallback": "peer:peer", "fallback_after": FALLBACK_AFTER}
-    key = f"{KEY_ID}:{SECRET.hex()}"
-    for name, domain, more in (("peer", PEER, {}), ("second", SECOND, away)):
-        details = PeerDetails(url=_url(domain), options={**options, **more})
-        added = control.peers.add(name, PeerProtocol.MAILRELAY, details, key)
-        failed: list[Any] = []
-        Deferred.fromCoroutine(added).addErrback(failed.append)
-        for failure in failed:
-            failure.raiseException()
-    control.close()
-    return folder / "mailrelay.db"
-
-
-def _url(domain: str) -> str:
-    host, port = PLACES[domain]
-    return f"http://{host}:{port}"
-
-
-def _settings(folder: Path) -> Settings:
-    hops = [HopSection(f"[{ADDRESSES[domain]}]:25") for domain in CHAIN]
-    return Settings(
-        "mx.example.org",
-        folder,
-        trusted_networks=("10.9.0.0/16",),
-        listener=[
-            ListenerSection("mx", f"tcp:25:interface={IP}"),
-            ListenerSection("submission", f"tcp:587:interface={IP}"),
-        ],
-        storage=StorageSection(min_free_bytes=0),
-        limits=Limits(errors=1000),
-        smtp_out=SMTPOutSection(mx_tls=TLSLevel.NONE, command_timeout=40.0, connect_timeout=10.0),
-        log=LogSection(mail_log=""),
-        stop_grace=5.0,
-        relaying=RelayingSection(chain=[ChainSection(hops, f"@{CHAIN[0]}")]),
-        transport=[TransportSection(name, peer=name) for name in ("peer", "second")],
-        route=[
-            RouteSection(transport="peer", to_domain=[PEER]),
-            RouteSection(transport="second", to_domain=[SECOND]),
-        ],
-        handoff=[
-            HandOffSettings(
-                "app",
-                f"{_url(APPLICATION)}/in",
-                [APPLICATION],
-                timeout=HTTP_TIMEOUT,
-                permanent_statuses=[422],
-                allowed_networks=LOOPBACK,
-            )
-        ],
-    )
 
 
 @define(eq=False)
@@ -211,7 +119,7 @@ class Simulation:
     _hold_after: list[float] = field(init=False, factory=list)
     _most: int = field(init=False, default=0)  # entries in memory
     operator: Operator = field(init=False)
-    _sharing: list[Peer] = field(init=False)
+    _sharing: list[Peer | Site] = field(init=False)  # told of suppression
 
     def __attrs_post_init__(self) -> None:
         world = self.world
@@ -228,11 +136,18 @@ class Simulation:
         self.network = Network(world)
         self.submitters = Submitters(world, self.network, IP)
         self.peers = Peers(world)
-        self._sharing = [Peer(domain, self.peers) for domain in (PEER, SECOND)]
+        pushing = PushingPeer(
+            PUSHING, self.peers, caller=self._caller(PUSHING), answers_too=world.chance(0.5)
+        )
+        site = Site(SITE, self.peers, caller=self._caller(SITE), report_to=PUBLIC_URL)
+        self._sharing = [*(Peer(one, self.peers) for one in (PEER, SECOND)), pushing, site]
         path = database_path(self.settings)
         self.promises = Promises(world, path, self.submitters, self.peers, RETRIES)
         self.operator = Operator(world, self.settings.data_dir, self.promises)
         self._plans = [self._plan(i) for i in range(CRASHES_PER_SEED)]
+
+    def _caller(self, domain: str) -> Caller:
+        return Caller(self.world, self.network, PLACES[domain][0], (IP, HTTP_PORT))
 
     def _plan(self, index: int) -> CrashPlan:
         step, when = CRASHES[(self.world.seed * CRASHES_PER_SEED + index) % len(CRASHES)]
@@ -266,6 +181,8 @@ class Simulation:
         for hop in (Application(APPLICATION, self.peers), *self._sharing):
             self.network.listen(*PLACES[hop.domain], hop.factory())
         self.submitters.begin([(world.random.uniform(0, 60), self._mail(i)) for i in range(MAILS)])
+        handing_in = HandingIn(self.submitters, self._caller(APPLICATION))
+        handing_in.begin([world.random.uniform(0, 100) for _ in range(HANDED_IN)])
         self._begin_faults()
         world.calm_after = 150.0
         self._begin_life()
@@ -291,6 +208,8 @@ class Simulation:
             *KEYED,
             SECOND,
             SECOND,
+            PUSHING,
+            SITE,
             "dead.example",
             "nowhere.example",
             "unknown",
@@ -429,6 +348,8 @@ class Simulation:
     def _is_quiet(self) -> bool:
         crashed = self.life is None or self.life.is_over or self.life.plan is not None
         if self.submitters.waiting or crashed or self.promises.unretired():
+            return False
+        if not self.promises.is_all_told():
             return False
         untold = "SELECT count(*) FROM peer_suppression WHERE NOT is_told"
         return bool(self.promises.store.execute(untold).fetchone() == (0,))

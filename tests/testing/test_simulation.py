@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, ClassVar
 
 import attrs
@@ -13,26 +14,38 @@ from mailrelay.acceptance.accept import Acceptance, Accepted
 from mailrelay.acceptance.envelope import Envelope
 from mailrelay.acceptance.judging import NOTHING_JUDGED, Judged
 from mailrelay.control.peer_requests import KnownOfMessage
-from mailrelay.handoff import transport
+from mailrelay.handoff import hand_in, transport
+from mailrelay.handoff.memory import asked
 from mailrelay.outbound import transport as outbound
+from mailrelay.peering import door, zotonic_blocks
+from mailrelay.peering.pushed import Pushed
+from mailrelay.peering.told import read_page
+from mailrelay.peering.zotonic_status import ZotonicStatusDoor
+from mailrelay.peering.zotonic_submission import ZotonicSubmitter
 from mailrelay.queue import settle
 from mailrelay.queue.entry import Begun, Entry
 from mailrelay.queue.report import Reporter
 from mailrelay.queue.schedule import RetryProfile, next_attempt_at
-from mailrelay.storage import nodes, queue, stores
+from mailrelay.storage import nodes, peer_feed, queue, stores
 from mailrelay.storage.peer_feed import DatabasePeerFeed
 from mailrelay.storage.peer_requests import DatabasePeerRequests
-from mailrelay.testing.simulated import http_hops
+from mailrelay.testing.simulated import http_hops, zotonic_site
 from mailrelay.testing.simulated.node import CRASHES, SimulatedServer
 from mailrelay.testing.simulated.peers import CHAIN
 from mailrelay.testing.simulation import CRASHES_PER_SEED, MAILS, simulate
+from mailrelay.web.request import Response
 from tests.testing.seeds import SEEDS, run_seeds
 
 FAULTS = (
     *("dropped connection", "4xx", "5xx", "slow peer", "lying peer", "clock step", "full disk"),
     *("next hop down", "HTTP repeat", "HTTP recipient 450", "HTTP recipient 550"),
     *(f"HTTP {fault}" for fault in http_hops.FAULTS),
+    *(f"HTTP {fault}" for fault in zotonic_site.SITE_FAULTS),
     *(f"relayed by {host}" for host in CHAIN),
+    *(f"peer tells {told}" for told in ("deferred", "relayed", "bounced")),
+    *(f"site reports {told}" for told in zotonic_site.SAID),
+    *("pushed", "not taken when pushed", "report not heard", "caller hung up"),
+    *("fallback", "handed in", "handed in again", "suppression told"),
 )
 
 SEEDS_TO_FIND = 40
@@ -56,15 +69,18 @@ class SeedTests(SynchronousTestCase):
 class PlantedBugTests(SynchronousTestCase):
     """Each bug is planted into every life of the node; the simulation must see it."""
 
-    def _find(self, plant: Callable[[Any], None], *symptoms: str) -> None:
-        """Some seed breaks a promise, in one of the ways that this bug can show."""
+    def _find(self, plant: Callable[[Any], None], *symptoms: str, first: int = 0) -> None:
+        """Some seed breaks a promise, in one of the ways that this bug can show.
+
+        ``first`` is a seed that does, or did: it is tried first.
+        """
 
         class PlantedServer(SimulatedServer):
             def _wire(self) -> None:
                 super()._wire()
                 plant(self)
 
-        for seed in range(SEEDS_TO_FIND):
+        for seed in range(first, first + SEEDS_TO_FIND):
             violations = simulate(seed, PlantedServer).violations
             if violations:
                 found = violations[0]
@@ -200,8 +216,16 @@ class PlantedBugTests(SynchronousTestCase):
 
     def test_requests_to_a_peer_forgotten(self) -> None:
         """What may have reached a peer is repeated as it was, under its key."""
-        known = KnownOfMessage([], ())
-        self.patch(DatabasePeerRequests, "of_message", lambda *of: succeed(known))
+        of_message = DatabasePeerRequests.of_message
+
+        def forget(known: KnownOfMessage) -> KnownOfMessage:
+            of_sites = [request for request in known.requests if not request.meta]
+            return KnownOfMessage(of_sites, known.hops)
+
+        def forgetful(requests: Any, *of: int) -> Deferred[KnownOfMessage]:
+            return of_message(requests, *of).addCallback(forget)
+
+        self.patch(DatabasePeerRequests, "of_message", forgetful)
         self._find(lambda server: None, "was taken twice, by different keys")
 
     def test_events_of_a_peer_skipped(self) -> None:
@@ -213,6 +237,63 @@ class PlantedBugTests(SynchronousTestCase):
 
         self.patch(DatabasePeerFeed, "record", skip)
         self._find(lambda server: None, "and that is not known here", "is lost")
+
+    def test_number_of_each_attempt(self) -> None:
+        """A site must know what it has, however often it is asked."""
+        submit = ZotonicSubmitter._submit
+        numbers = count(1)
+
+        def with_number(submitter: Any, peer: Any, job: Any) -> Any:
+            name = f"n{next(numbers)}.example.org"
+            return submit(attrs.evolve(submitter, hostname=name), peer, job)
+
+        self.patch(ZotonicSubmitter, "_submit", with_number)
+        self._find(lambda server: None, "was taken twice, by different keys", first=6)
+
+    def test_report_answered_before_it_is_recorded(self) -> None:
+        """A site does not repeat what was answered 200."""
+        record = ZotonicStatusDoor._record
+
+        async def begin(door: Any, peer: Any, report: Any) -> None:
+            Deferred.fromCoroutine(record(door, peer, report)).addErrback(lambda _: None)
+
+        self.patch(ZotonicStatusDoor, "_record", begin)
+        self._find(lambda server: None, "here, and", "that is not known here")
+
+    def test_block_counts_as_told(self) -> None:
+        """A site that did not say ok does not know that an address is blocked."""
+        self.patch(zotonic_blocks, "_is_ok", lambda answer: True)
+        self._find(lambda server: None, "site.example knows", first=14)
+
+    def test_page_taken_before_it_is_recorded(self) -> None:
+        """A peer that pushes goes on from where it was told to."""
+
+        async def post(pushed: Any, claim: Any) -> Response:
+            pieces: list[bytes] = []
+            verified = await pushed.door.verified(claim, 10**6, pieces.append)
+            page = read_page(b"".join(pieces))
+            assert page is not None
+            taking: Deferred[int] = Deferred.fromCoroutine(pushed.take(verified.peer, page))
+            taking.addErrback(lambda _: None)
+            return door.answer(200, {"cursor": page.position})
+
+        self.patch(Pushed, "post", post)
+        self._find(lambda server: None, "here, and", "that is not known here")
+
+    def test_awaited_by_all_of_a_request(self) -> None:
+        """Of those whom a peer did not take nothing is awaited."""
+        self.patch(peer_feed, "taken_in", lambda results: results.keys())
+        self._find(lambda server: None, "more is awaited of what a peer has", first=16)
+
+    def test_handed_in_forgotten(self) -> None:
+        """What is handed in again, and was answered by nobody, is known."""
+        numbers = count(1)
+
+        def other(name: str, key: str | None, *rest: Any) -> Any:
+            return asked(name, f"{key}.{next(numbers)}", *rest)
+
+        self.patch(hand_in, "asked", other)
+        self._find(lambda server: None, "was handed in once", "by different keys", first=7)
 
     def test_next_relay_host_asked_too(self) -> None:
         """What one of a chain took is nobody else's."""

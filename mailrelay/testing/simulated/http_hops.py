@@ -1,19 +1,14 @@
-"""Next hops that speak HTTP: an application that is handed mail, and peers of mailrelay/1.
+"""Next hops that speak HTTP: what they have in common, and an application that is handed mail.
 
-All know what they took by its Idempotency-Key, so that whatever is cut, and whoever crashes, each
-has one copy.  A peer tells later that it relayed what it took.  While the second one is away for
-long, its mail goes to the first: what it had taken by then comes twice.  Both hear of what comes on
-our suppression list, and off it.
+All know what they took by its key, so that whatever is cut, and whoever crashes, each has one copy.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
-import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from attrs import define, field, frozen
@@ -24,14 +19,16 @@ from mailrelay.testing.simulated.peers import Peers
 from mailrelay.testing.simulated.world import World
 
 APPLICATION, PEER, SECOND = "app.example", "peer.example", "second.example"
-KEYED = (APPLICATION, PEER)
-OF_PEERS = (PEER, SECOND)
+PUSHING, SITE = "pushing.example", "site.example"
+KEYED = (APPLICATION, PEER, PUSHING, SITE)
+OF_PEERS = (PEER, SECOND, PUSHING)
 PLACES = {
     APPLICATION: ("127.0.1.1", 8080),
     PEER: ("127.0.1.2", 8080),
     SECOND: ("127.0.1.3", 8080),
+    PUSHING: ("127.0.1.4", 8080),
+    SITE: ("127.0.1.5", 8080),
 }
-KEY_ID, SECRET = "our-key", bytes(range(32))
 
 FAULTS = {
     "cut before it is kept": 0.12,
@@ -55,32 +52,41 @@ class Request:
     headers: Mapping[str, str]  # names in lower case
     body: bytes = field(repr=False)
 
-    @property
-    def key(self) -> str:
-        """What a message is known by."""
-        return self.headers["idempotency-key"]
-
 
 @frozen
 class Answer:
-    """A status, and JSON."""
+    """A status, and what is said; names of fields in lower case."""
 
     status: int
     body: bytes
-    fields: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(factory=dict)
 
 
-def _answer(status: int, **said: Any) -> Answer:
-    return Answer(status, json.dumps(said).encode())
+def answer_of(code: int, /, **said: Any) -> Answer:
+    """With JSON."""
+    return Answer(code, json.dumps(said).encode())
+
+
+Answering = Callable[[Answer | None], None]
+"""Told the answer; None cuts the connection."""
 
 
 @define(eq=False)
 class Hop:
-    """What both have in common: faults, and answers that are given again."""
+    """Faults, and answers that are given again."""
 
     domain: str
     peers: Peers
     answered: dict[str, tuple[bytes, Answer]] = field(factory=dict)
+
+    faults: ClassVar[Mapping[str, float]] = FAULTS
+    instead: ClassVar[Mapping[str, Answer | None]] = {
+        "cut before it is kept": None,
+        "503": answer_of(503, text="not now"),
+    }
+    """What is answered in place of keeping it."""
+    never: ClassVar[Mapping[str, Answer]] = {"422": answer_of(422, text="never")}
+    """The same, of what is not known yet."""
 
     @property
     def world(self) -> World:
@@ -91,18 +97,16 @@ class Hop:
         """What listens."""
         return _HopFactory(self)
 
-    def ask(self, request: Request, answer: Callable[[Answer | None], None]) -> None:
-        """Answer a request, in its time; None cuts the connection."""
-        if request.method != "POST":
+    def ask(self, request: Request, answer: Answering) -> None:
+        """Answer a request, in its time."""
+        if not self.is_message(request):
             self.other(request, answer)
             return
-        fault = self._fault()
-        if fault == "cut before it is kept":
-            answer(None)
-        elif fault == "503":
-            answer(_answer(503, text="not now"))
-        elif fault == "422" and request.key not in self.answered:
-            answer(_answer(422, text="never"))
+        fault = self.fault()
+        if fault in self.instead:
+            answer(self.instead[fault])
+        elif fault in self.never and self.key(request) not in self.answered:
+            answer(self.never[fault])
         else:
             taken = self._taken(request)
             if fault == "slow answer":
@@ -111,35 +115,44 @@ class Hop:
             else:
                 answer(None if fault == "cut after it is kept" else taken)
 
-    def _fault(self) -> str | None:
+    def is_message(self, request: Request) -> bool:
+        """Whether a message is handed over."""
+        return request.method == "POST"
+
+    def key(self, request: Request) -> str:
+        """What a message is known by."""
+        return request.headers["idempotency-key"]
+
+    def fault(self) -> str:
+        """What goes wrong with a request; "" for nothing."""
         world = self.world
         if world.seconds() > world.calm_after:
-            return None
-        for fault, probability in FAULTS.items():
+            return ""
+        for fault, probability in self.faults.items():
             if world.chance(probability):
                 world.count(f"HTTP {fault}")
                 world.note(f"{self.domain} {fault}")
                 return fault
-        return None
+        return ""
 
     def _taken(self, request: Request) -> Answer:
-        digest = hashlib.sha256(request.body).digest()
-        known = self.answered.get(request.key)
+        digest, key = hashlib.sha256(request.body).digest(), self.key(request)
+        known = self.answered.get(key)
         if known is None:
-            known = self.answered[request.key] = digest, self.take(request)
+            known = self.answered[key] = digest, self.take(request)
         else:
             self.world.count("HTTP repeat")
         if known[0] != digest:
-            self.world.violated(f"{self.domain} got something else as {request.key}")
+            self.world.violated(f"{self.domain} got something else as {key}")
         return known[1]
 
     def take(self, request: Request) -> Answer:
         """Keep a message that was not known."""
         raise NotImplementedError
 
-    def other(self, request: Request, answer: Callable[[Answer | None], None]) -> None:
+    def other(self, request: Request, answer: Answering) -> None:
         """Answer what is no message."""
-        answer(_answer(404))
+        answer(answer_of(404))
 
     def signed(self, request: Request, answer: Answer) -> Answer:
         """As it is sent."""
@@ -153,101 +166,24 @@ class Application(Hop):
         """See Hop."""
         recipient = unquote(request.headers["x-mailrelay-rcpt-to"])
         self.peers.keep(self.domain, [recipient], request.body)
-        return _answer(200, text="taken")
+        return answer_of(200, text="taken")
 
 
-@define(eq=False)
-class Peer(Hop):
-    """Says of each recipient what becomes of it, and tells of those that it relayed."""
-
-    events: list[Mapping[str, Any]] = field(factory=list)
-    suppressed: dict[str, bool] = field(factory=dict)  # what it was told of addresses
-    _waiting: list[Callable[[], None]] = field(factory=list)
-
-    def take(self, request: Request) -> Answer:
-        """See Hop."""
-        line, _, content = request.body.partition(b"\n")
-        meta = json.loads(line)
-        id_ = f"q{len(self.answered)}"
-        results = [self._result(recipient) for recipient in meta["rcpt_to"]]
-        kept = [one["rcpt"] for one in results if one["state"] == "queued"]
-        self.peers.keep(self.domain, kept, content)
-        others = [one for one in kept if not one.endswith(f"@{self.domain}")]
-        self.world.counts["fallback"] += len(others)
-        for recipient in kept:
-            wait = self.world.random.uniform(0.001, 40.0)
-            self.world.clock.callLater(wait, self._relayed, meta["msg_id"], id_, recipient)
-        return _answer(202, id=id_, receipt="accepted", results=results)
-
-    def _result(self, recipient: str) -> Mapping[str, Any]:
-        world = self.world
-        if world.seconds() <= world.calm_after and world.chance(0.15):
-            code = world.random.choice((450, 550))
-            world.count(f"HTTP recipient {code}")
-            return {"rcpt": recipient, "state": "rejected", "code": code, "text": "no"}
-        return {"rcpt": recipient, "state": "queued"}
-
-    def _relayed(self, msg_id: str, relay_id: str, recipient: str) -> None:
-        event = {"msg_id": msg_id, "relay_id": relay_id, "rcpt": recipient, "type": "relayed"}
-        seq = len(self.events) + 1
-        told = {"seq": seq, "id": str(seq), "at": self.world.now(), "final": False, "attempt": 1}
-        self.events.append(event | told)
-        waiting, self._waiting = self._waiting, []
-        for wake in waiting:
-            wake()
-
-    def other(self, request: Request, answer: Callable[[Answer | None], None]) -> None:
-        """Events, once there are some or nobody waits any longer; changes of suppression."""
-        if request.method in ("PUT", "DELETE") and "/suppressions/" in request.target:
-            address = unquote(request.target.rpartition("/")[2])
-            self.suppressed[address] = request.method == "PUT"
-            self.world.count("suppression told")
-            answer(_answer(200))
-            return
-        if request.method != "GET":
-            answer(_answer(200))  # what was dropped there is dropped here
-            return
-        asked = dict(re.findall(r"(\w+)=(\d+)", request.target))
-        after, limit = int(asked["after"]), int(asked["limit"])
-        over: list[None] = []
-
-        def tell() -> None:
-            if not over:
-                over.append(None)
-                page = self.events[after : after + limit]
-                more = len(self.events) > after + limit
-                answer(_answer(200, events=page, next=after + len(page), more=more))
-
-        if len(self.events) > after or not int(asked["wait"]):
-            tell()
-            return
-        self._waiting.append(tell)
-        self.world.clock.callLater(float(asked["wait"]), tell)
-
-    def signed(self, request: Request, answer: Answer) -> Answer:
-        """See Hop."""
-        path, _, query = request.target.partition("?")
-        fields = request.headers
-        signature = _signature(
-            "mailrelay-hmac-v1",
-            request.method,
-            path,
-            query,
-            KEY_ID,
-            fields["mailrelay-timestamp"],
-            fields.get("idempotency-key", ""),
-            fields.get("content-type", ""),
-            hashlib.sha256(request.body).hexdigest(),
-        )
-        if fields["mailrelay-signature"] != f"v1={signature}":
-            self.world.violated(f"{self.domain} got a wrong signature for {request.target}")
-        digest = hashlib.sha256(answer.body).hexdigest()
-        given = _signature("mailrelay-hmac-v1-response", str(answer.status), signature, digest)
-        return Answer(answer.status, answer.body, (f"Mailrelay-Response-Signature: v1={given}",))
+def read_head(data: bytes) -> tuple[str, Mapping[str, str], bytes] | None:
+    """The first line, the fields and what follows, once the body is whole."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    fields = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
+    if not end or len(body) < int(fields.get("content-length", "0")):
+        return None
+    return first, fields, body
 
 
-def _signature(*lines: str) -> str:
-    return hmac.new(SECRET, "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+def written(first: str, fields: Mapping[str, str], body: bytes) -> bytes:
+    """A request or an answer."""
+    lines = [first, f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class _HopFactory(Factory):
@@ -280,17 +216,14 @@ class _Conversation(Protocol):
         self._advance()
 
     def _advance(self) -> None:
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
-        if self._busy or self._gone or not end:
+        read = None if self._busy or self._gone else read_head(self._buffer)
+        if read is None:
             return
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
-        length = int(headers.get("content-length", "0"))
-        if len(rest) < length:
-            return
-        self._buffer, self._busy = rest[length:], True
+        first, fields, body = read
+        length = int(fields.get("content-length", "0"))
+        self._buffer, self._busy = body[length:], True
         method, target, _ = first.split(" ")
-        request = Request(method, target, headers, rest[:length])
+        request = Request(method, target, fields, body[:length])
         self._hop.ask(request, lambda answer: self._answer(request, answer))
 
     def _answer(self, request: Request, answer: Answer | None) -> None:
@@ -301,7 +234,6 @@ class _Conversation(Protocol):
             self.transport.abortConnection()
             return
         said = self._hop.signed(request, answer)
-        lines = [f"HTTP/1.1 {said.status} Said", f"Content-Length: {len(said.body)}", *said.fields]
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + said.body)
+        self.transport.write(written(f"HTTP/1.1 {said.status} Said", said.fields, said.body))
         self._busy = False
         self._advance()

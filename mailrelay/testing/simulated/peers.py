@@ -64,6 +64,8 @@ class Peers:
 
     world: World
     accepted: list[Acceptance] = field(factory=list)
+    told: dict[str, set[str]] = field(factory=dict)
+    """By recipient, the outcomes that next hops tell later, of which one is the last word."""
 
     def factory(self, domain: str) -> Factory:
         """What listens as the host of ``domain``."""
@@ -82,6 +84,10 @@ class Peers:
             if domain in CHAIN and not one.endswith(f"@{domain}"):
                 self.world.count(f"relayed by {domain}")
         return kept
+
+    def tells(self, recipient: str, outcome: str) -> None:
+        """A next hop that has a message is to tell what became of it."""
+        self.told.setdefault(recipient, set()).add(outcome)
 
 
 def _lies(stage: str) -> list[str]:

@@ -15,7 +15,7 @@ from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Entry, EntryState
 from mailrelay.queue.schedule import RetryProfile
 from mailrelay.queue.transport import Job, Result
-from mailrelay.testing.simulated.http_hops import APPLICATION, KEYED, OF_PEERS
+from mailrelay.testing.simulated.http_hops import APPLICATION, KEYED, OF_PEERS, SITE
 from mailrelay.testing.simulated.node import Life
 from mailrelay.testing.simulated.peers import CHAIN, CHARACTERS, Peers
 from mailrelay.testing.simulated.submitters import Acknowledged, Submitters
@@ -27,6 +27,9 @@ IN_FLIGHT = 3.0
 
 SOON = 1.0
 """Seconds until a hold is seen by whoever was just about to attempt."""
+
+TELLING = (*OF_PEERS, SITE)
+"""Next hops that tell later what became of what they took."""
 
 
 @define(eq=False)
@@ -82,7 +85,7 @@ class Promises:
             "SELECT attempts, last_attempt_at, next_attempt_at, state FROM entry WHERE id = ?",
             (entry.id,),
         ).fetchone()
-        if state == EntryState.RETIRED.value and entry.recipient.domain in OF_PEERS:
+        if state == EntryState.RETIRED.value and entry.recipient.domain in TELLING:
             return  # the peer tells of it just now
         stepped = bool(self.world.forward_steps)
         if attempts != number or (due <= self.world.now() and not stepped):
@@ -123,6 +126,18 @@ class Promises:
         [(count,)] = self.store.execute(living).fetchall()
         return int(count)
 
+    def is_all_told(self) -> bool:
+        """Whether everything that next hops tell of is known here."""
+        return not self._untold()
+
+    def _untold(self) -> Sequence[str]:
+        outcomes = dict(self.store.execute("SELECT recipient, outcome FROM entry").fetchall())
+        return [
+            f"{recipient} is {outcomes.get(recipient)} here, and {' or '.join(sorted(told))} there"
+            for recipient, told in self.peers.told.items()
+            if outcomes.get(recipient) not in told
+        ]
+
     # In the end
 
     def check_end(self) -> None:
@@ -136,6 +151,10 @@ class Promises:
         waiting = "SELECT recipient FROM entry WHERE outcome = 'handed_over'"
         for (recipient,) in self.store.execute(waiting):
             self.world.violated(f"{recipient} was relayed, and that is not known here")
+        for wrong in self._untold():
+            self.world.violated(wrong)
+        for (key,) in self.store.execute(_AWAITED_IN_VAIN):
+            self.world.violated(f"more is awaited of what a peer has as {key}, and all was told")
         self._check_acknowledged()
         self._check_duplicates()
         self._check_reports()
@@ -164,9 +183,11 @@ class Promises:
         by_recipient = defaultdict(list)
         for acceptance in self.peers.accepted:
             by_recipient[acceptance.recipient, _message_id(acceptance.content)].append(acceptance)
-        for (recipient, _), copies in by_recipient.items():
-            if len(copies) > 1 and recipient.endswith(KEYED):
+        by_key = Counter(a.recipient for a in self.peers.accepted if a.recipient.endswith(KEYED))
+        for recipient, count in by_key.items():
+            if count > 1:
                 self.world.violated(f"{recipient} was taken twice, by different keys")
+        for (recipient, _), copies in by_recipient.items():
             for one, later in pairwise(copies):
                 if one.heard_at is None:
                     continue  # the answer never reached the node: it had to send again
@@ -175,6 +196,9 @@ class Promises:
         twice = "SELECT recipient FROM mailbox_message GROUP BY recipient, message_id"
         for (recipient,) in self.store.execute(f"{twice} HAVING count(*) > 1"):
             self.world.violated(f"{recipient} is in the mailbox twice")
+        handed_in = "SELECT recipient FROM mailbox_message WHERE recipient LIKE 'user+h%'"
+        for (recipient,) in self.store.execute(f"{handed_in} GROUP BY 1 HAVING count(*) > 1"):
+            self.world.violated(f"{recipient} was handed in once and is in the mailbox twice")
 
     def _was_in_flight(self, heard_at: float, later: float) -> bool:
         """Whether a crash kept a good outcome from being recorded."""
@@ -194,12 +218,14 @@ class Promises:
                 told[final.decode(), action.decode()] += 1
         outcomes = dict(self.store.execute("SELECT recipient, outcome FROM entry").fetchall())
         for promised in self.submitters.acknowledged.values():
-            for action, counts in _expected(promised, outcomes.get(promised.recipient)).items():
+            outcome = outcomes.get(promised.recipient)
+            is_told = promised.recipient in self.peers.told
+            for action, counts in _expected(promised, outcome, is_told=is_told).items():
                 count = told.pop((promised.recipient, action), 0)
                 if count not in counts:
                     self.world.violated(
                         f"{count} DSNs tell that {promised.recipient} is {action}"
-                        f" ({outcomes.get(promised.recipient)}, NOTIFY={promised.notify})"
+                        f" ({outcome}, NOTIFY={promised.notify})"
                     )
         for recipient, action in told:
             if recipient not in self.submitters.tried:
@@ -215,8 +241,13 @@ class Promises:
             self._reports[id_] = recipient, body
 
 
-def _expected(promised: Acknowledged, outcome: str | None) -> Mapping[str, Sequence[int]]:
-    """How many DSNs of each action there may be for a recipient."""
+def _expected(
+    promised: Acknowledged, outcome: str | None, *, is_told: bool
+) -> Mapping[str, Sequence[int]]:
+    """How many DSNs of each action there may be for a recipient.
+
+    ``is_told``: a next hop has it, and tells of it.
+    """
     wanted = promised.notify.split(",") if promised.notify else ["FAILURE", "DELAY"]
     if promised.sender is None:
         wanted = []
@@ -225,12 +256,12 @@ def _expected(promised: Acknowledged, outcome: str | None) -> Mapping[str, Seque
         expected["delayed"] = (0, 1)
     if "FAILURE" in wanted and outcome == "failed":
         expected["failed"] = (1,)
-    if "FAILURE" in wanted and outcome == "delivered" and promised.recipient.endswith(OF_PEERS):
-        expected["failed"] = (0, 1)  # its answer to the last attempt may be lost
+    if "FAILURE" in wanted and is_told:
+        expected["failed"] = (0, 1)  # given up here, when its answers were lost
     if "SUCCESS" in wanted and outcome == "delivered":
         domain = promised.recipient.rpartition("@")[2]
-        if domain in OF_PEERS:
-            pass  # it was told what is wanted, and tells of it itself
+        if domain in TELLING:
+            pass  # a peer was told what is wanted; a site cannot be
         elif str(promised.sender).endswith(f"@{CHAIN[0]}") and domain not in OWN:
             expected["relayed"] = (0, 1)  # any of the chain may have taken it
         elif domain not in CHARACTERS:
@@ -256,8 +287,12 @@ def _message_id(content: bytes) -> bytes:
 _REPORTED = re.compile(rb"Final-Recipient: rfc822; *(\S+)\r\n(?:[^\r\n]+\r\n)*?Action: (\w+)")
 
 _ENDS = "('delivered', 'failed', 'canceled', 'handed_over')"
-# Given up here, and told later that it was taken:
-_OF_PEER = "(" + " OR ".join(f"recipient LIKE '%@{one}'" for one in OF_PEERS) + ")"
+# Given up here, and told later that it was taken; relayed there, and bounced:
+_OTHER_END = (
+    "(kind = 'failed' AND outcome = 'delivered' AND ("
+    + " OR ".join(f"recipient LIKE '%@{one}'" for one in TELLING)
+    + f") OR kind = 'delivered' AND outcome = 'failed' AND recipient LIKE '%@{SITE}')"
+)
 _HANDED_OVER = "coalesce(sum(kind = 'handed_over'), 0)"
 
 _NEVER = {
@@ -276,7 +311,7 @@ _NEVER = {
     "an entry whose state and events differ": (
         "SELECT entry.id, state, outcome, group_concat(kind) FROM entry"
         f" LEFT JOIN event ON event.entry_id = entry.id AND kind IN {_ENDS}"
-        f" AND NOT (kind = 'failed' AND outcome = 'delivered' AND {_OF_PEER}) GROUP BY entry.id"
+        f" AND NOT {_OTHER_END} GROUP BY entry.id"
         f" HAVING count(kind) - {_HANDED_OVER} <> (state = 2 AND outcome <> 'handed_over')"
         f" OR {_HANDED_OVER} > (state = 2) OR (outcome = 'handed_over' AND {_HANDED_OVER} = 0)"
         " OR (state = 2 AND coalesce(outcome, '') NOT IN"
@@ -285,6 +320,8 @@ _NEVER = {
     "an entry with more outcomes than attempts": (
         "SELECT entry.id, attempts, count(kind) FROM entry"
         " JOIN event ON event.entry_id = entry.id AND kind IN ('delivered', 'delayed', 'failed')"
+        # Of its own attempts a site says no number.
+        f" AND NOT (recipient LIKE '%@{SITE}' AND json_extract(data, '$.attempt') IS NULL)"
         " GROUP BY entry.id HAVING count(kind) > attempts"
     ),
     "a hold without its event": (
@@ -311,3 +348,10 @@ _NEVER = {
     ),
 }
 """Queries that must find nothing."""
+
+_AWAITED_IN_VAIN = (
+    "SELECT key FROM peer_request WHERE open_until IS NOT NULL AND NOT EXISTS"
+    " (SELECT 1 FROM entry WHERE entry.message_id = peer_request.message_id"
+    " AND (state < 2 OR outcome = 'handed_over'))"
+)
+"""Requests of which no recipient's end is missing."""

@@ -83,6 +83,8 @@ class Timetable:
         """Outcomes are recorded."""
         for event in events:
             due = event.data.get("next_attempt_at")
+            if due is None and "peer" in event.data:
+                continue  # the peer's own attempt
             if event.kind is EventKind.DELAYED and event.entry_id is not None:
                 assert isinstance(due, float)
                 number = int(str(event.data["attempt"]))
