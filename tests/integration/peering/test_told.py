@@ -37,7 +37,9 @@ KINDS = "SELECT kind FROM event WHERE entry_id IS NOT NULL ORDER BY position"
 
 
 class Pair(PeerCase):
-    """A sender whose relay fails all its mail."""
+    """A sender whose relay fails all its mail, or has other settings."""
+
+    relaying = REFUSING
 
     async def until_last(self, *expected: str) -> None:
         """Wait until the newest events are these."""
@@ -54,7 +56,7 @@ class Pair(PeerCase):
 
     async def sender(self, url: str = "", **more: Any) -> Loopback:
         """It hands all its mail to the relay, which is ``self.server``."""
-        signer = await self.signer(**REFUSING)
+        signer = await self.signer(**self.relaying)
         sender = await Loopback.start(self, the_reactor, roles=("mx",), **HANDING, **more)
         # A test's chance gives both servers one id, which would be a loop.
         submitters: Any = sender.server._ways.peers.transport.submitters
@@ -72,12 +74,12 @@ class Pair(PeerCase):
         await sender.server._known.load_directory()
         return sender
 
-    async def submit(self, sender: Loopback) -> None:
+    async def submit(self, sender: Loopback, *names: bytes) -> None:
         """A message for somebody elsewhere."""
         await sender.say(
             b"EHLO x",
             b"MAIL FROM:<a@sender.test>",
-            b"RCPT TO:<b@remote.test>",
+            *(b"RCPT TO:<%s@remote.test>" % name for name in names or (b"b",)),
             b"DATA",
             b"From: a@sender.test\r\nSubject: hi\r\n\r\nhello\r\n.",
         )
