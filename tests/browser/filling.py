@@ -38,7 +38,7 @@ def fill(server: Localserve, person: Person, words: Words) -> None:
     send(server, person, words, "busy-temperror@localhost")
     send(server, person, words, "nobody-permerror@localhost")
     with server.control() as control:
-        settled(_kept(control, person, words))
+        settled(kept(control, person, words))
 
 
 def full_letter(words: Words) -> EmailMessage:
@@ -69,7 +69,8 @@ def send(server: Localserve, person: Person, words: Words, to: str, **more: Any)
         assert answer.status in (200, 202), answer.read()
 
 
-async def _kept(control: Control, person: Person, words: Words) -> None:
+async def kept(control: Control, person: Person, words: Words) -> None:
+    """Give ``person`` one of each thing that is kept."""
     name = person.name
     await control.suppression.add(name, "gone@example.net", words.line)
     await control.holds.add(name, None, "later.example")
@@ -79,4 +80,4 @@ async def _kept(control: Control, person: Person, words: Words) -> None:
     wanted = EndpointFields(name=words.line[:100], url="http://127.0.0.1:9/hook")
     await control.endpoints.add(name, wanted)
     details = AliasDetails(list_members=True, allow_from=True)
-    await control.aliases.add(f"team-{name}@localhost", [person.address], details)
+    await control.aliases.add(f"team-{name}@{person.domain}", [person.address], details)

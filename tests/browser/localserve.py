@@ -50,11 +50,12 @@ class Person:
 
     name: str
     password: str = PASSWORD
+    domain: str = "localhost"
 
     @property
     def address(self) -> str:
         """What they log in with, and where their mail goes."""
-        return f"{self.name}@localhost"
+        return f"{self.name}@{self.domain}"
 
 
 OWNER = Person(ADDRESS.partition("@")[0])
