@@ -82,6 +82,11 @@ class Asked:
             raise BadQuery(f"the field {name} of the query has a control character")
         return text
 
+    def exact(self, name: str) -> str:
+        """A field of the form as it was typed, blanks at its ends included: passwords."""
+        values = self.form.get(name)
+        return values[0] if values else ""
+
     def done(self, sentences: Mapping[str, str]) -> str:
         """What was done before this page was gone on to, by its code in the query."""
         return sentences.get(self.value("done"), "")

@@ -27,6 +27,7 @@ from mailrelay.service.page_health import Watch, health_routes
 from mailrelay.service.page_login import login_pages
 from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_watching import watching_routes
+from mailrelay.service.page_ways import way_routes
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.history import DatabaseHistory
@@ -86,6 +87,7 @@ def page_routes(
         *QueuePages(page_doors, queue).routes(),
         *directory_routes(s, settings, stores, doors, page_doors),
         *app_routes(s, settings, stores, doors, page_doors),
+        *way_routes(s, settings, stores, doors, page_doors),
         *watching_routes(s, settings, stores, doors, page_doors),
         *health_routes(s, settings, stores, watch, page_doors),
         *own_routes(s, settings, stores, doors, page_doors),

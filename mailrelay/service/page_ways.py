@@ -1,0 +1,56 @@
+"""The administrator's pages about where mail goes, composed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mailrelay.config.convert import relay_place
+from mailrelay.config.settings import Settings
+from mailrelay.control.relays import read_sources
+from mailrelay.directory.peers import Peer
+from mailrelay.directory.relays import RelayRule
+from mailrelay.net.surroundings import Surroundings
+from mailrelay.pages.admin_calls import CallPages
+from mailrelay.pages.admin_explain import ExplainPages
+from mailrelay.pages.admin_holds import HoldRulePages
+from mailrelay.pages.admin_peers import PeerPages, Ping
+from mailrelay.pages.admin_relays import RelayPages
+from mailrelay.pages.door import Doors as PageDoors
+from mailrelay.peering.ping import PingFailed, ping
+from mailrelay.routing.relay_sources import RelaySources
+from mailrelay.service.application import Doors
+from mailrelay.service.server_controls import server_controls
+from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
+from mailrelay.storage.stores import Stores
+from mailrelay.web.request import Route
+
+
+def way_routes(
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    page_doors: PageDoors,
+) -> Sequence[Route]:
+    """Hold rules, webhook calls, routes, relay hosts, peers, explain."""
+
+    async def sources(stored: Sequence[RelayRule]) -> RelaySources:
+        domains = sorted(doors.directory().domains)
+        return await s.workers.run(read_sources, relay_place(settings.relaying), domains, stored)
+
+    async def pinged(peer: Peer) -> Ping:
+        try:
+            pong = await s.workers.run(ping, peer, s.now)
+        except PingFailed as error:
+            return Ping(str(error))
+        return Ping("", pong.seconds, pong.takes_mail, pong.clock_difference, pong.limits)
+
+    control = server_controls(s, settings, stores, doors)
+    alarms = DatabaseRelayAlarms(stores.database, stores.node.id, s.now)
+    return [
+        *HoldRulePages(page_doors, lambda actor: control(actor).holds).routes(),
+        *CallPages(page_doors, lambda actor: control(actor).calls).routes(),
+        *ExplainPages(page_doors, doors.explain).routes(),
+        *RelayPages(page_doors, lambda actor: control(actor).relays, sources, alarms).routes(),
+        *PeerPages(page_doors, lambda actor: control(actor).peers, pinged, s.now).routes(),
+    ]
