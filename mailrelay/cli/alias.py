@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from mailrelay.cli.directory import json_option
-from mailrelay.cli.output import print_rows
+from mailrelay.cli.output import moment, print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
-from mailrelay.control.aliases import AliasDetails
+from mailrelay.control.aliases import AliasDetails, Member
 from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
+
+_ADDRESS = ("address",)
 
 
 @click.group()
@@ -130,9 +132,17 @@ def members(
             settled(control.aliases.add_members(address, added))
         if removed:
             settled(control.aliases.remove_members(address, removed))
-        found: Alias = settled(control.aliases.alias(address))
-    rows = [{"address": str(member)} for member in found.members]
-    print_rows(rows, ("address",), "No members.", as_json=as_json)
+        found: Sequence[Member] = settled(control.aliases.members(address))
+    rows = [
+        {
+            "address": str(one.address),
+            "failures": one.failures,
+            "failed": moment(one.failed_at) if one.failures else None,
+        }
+        for one in found
+    ]
+    columns = ("address", "failures", "failed") if any(one.failures for one in found) else _ADDRESS
+    print_rows(rows, columns, "No members.", as_json=as_json)
 
 
 @alias.command("list")

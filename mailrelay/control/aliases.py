@@ -59,6 +59,24 @@ _NEW: Mapping[str, object] = {
 }
 
 
+@frozen
+class Member:
+    """A member, and how often its mail failed in a row; ``failed_at`` is since the epoch."""
+
+    address: Address
+    failures: int = 0
+    failed_at: float | None = None
+
+
+@frozen
+class AliasQuery:
+    """Which aliases: ``text`` is within the address, a member's, or the owner's."""
+
+    text: str = ""
+    after: str = ""  # the address that the page before ended with
+    limit: int = 100
+
+
 class AliasRecords(Protocol):
     """Aliases' rows.  Every change tells running processes, and is audited as ``actor``'s.
 
@@ -93,6 +111,9 @@ class AliasRecords(Protocol):
         self, actor: str, key: tuple[str, str], members: Sequence[Address]
     ) -> Deferred[None]:
         """Take members off; one at least stays."""
+
+    def members(self, key: tuple[str, str]) -> Deferred[Sequence[Member]]:
+        """Who is listed, by address.  Fails with NoSuch."""
 
 
 @frozen
@@ -144,7 +165,32 @@ class AliasControl:
     async def aliases(self) -> Sequence[Alias]:
         """All of them, by address."""
         found = (await self.records.load()).aliases.values()
-        return sorted(found, key=lambda alias: (alias.domain, alias.localpart))
+        return sorted(found, key=_place)
+
+    async def listed(self, wanted: AliasQuery) -> Sequence[Alias]:
+        """A page of them, by domain and localpart."""
+        localpart, _, domain = wanted.after.rpartition("@")
+        text, found = wanted.text.lower(), []
+        for one in await self.aliases():
+            is_behind = not wanted.after or _place(one) > (domain, localpart)
+            if is_behind and (not text or any(text in name for name in _names(one))):
+                found.append(one)
+        return found[: wanted.limit]
+
+    async def members(self, text: str) -> Sequence[Member]:
+        """Who is in an alias, and whose mail fails.  Raises: Refusal."""
+        directory = await self.records.load()
+        return await self.records.members(alias_key(text, directory.domains))
+
+
+def _place(alias: Alias) -> tuple[str, str]:
+    return alias.domain, alias.localpart
+
+
+def _names(alias: Alias) -> Sequence[str]:
+    """What an alias is found by, in lower case."""
+    people = (*alias.members, *((alias.owner,) if alias.owner else ()))
+    return [str(alias).lower(), *(str(one).lower() for one in people)]
 
 
 def alias_key(text: str, domains: Mapping[str, Domain]) -> tuple[str, str]:

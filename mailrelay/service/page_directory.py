@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_accounts import AccountPages
+from mailrelay.pages.admin_aliases import AdminAliasPages
 from mailrelay.pages.admin_audit import AuditPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
@@ -30,5 +31,6 @@ def directory_routes(
 
     return [
         *AccountPages(pages, control, fresh_password, doors.load_directory).routes(),
+        *AdminAliasPages(pages, lambda who: control(who).aliases, doors.load_directory).routes(),
         *AuditPages(pages, DatabaseAudit(stores.database), s.now).routes(),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from mailrelay.control.aliases import Member
 from mailrelay.smtp.address import Address
 from mailrelay.storage import alias_rows as rows
 from mailrelay.storage.alias_rows import Key
@@ -55,6 +56,10 @@ class DatabaseAliases(AuditedRecords):
             _subject(key, members),
             lambda c: rows.remove_members(c, key, members),
         )
+
+    def members(self, key: Key) -> Deferred[Sequence[Member]]:
+        """See AliasRecords."""
+        return self.database.read(lambda c: rows.members_of(c, key))
 
 
 def _subject(key: Key, members: Sequence[Address]) -> str:

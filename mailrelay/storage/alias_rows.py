@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
+from mailrelay.control.aliases import Member
 from mailrelay.control.errors import AlreadyThere, NoSuch, Refusal
 from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
 from mailrelay.smtp.address import Address
@@ -129,6 +130,19 @@ def remove_members(connection: Connection, key: Key, members: Sequence[Address])
             raise NoSuch(f"{member} is no member of {key[0]}@{key[1]}")
     if connection.execute(select(_member.c.address).where(own)).first() is None:
         raise Refusal("an alias has one member at least: mailrelay alias remove")
+
+
+def members_of(connection: Connection, key: Key) -> Sequence[Member]:
+    """Who is listed, and whose mail fails.  Raises: NoSuch."""
+    wanted = select(_member).where(_member.c.alias_id == _id(connection, key))
+    return [
+        Member(
+            Address.parse(row.address),
+            row.failures + row.late_failures,
+            max((at for at in (row.failed_at, row.late_failed_at) if at), default=None),
+        )
+        for row in connection.execute(wanted.order_by(_member.c.address))
+    ]
 
 
 def _id(connection: Connection, key: Key) -> int:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from attrs import evolve
-from sqlalchemy import select
+from sqlalchemy import select, update
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from mailrelay.control.aliases import AliasControl, AliasDetails
+from mailrelay.control.aliases import AliasControl, AliasDetails, AliasQuery
 from mailrelay.control.errors import AlreadyThere, InUse, NoSuch, Refusal
 from mailrelay.directory.aliases import Alias, OnDisabled, Rewrite
 from mailrelay.directory.model import Domain
@@ -29,6 +29,7 @@ from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids
 from tests.storage.values import new_message
 
 ACCOUNT: dict[str, object] = {"full_name": "", "login_disabled": False, "used_bytes": 0}
+ANNA = "anna@example.org"
 LIST, OTHER = "list@example.org", "other@example.org"
 
 
@@ -56,6 +57,33 @@ class AliasContract(Base):
                 await ask()
             self.assertIn(said, str(caught.exception))
             self.assertEqual(await self.control.aliases(), before)
+
+    async def test_listed(self) -> None:
+        """A page after the other, by domain and localpart; by any address that is in one."""
+        for name in ("b", "a", ""):
+            details = AliasDetails(owner="own@else.test") if name == "a" else AliasDetails()
+            await self.control.add(f"{name}@example.org", ["anna@example.org"], details)
+        every = await self.control.aliases()
+        self.assertEqual([one.localpart for one in every], ["", "a", "b"])
+        first = await self.control.listed(AliasQuery(limit=2))
+        rest = await self.control.listed(AliasQuery(after="a@example.org"))
+        self.assertEqual([*first, *rest], [*every])
+        for text, found in {"A@EX": 3, "@else": 1, "b@": 1, "x": 3, "z": 0}.items():
+            self.assertEqual(len(await self.control.listed(AliasQuery(text))), found, text)
+
+    async def test_failing_members(self) -> None:
+        """Members are told with their failures, of either kind."""
+        await self.control.add("a@example.org", ["anna@example.org", "x@else.test"], AliasDetails())
+        failed = {"failures": 2, "failed_at": 3.0, "late_failures": 1, "late_failed_at": 5.0}
+        row = tables.alias_member
+        await self.database.write(
+            lambda c: c.execute(update(row).where(row.c.address == "x@else.test").values(failed))
+        )
+        anna, other = await self.control.members("A@example.org")
+        self.assertEqual((str(anna.address), anna.failures, anna.failed_at), (ANNA, 0, None))
+        self.assertEqual((other.failures, other.failed_at), (3, 5.0))
+        with self.assertRaises(NoSuch):
+            await self.control.members("b@example.org")
 
     async def test_as_stored(self) -> None:
         """All that is said of an alias is in the snapshot, then changed, then gone."""
