@@ -33,6 +33,7 @@ from mailrelay.cli.template import template
 from mailrelay.cli.tls import tls
 from mailrelay.cli.webhook import webhook
 from mailrelay.cli.webhook_endpoint import endpoint  # noqa: F401  # it is a part of webhook
+from mailrelay.cli.work import work
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +48,7 @@ for command in (
     check_config,
     queue,
     retired,
+    work,
     message,
     domain,
     account,

@@ -27,8 +27,8 @@ FAILED_BY_OPERATOR = reply(550, "5.7.0", "delivery was ended by the operator")
 class EntryFilter:
     """Which entries; None is any, and all that is given must fit.
 
-    ``sender`` and ``recipient`` fit as substrings, ``domain`` is the recipient's whole one,
-    ages are seconds.
+    ``sender``, ``recipient`` and ``subject`` fit as substrings, ``domain`` is the recipient's whole
+    one, ages are seconds, ``received_by`` is a time since the epoch.
     """
 
     ids: Sequence[int] | None = None
@@ -43,13 +43,21 @@ class EntryFilter:
     outcome: str | None = None  # of retired ones, as delivered or failed
     limit: int = 1000
     after_id: int = 0
+    before_id: int | None = None
+    subject: str | None = None
+    message_id: str | None = None  # the header's
+    messages: Sequence[int] | None = None  # by their ids
+    transport: str | None = None  # that an operator chose
+    lanes: Sequence[int] | None = None
+    received_by: float | None = None
 
     @property
     def names_something(self) -> bool:
         """Whether anything narrows it: what changes the queue asks for that."""
         given = (self.ids, self.account, self.sender, self.recipient, self.domain)
         ages = (self.older_than, self.newer_than, self.held)
-        return any(one is not None for one in (*given, *ages))
+        others = (self.subject, self.message_id, self.messages, self.transport, self.lanes)
+        return any(one is not None for one in (*given, *ages, *others))
 
 
 @frozen
@@ -61,6 +69,19 @@ class EntryView:
     outcome: str | None = None
     keep_until: float | None = None
     claimed: bool = False
+
+
+@frozen
+class Looked:
+    """What fits in a part of the queue, of which ``fitting`` are there, also beyond the limit.
+
+    The part goes on to ``to_id``; with ``is_end`` there is nothing behind it.
+    """
+
+    views: Sequence[EntryView]
+    to_id: int
+    is_end: bool
+    fitting: int
 
 
 @frozen
@@ -80,6 +101,20 @@ class QueueRecords(Protocol):
 
     def find(self, wanted: EntryFilter, now: float) -> Deferred[Sequence[EntryView]]:
         """Entries, by id."""
+
+    def look(
+        self,
+        wanted: EntryFilter,
+        now: float,
+        most: int,
+        *,
+        backwards: bool = False,
+        counts: bool = False,
+    ) -> Deferred[Looked]:
+        """Look at up to ``most`` entries from ``after_id`` on, or backwards from ``before_id``.
+
+        It costs the same however few fit.  ``fitting`` is of all of the part if it ``counts``.
+        """
 
     def events(self, message_id: int) -> Deferred[Sequence[Event]]:
         """A message's events, in order."""

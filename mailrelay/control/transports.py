@@ -29,14 +29,18 @@ class TransportControl:
         """Whether the transport chosen for ``entry`` is not there any more: routes decide then."""
         return entry.transport is not None and self.router.current().chosen_for(entry) is None
 
+    def check(self, transport: str | None) -> None:
+        """Raises: NoSuch, when there is none of that name."""
+        if transport is not None and transport not in self.router.current().transports:
+            known = ", ".join(self.names()) or "there is none in the configuration"
+            raise NoSuch(f"no transport {transport}: {known}")
+
     async def send_by(self, wanted: EntryFilter, transport: str | None) -> Sequence[int]:
         """Have what fits sent by ``transport``, or as routes say when that is None; the ids.
 
         Raises: NoSuch.
         """
-        if transport is not None and transport not in self.router.current().transports:
-            known = ", ".join(self.names()) or "there is none in the configuration"
-            raise NoSuch(f"no transport {transport}: {known}")
+        self.check(transport)
         now = self.now()
         lanes: dict[int, int] = {}
         async for view in every_view(self.records, wanted, now):

@@ -41,6 +41,7 @@ from mailrelay.control.stored_relays import StoredRelayControl
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
 from mailrelay.control.transports import TransportControl
+from mailrelay.control.works import WorkControl
 from mailrelay.directory.model import Directory
 from mailrelay.handoff.settings import handed_off
 from mailrelay.net.threads import AtOnce, Executor
@@ -87,6 +88,7 @@ from mailrelay.storage.stores import Threads, make_spool, open_database, server_
 from mailrelay.storage.suppression import everybody
 from mailrelay.storage.suppression_records import DatabaseSuppressionRecords
 from mailrelay.storage.templates import DatabaseTemplateRecords
+from mailrelay.storage.works import DatabaseWorks
 
 
 @frozen
@@ -99,6 +101,7 @@ class Control:
     relay_alarms: RelayAlarmRecords
     queue: QueueControl
     transports: TransportControl
+    works: WorkControl
     messages: MailboxControl
     suppression: SuppressionControl
     holds: HoldControl
@@ -166,6 +169,7 @@ def controls(on: Standing, actor: str) -> Control:
         DatabaseRelayAlarms(database, on.node.id, now),
         QueueControl(records, on.queue, on.reporter, now, kept_after, actor, on.kept_for),
         TransportControl(records, on.explain.routes.router, now, actor),
+        WorkControl(DatabaseWorks(database, on.node.id), now, actor),
         MailboxControl(DatabaseMailboxes(database, on.spool, on.ids), now, actor),
         suppression,
         holds,

@@ -78,6 +78,7 @@ from mailrelay.service.statistics import counting_service
 from mailrelay.service.stopping import in_turn, when_empty
 from mailrelay.service.synchronous import make_synchronous
 from mailrelay.service.ways_out import WaysOut
+from mailrelay.service.works import make_works
 from mailrelay.service.zotonic import ZotonicSites
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import Reply
@@ -308,6 +309,7 @@ class Server(MultiService):
         self._peers_in = PeersIn(s, settings, stores, self._peer_doors())
         self._watch = make_watch(s, self.metrics, self.health)
         application = self._application_doors()
+        self._works = make_works(s, settings, stores, application)
         intake = make_intake(s, settings, self._token)
         self._sites = Sites(
             s,
@@ -354,6 +356,7 @@ class Server(MultiService):
             uses,
             counting,
             self.keys,
+            self._works,
             *self._incoming.services,
             *make_listings(s, settings, stores, self.metrics),
             self.reports,
@@ -508,6 +511,8 @@ class Server(MultiService):
             self.scheduler.reclaim()
         if "queue" in kinds:
             self.scheduler.wake()
+        if "works" in kinds:
+            self._works.wake()
         # An endpoint that is new may have calls that nobody here was told of.
         if kinds & {"queue", "calls", "directory"}:
             self.calls.wake()

@@ -24,7 +24,7 @@ from mailrelay.observe.events import Event
 from mailrelay.queue.entry import EntryState
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
-from mailrelay.storage.queue_records import entry_views, every_entry
+from mailrelay.storage.entry_views import entry_views, every_entry
 from mailrelay.storage.rows import event_of, message_of
 from mailrelay.webhooks.call import CallAttempt
 

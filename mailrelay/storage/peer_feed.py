@@ -20,6 +20,7 @@ from mailrelay.queue.settle import AWAITED_FOR
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import tell
+from mailrelay.storage.entry_views import entry_views, every_entry
 from mailrelay.storage.peer_requests import (
     ensure_state,
     entries_of,
@@ -30,7 +31,6 @@ from mailrelay.storage.peer_requests import (
 )
 from mailrelay.storage.peer_sharing import MOST_REASON_CHARACTERS
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
-from mailrelay.storage.queue_records import entry_views, every_entry
 from mailrelay.storage.statements import GuardedUpdate, chunked
 from mailrelay.storage.suppression import MORE, add, after_outcomes
 

@@ -16,7 +16,7 @@ from mailrelay.storage import suppression as lists
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import record_audit, tell
-from mailrelay.storage.queue_records import entry_views, every_entry
+from mailrelay.storage.entry_views import entry_views, every_entry
 from mailrelay.storage.rows import event_of
 
 _event, _entry = tables.event, tables.entry

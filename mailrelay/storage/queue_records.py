@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from attrs import evolve, field, frozen
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Select,
-    TextClause,
     Update,
     and_,
     bindparam,
@@ -23,17 +19,18 @@ from sqlalchemy import (
 )
 from twisted.internet.defer import Deferred
 
-from mailrelay.control.queue import EntryFilter, EntryView
+from mailrelay.control.queue import EntryFilter, EntryView, Looked
 from mailrelay.observe.events import Event, EventKind, NewEvent
 from mailrelay.queue.entry import Entry, EntryState
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import record_audit, tell
+from mailrelay.storage.entry_views import entries_query, entry_and_message, entry_views, looked
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
-from mailrelay.storage.rows import ENTRY_COLUMNS, entry_of, event_of, message_of
+from mailrelay.storage.rows import ENTRY_COLUMNS, event_of
 
-_entry, _message, _account = tables.entry, tables.message, tables.account
+_entry, _message = tables.entry, tables.message
 _event = tables.event
 
 BATCH = 200
@@ -64,7 +61,21 @@ class DatabaseQueueRecords:
 
     def find(self, wanted: EntryFilter, now: float) -> Deferred[Sequence[EntryView]]:
         """See QueueRecords."""
-        return self.database.read(lambda c: _find(c, wanted, now))
+        return self.database.read(lambda c: entry_views(c, entries_query(wanted, now)))
+
+    def look(
+        self,
+        wanted: EntryFilter,
+        now: float,
+        most: int,
+        *,
+        backwards: bool = False,
+        counts: bool = False,
+    ) -> Deferred[Looked]:
+        """See QueueRecords."""
+        return self.database.read(
+            lambda c: looked(c, wanted, now, most, backwards=backwards, counts=counts)
+        )
 
     def events(self, message_id: int) -> Deferred[Sequence[Event]]:
         """See QueueRecords."""
@@ -167,7 +178,7 @@ class DatabaseQueueRecords:
                     .join(_message, _message.c.id == _entry.c.message_id)
                     .where(batch, alive)
                 )
-                taken += [_entry_and_message(row) for row in rows]
+                taken += [entry_and_message(row) for row in rows]
             return [evolve(entry, epoch=node.epoch) for entry in taken]
 
         return self.database.write(work)
@@ -217,78 +228,3 @@ def _change_batch(
 
 def _listed(ids: Sequence[int]) -> str:
     return " ".join(str(id_) for id_ in ids)
-
-
-def _find(connection: Connection, wanted: EntryFilter, now: float) -> list[EntryView]:
-    return entry_views(connection, entries_query(wanted, now))
-
-
-def entries_query(wanted: EntryFilter, now: float) -> Select[Any]:
-    """What finds the entries that ``wanted`` fits, by id, without a look at other states' rows."""
-    return every_entry().where(*_conditions(wanted, now)).limit(wanted.limit)
-
-
-def every_entry() -> Select[Any]:
-    """All that an EntryView is made of, by id."""
-    return (
-        select(
-            *ENTRY_COLUMNS,
-            *_message.c,
-            _account.c.name.label("account_name"),
-            _entry.c.outcome,
-            _entry.c.keep_until,
-            _entry.c.node_id,
-        )
-        .join(_message, _message.c.id == _entry.c.message_id)
-        .outerjoin(_account, _account.c.id == _entry.c.account_id)
-        .order_by(_entry.c.id)
-    )
-
-
-def entry_views(connection: Connection, query: Select[Any]) -> list[EntryView]:
-    """What ``query``, made of ``every_entry``, finds."""
-    return [
-        EntryView(
-            _entry_and_message(row), row.account_name, row.outcome, row.keep_until, row.node_id != 0
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _conditions(wanted: EntryFilter, now: float) -> list[ColumnElement[bool] | TextClause]:
-    conditions: list[ColumnElement[bool] | TextClause | None] = [
-        _entry.c.id > wanted.after_id,
-        _state_condition(wanted),
-        _entry.c.id.in_(wanted.ids) if wanted.ids is not None else None,
-        _account.c.name == wanted.account if wanted.account is not None else None,
-        _message.c.reverse_path.contains(wanted.sender, autoescape=True)
-        if wanted.sender
-        else _message.c.reverse_path == ""
-        if wanted.sender == ""
-        else None,
-        _entry.c.recipient.contains(wanted.recipient, autoescape=True)
-        if wanted.recipient
-        else None,
-        _entry.c.recipient.endswith(f"@{wanted.domain}", autoescape=True)
-        if wanted.domain
-        else None,
-        _entry.c.outcome == wanted.outcome if wanted.outcome is not None else None,
-        _entry.c.queued_at <= now - wanted.older_than if wanted.older_than is not None else None,
-        _entry.c.queued_at >= now - wanted.newer_than if wanted.newer_than is not None else None,
-    ]
-    return [condition for condition in conditions if condition is not None]
-
-
-def _state_condition(wanted: EntryFilter) -> TextClause:
-    """As text: with parameters the partial indexes are not used."""
-    if wanted.retired:
-        return text("entry.state = 2")
-    if wanted.held is None:
-        return text("entry.state <> 2")
-    return text("entry.state = 1" if wanted.held else "entry.state <> 2 AND entry.state <> 1")
-
-
-def _entry_and_message(row: Any) -> Entry:
-    width = len(ENTRY_COLUMNS)
-    end = width + len(_message.c)
-    return entry_of(tuple(row), message_of(tuple(row[width:end])))

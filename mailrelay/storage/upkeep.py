@@ -32,6 +32,7 @@ from mailrelay.storage.statements import delete_listed
 from mailrelay.storage.statistics import counted
 from mailrelay.storage.suppression import sweep_suppressions
 from mailrelay.storage.vacuum import give_back, impatient_cursor, spare_pages
+from mailrelay.storage.works import sweep_works
 
 CHECKPOINT_EVERY = 1.0
 SWEEP_EVERY = 1.0
@@ -132,7 +133,16 @@ class Upkeep(MultiService):
     # Sweeping
 
     def _sweep(self) -> Deferred[object]:
-        return self._sweep_entries().addCallback(lambda _: self._sweep_calls())
+        swept = self._sweep_entries().addCallback(lambda _: self._sweep_calls())
+        return swept.addCallback(lambda _: self._sweep_works())
+
+    def _sweep_works(self) -> Deferred[object]:
+        swept = self._database.write(lambda c: sweep_works(c, self._now()))
+
+        def again(count: int) -> object:
+            return self._sweep_works() if count and self.running else None
+
+        return swept.addCallback(again).addErrback(_unless_unavailable)
 
     def _sweep_calls(self) -> Deferred[object]:
         swept = self._database.write(lambda c: sweep_calls(c, self._now(), SWEEP_CALLS_BATCH))

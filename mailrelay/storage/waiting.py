@@ -15,8 +15,8 @@ from mailrelay.queue.entry import Content, Entry
 from mailrelay.queue.store import ContentGone
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.entry_views import entry_views, every_entry
 from mailrelay.storage.queue import read_content
-from mailrelay.storage.queue_records import entry_views, every_entry
 from mailrelay.storage.spool import Spool
 
 

@@ -13,8 +13,9 @@ from mailrelay.control.queue import EntryFilter
 from mailrelay.queue.entry import EntryState
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
+from mailrelay.storage.entry_views import entries_query
 from mailrelay.storage.nodes import Node
-from mailrelay.storage.queue_records import DatabaseQueueRecords, entries_query
+from mailrelay.storage.queue_records import DatabaseQueueRecords
 from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on
 
 ENTRIES = 6000
