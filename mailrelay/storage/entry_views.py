@@ -74,9 +74,16 @@ def looked(
     views = entry_views(connection, query)
     fitting = len(views)
     if counts and fitting == wanted.limit:
-        counted = select(func.count()).select_from(_entry).join(_message, _is_of)
-        fitting = int(connection.execute(counted.where(*_conditions(wanted, now))).scalar_one())
+        fitting = _count(connection, wanted, now)
     return Looked(views, to_id, is_end, fitting)
+
+
+def _count(connection: Connection, wanted: EntryFilter, now: float) -> int:
+    of_message = (wanted.sender, wanted.subject, wanted.message_id, wanted.received_by)
+    counted = select(func.count()).select_from(_entry)
+    if any(one is not None for one in of_message):
+        counted = counted.join(_message, _is_of)
+    return int(connection.execute(counted.where(*_conditions(wanted, now))).scalar_one())
 
 
 def _part(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import evolve
 from sqlalchemy import Connection, insert, text
@@ -135,6 +136,41 @@ class FindContract(Base):
         self.assertEqual(await self.found(EntryFilter(newer_than=500.0), 6000.0), [5500, 6000])
         self.assertEqual(await self.found(EntryFilter(ids=[1, 500, 1000], held=True)), [500])
         self.assertEqual(await self.found(EntryFilter(ids=[1, 500], retired=True)), [1])
+
+    async def test_look(self) -> None:
+        """Parts of so many entries, either way, whatever fits there."""
+        whole = list(range(500, 6001, 500))
+        for backwards in (False, True):
+            seen: list[int] = []
+            wanted, is_end = EntryFilter(recipient="0"), False
+            while not is_end:
+                found = await self.records.look(wanted, 0.0, 5, backwards=backwards)
+                seen += [view.entry.id for view in found.views]
+                self.assertLessEqual(len(found.views), 5)
+                bound: Any = {"before_id" if backwards else "after_id": found.to_id}
+                wanted, is_end = evolve(wanted, **bound), found.is_end
+            self.assertEqual(seen, whole[::-1] if backwards else whole)
+
+    async def test_look_at_few(self) -> None:
+        """What fits nowhere in a part costs no more, and how many fit is told beyond the limit."""
+        for wanted, most, expected in (
+            (EntryFilter(recipient="nobody"), 4, ([], 2000, False, 0)),
+            (EntryFilter(recipient="nobody"), 100, ([], 6000, True, 0)),
+            (EntryFilter(limit=2), 5, ([500, 1000], 2500, False, 5)),
+            (EntryFilter(limit=2, held=True), 100, ([500, 1500], 5500, True, 6)),
+            (EntryFilter(limit=2, after_id=5000, before_id=6000), 100, ([5500], 5500, True, 1)),
+            (EntryFilter(retired=True, limit=1), 5, ([1], 5, False, 5)),
+            (EntryFilter(messages=[500, 3]), 5, ([500], 0, True, 1)),
+            (EntryFilter(subject="x"), 5, ([], 2500, False, 0)),
+            (EntryFilter(message_id="<x@y>"), 5, ([], 2500, False, 0)),
+            (EntryFilter(transport="hub"), 5, ([], 2500, False, 0)),
+            (EntryFilter(lanes=[1, 2], limit=1), 5, ([500], 2500, False, 5)),
+            (EntryFilter(received_by=-1.0), 5, ([], 2500, False, 0)),
+        ):
+            found = await self.records.look(wanted, 0.0, most, counts=True)
+            ids = [view.entry.id for view in found.views]
+            told = (ids, found.to_id, found.is_end, found.fitting)
+            self.assertEqual(told, expected, wanted)
 
     def walked(self, wanted: EntryFilter) -> set[str]:
         """How the database would walk the entries."""
