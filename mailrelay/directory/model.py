@@ -289,6 +289,16 @@ class Directory:
         compared = self.compared(address)
         return self.addresses.get((compared.localpart, compared.domain))
 
+    def senders_of(self, account: Account) -> list[str]:
+        """What the account may send as, as written: its addresses, then aliases that allow it.
+
+        Its catch-alls' other addresses are not listed.
+        """
+        own = [text for text in self.addresses_of(account) if text[:1] != "@"]
+        aliases = (str(one) for one in self.aliases.values() if one.localpart and one.allow_from)
+        written = (*own, *sorted(aliases))
+        return [text for text in written if self.owns(account, Address.parse(text))]
+
     def retired_kept_for(self, account_id: int | None) -> float | None:
         """How long an account wants its retired entries kept, in seconds."""
         account = self.accounts.get(account_id) if account_id is not None else None

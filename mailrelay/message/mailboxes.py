@@ -6,6 +6,7 @@ In linear time and without recursion, however deep comments are nested; never ra
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
@@ -27,6 +28,33 @@ def mailboxes_in(text: str) -> list[NamedAddress]:
     What is no address is left out; a name may stand in a comment behind its address.
     """
     return _read(text).found
+
+
+@frozen
+class AddressList:
+    """What an address list that a person typed has, and what in it is no address."""
+
+    found: Sequence[NamedAddress]
+    missed: Sequence[str]
+
+
+def read_list(text: str) -> AddressList:
+    """``text`` as ``mailboxes_in`` reads it, telling of what that leaves out."""
+    read = _read(text)
+    missed = read.missed or ([text] if read.hides_address else [])
+    return AddressList(read.found, missed)
+
+
+def list_text(people: Iterable[NamedAddress]) -> str:
+    """``people`` as they are typed, which ``read_list`` reads back; domains in U-labels."""
+    return ", ".join(map(_person_text, people))
+
+
+def _person_text(person: NamedAddress) -> str:
+    if not person.name:
+        return person.address.unicode
+    name = _TO_ESCAPE.sub(r"\\\g<0>", person.name)
+    return f'"{name}" <{person.address.unicode}>'
 
 
 def hides_address(text: str) -> bool:
@@ -54,6 +82,7 @@ class _Reader:
     spec: str | None = None  # what stood in angle brackets
     hides_address: bool = False
     found: list[NamedAddress] = field(factory=list)
+    missed: list[str] = field(factory=list)
 
     def step(self) -> None:
         """Read what is at ``position``."""
@@ -84,6 +113,8 @@ class _Reader:
             address = Address.parse(spec.strip())
         except MalformedAddress:
             self.hides_address |= "@" in spec
+            if name or spec.strip():
+                self.missed.append(spec.strip() or name)
         else:
             self.found.append(NamedAddress(shown_text(name or self.comment.strip()), address))
         self._start_mailbox()
@@ -134,4 +165,5 @@ _ANGLE = re.compile(rf'<((?:[^<>"]|"{_IN_QUOTES}")*)>', re.DOTALL)
 _ATOMS = re.compile(r'(?:[^"(),:;<>\[]|\[[^\[\]]*\])+|[)>\[]')
 _IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
 _SPACES = re.compile(r"[ \t]+")
+_TO_ESCAPE = re.compile(r'["\\]')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

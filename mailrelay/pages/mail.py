@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.history import AccountHistory
+from mailrelay.directory.model import Directory
 from mailrelay.mailbox.access import (
     AccountMessages,
     AlreadyInMailbox,
@@ -20,23 +21,22 @@ from mailrelay.mailbox.access import (
 )
 from mailrelay.mailbox.flags import in_order
 from mailrelay.message.structure import NoSuchPart
-from mailrelay.observe.bell import Bell
+from mailrelay.pages.arrivals import newest_id
 from mailrelay.pages.door import Asked, Doors, link, see_other
 from mailrelay.pages.html_mail import FRAME, policy
 from mailrelay.pages.search import HELP, mailbox_query
-from mailrelay.pages.shown import shown_html, shown_message
-from mailrelay.policy.file_links import MalformedPath, path_of
+from mailrelay.pages.shown import path_at, shown_html, shown_message
+from mailrelay.pages.trying import SUBJECT, TEXT, tried_addresses
+from mailrelay.policy.file_links import MalformedPath
 from mailrelay.web.files import MessageFiles
 from mailrelay.web.request import Response, Route
 
 PAGE = 50
 SEEN, FLAGGED = "\\seen", "\\flagged"
-LOOK_EVERY = 1.0
-"""Seconds between two looks for a new message while a page waits for one."""
-KEEP_ALIVE_EVERY = 20.0
-MOST_STREAMS, MOST_OF_ACCOUNT = 200, 20
 
 T = TypeVar("T")
+
+DONE = {"tried": "The test message is on its way: it is here when it has arrived."}
 
 VIEWS = ("html", "text", "headers", "structure")
 
@@ -49,15 +49,14 @@ class MailPages:
     store: AccountMessages
     files: MessageFiles
     history: AccountHistory
-    bell: Bell
-    _waiting: list[int] = field(factory=list)  # whose pages wait for a new message
+    directory: Callable[[], Directory]
+    simulates: bool
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
         doors = self.doors
         return [
             doors.account("/", self.list),
-            doors.account("/mail/arrivals", self.arrivals),
             doors.account("/mail/{id}", self.message),
             doors.account("/mail/{id}/html", self.html),
             doors.account("/mail/{id}/raw", self.raw),
@@ -67,7 +66,9 @@ class MailPages:
 
     async def list(self, asked: Asked) -> Response:
         """Messages of a mailbox, or of all, newest first."""
-        newest = await self._newest(asked.account_id)  # before them: one that comes now is told of
+        newest = await newest_id(
+            self.store, asked.account_id
+        )  # before them: one that comes now is told of
         mailbox, search = asked.value("mailbox"), asked.value("q")
         wanted = MailboxQuery(mailbox=mailbox or None, before_id=asked.number("before"), limit=PAGE)
         found = await self.store.find(asked.account_id, mailbox_query(search, wanted))
@@ -84,6 +85,11 @@ class MailPages:
             older=link("/", mailbox=mailbox, q=search, before=before) if before else "",
             here=link("/", mailbox=mailbox, q=search),
             newest=newest,
+            done=asked.done(DONE),
+            sender=next(iter(self.directory().senders_of(asked.account)), ""),
+            tried=tried_addresses(simulates=self.simulates),
+            test_subject=SUBJECT,
+            test_text=TEXT,
         )
 
     async def message(self, asked: Asked) -> Response:
@@ -106,7 +112,6 @@ class MailPages:
             flags=flags | {SEEN},
             shown=shown,
             view=view,
-            answer=_answer_to(shown.subject),
             shows_remote=asked.value("remote") == "1",
             frame=FRAME,
             mailboxes=await self.store.mailboxes(asked.account_id),
@@ -133,7 +138,7 @@ class MailPages:
     async def part(self, asked: Asked) -> Response:
         """A part, to be kept as a file; never shown by the browser."""
         try:
-            path = path_of(asked.request.params["path"])
+            path = path_at(asked.request.params["path"])
             return await self.files.part(await self._stored(asked), path)
         except (MalformedPath, NoSuchPart, ContentGone):
             raise NoSuch("the message has no such part") from None
@@ -163,43 +168,6 @@ class MailPages:
         else:
             raise Refusal("that is nothing that can be done with a message")
 
-    async def arrivals(self, asked: Asked) -> Response:
-        """Tells, as server-sent events, that there is a newer message than the one named."""
-        waiting = self._waiting
-        is_full = waiting.count(asked.account_id) >= MOST_OF_ACCOUNT
-        if is_full or len(waiting) >= MOST_STREAMS:
-            return Response.text(503, "503 - too many pages are open\n", Retry_After="60")
-        known = asked.number("newest")
-        parts = self._arrivals(asked.account_id, asked.visitor.token, known)
-        headers = {"X-Accel-Buffering": "no"}
-        return Response(200, parts, headers, "text/event-stream; charset=utf-8", is_endless=True)
-
-    async def _arrivals(
-        self, account_id: int, token: str, known: int | None
-    ) -> AsyncIterator[bytes]:
-        self._waiting.append(account_id)
-        try:
-            said_at = self.bell.clock.seconds()
-            newest = await self._newest(account_id) if known is None else known
-            yield b"retry: 3000\n\n"
-            while not self.bell.is_closed:
-                found, at = await self._newest(account_id), self.bell.clock.seconds()
-                if found != newest:
-                    newest, said_at = found, at
-                    yield b"event: arrived\ndata: %d\n\n" % newest
-                elif at - said_at >= KEEP_ALIVE_EVERY:
-                    if await self.doors.sessions.find(token) is None:
-                        return
-                    said_at = at
-                    yield b": waiting\n\n"
-                await self.bell.wait(account_id, LOOK_EVERY)
-        finally:
-            self._waiting.remove(account_id)
-
-    async def _newest(self, account_id: int) -> int:
-        found = await self.store.find(account_id, MailboxQuery(limit=1))
-        return found.messages[0].id if found.messages else 0
-
     async def _stored(self, asked: Asked) -> StoredMessage:
         stored = await self.store.get(asked.account_id, asked.id)
         if stored is None:
@@ -227,8 +195,3 @@ _FLAG_CHANGES = {
     "flag": _with(FLAGGED),
     "unflag": _without(FLAGGED),
 }
-
-
-def _answer_to(subject: str) -> str:
-    """The subject of a reply (RFC 5322 section 3.6.5)."""
-    return subject if subject[:3].lower() == "re:" else f"Re: {subject}"

@@ -16,6 +16,8 @@ from mailrelay.web.request import Response, Route
 PAGE = 50
 STATES = ("ready", "held", "delivered", "handed_over", "failed", "canceled", "suppressed")
 
+DONE = {"sent": "The message is queued. Its copy has no room in the mailbox, or cannot be read."}
+
 CHANGES: dict[str, Change] = {
     "hold": QueueControl.hold,
     "release": QueueControl.release,
@@ -67,6 +69,7 @@ class SentPages:
             states=STATES,
             tag=tag,
             older=older,
+            done=asked.done(DONE),
         )
 
     async def message(self, asked: Asked) -> Response:

@@ -22,13 +22,14 @@ from mailrelay.message.structure import (
 )
 from mailrelay.message.words import shown_text
 from mailrelay.pages.html_mail import SHOWN_IMAGES, SafeHTML, data_url, safe_html
-from mailrelay.policy.file_links import path_text
+from mailrelay.policy.file_links import path_of, path_text
 from mailrelay.webhooks.reading import read_header
 
 MOST_TEXT_BYTES = 512 * 1024
 MOST_HTML_BYTES = 1024 * 1024
 MOST_HEADERS = 500
 MOST_PARTS = 500
+WHOLE = "whole"
 MOST_IMAGE_BYTES = 4 * 1024 * 1024
 """Of a message's own images together, that its HTML shows."""
 
@@ -46,6 +47,16 @@ class ShownPart:
     filename: str
     size_bytes: int
     is_attached: bool
+
+    @property
+    def place(self) -> str:
+        """The path as a page's address has it; a message without parts is one itself."""
+        return self.path or WHOLE
+
+
+def path_at(place: str) -> Sequence[int]:
+    """The path that ``place`` stands for.  Raises: MalformedPath."""
+    return () if place == WHOLE else path_of(place)
 
 
 @frozen

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 
 from mailrelay.config.settings import Settings
 from mailrelay.control.directory import ADMIN_PASSWORD_HASH
-from mailrelay.control.history import AccountHistory
 from mailrelay.control.sessions import Sessions
-from mailrelay.directory.model import Account
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_queue import QueuePages
 from mailrelay.pages.door import Doors as PageDoors
-from mailrelay.pages.mail import MailPages
 from mailrelay.pages.render import Renderer
 from mailrelay.pages.sent import SentPages
 from mailrelay.pages.statics import Statics
-from mailrelay.pages.write import Letter, NotSent, WritePages
-from mailrelay.service.application import Doors, make_sender
+from mailrelay.service.application import Doors
 from mailrelay.service.history import queue_control
 from mailrelay.service.page_app import app_routes
 from mailrelay.service.page_directory import directory_routes
 from mailrelay.service.page_health import Watch, health_routes
 from mailrelay.service.page_login import login_pages
+from mailrelay.service.page_mail import mail_routes
 from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.service.page_ways import way_routes
-from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.history import DatabaseHistory
 from mailrelay.storage.sessions import DatabaseSessions
 from mailrelay.storage.stores import Stores
-from mailrelay.web.files import MessageFiles
 from mailrelay.web.intake import Intake
 from mailrelay.web.request import Route
-from mailrelay.webapi.caller import Caller
-from mailrelay.webapi.errors import APIError
-from mailrelay.webapi.send import Sender
-from mailrelay.webapi.types import SendRequest
-from mailrelay.webhooks.types import NameAddress
 
 
 def page_routes(
@@ -73,17 +63,13 @@ def page_routes(
     renderer = Renderer(s.now)
     renderer.load()
     page_doors = PageDoors(sessions, renderer, intake)
-    store = DatabaseAccountMessages(stores.database, stores.spool)
     queue = queue_control(s, settings, stores, doors.directory, doors.reporter)
-    files, history = MessageFiles(store, intake), DatabaseHistory(stores.database)
-    letters = _letters(make_sender(s, settings, stores, doors), history)
-    write = WritePages(page_doors, doors.directory, letters, settings.localserve)
+    history = DatabaseHistory(stores.database)
     routes = [
         *Statics(renderer.statics).routes(),
         *login_pages(s, settings, stores, doors, page_doors).routes(),
-        *MailPages(page_doors, store, files, history, doors.bell).routes(),
+        *mail_routes(s, settings, stores, doors, page_doors),
         *SentPages(page_doors, history, queue).routes(),
-        *write.routes(),
         *QueuePages(page_doors, queue).routes(),
         *directory_routes(s, settings, stores, doors, page_doors),
         *app_routes(s, settings, stores, doors, page_doors),
@@ -94,27 +80,3 @@ def page_routes(
     ]
     renderer.offer({route.path for route in routes})
     return routes
-
-
-def _letters(
-    sender: Sender, history: AccountHistory
-) -> Callable[[Account, str, Letter], Awaitable[int]]:
-    """What sends what was written on a page, as the APIs send."""
-
-    async def send(account: Account, peer_ip: str, letter: Letter) -> int:
-        to = [NameAddress(address=one.strip()) for one in letter.to.split(",") if one.strip()]
-        request = SendRequest(
-            from_=[NameAddress(name=account.full_name, address=letter.from_)],
-            to=to,
-            subject=letter.subject,
-            text=letter.text,
-        )
-        try:
-            result = await sender.send(Caller(account, letter.from_, peer_ip), request)
-        except APIError as error:
-            raise NotSent(error.message) from None
-        found = await history.entry(account.id, result.submissions[0].queue_msg_id)
-        assert found is not None
-        return found.entry.message.id
-
-    return send

@@ -55,10 +55,20 @@ class MessageFiles:
 
     async def part(self, stored: StoredMessage, path: Sequence[int]) -> Response:
         """Its part at ``path``, decoded.  Raises: NoSuchPart, ContentGone, Refused."""
-        part = await self.read(stored, partial(_part, path=path))
+        part, body = await self.decoded(stored, path)
         # A quoted-printable line without end is not decoded as its size was found.
         size = None if part.encoding == QUOTED_PRINTABLE else _size(part)
-        return _download(self._decoded(stored, part), OPAQUE, size, part.filename)
+        return _download(body, OPAQUE, size, part.filename)
+
+    async def decoded(
+        self, stored: StoredMessage, path: Sequence[int]
+    ) -> tuple[Part, AsyncIterator[bytes]]:
+        """The part at ``path``, and its bytes as they are asked for.
+
+        Raises: NoSuchPart, ContentGone, Refused; ContentGone while they are read.
+        """
+        part = await self.read(stored, partial(_part, path=path))
+        return part, self._decoded(stored, part)
 
     async def _decoded(self, stored: StoredMessage, part: Part) -> AsyncIterator[bytes]:
         decoder = Decoder(part.encoding)

@@ -175,12 +175,13 @@ async def _wrong_method(request: Request) -> Response:
 
 
 def _uploads(form: Form) -> Sequence[Upload]:
-    return [_upload(file) for file in form.files]
+    return [upload_of(file, field=file.field) for file in form.files]
 
 
-def _upload(file: UploadedFile) -> Upload:
+def upload_of(file: UploadedFile, *, field: str) -> Upload:
+    """``file``, as it goes along in ``field``."""
     return Upload(
-        file.field,
+        field,
         file.filename,
         file.content_type,
         file.content_id,

@@ -186,3 +186,5 @@ class OwnsTests(SynchronousTestCase):
             known = directory(alias(1, "list", "al", "ann@example.net", **changes))
             address = Address("List+x", "example.org")
             self.assertEqual([known.owns(one, address) for one in (ALICE, BOB)], expected)
+            listed = ["list@example.org" in known.senders_of(one) for one in (ALICE, BOB)]
+            self.assertEqual(listed, expected)

@@ -136,6 +136,10 @@ class LoginTests(SynchronousTestCase):
             DIRECTORY.addresses_of(BOB), ["@all.example", "Bob+x@plain.example", "bob@dash.example"]
         )
 
+    def test_senders_of(self) -> None:
+        """What is a whole domain is no sender."""
+        self.assertEqual(DIRECTORY.senders_of(BOB), ["Bob+x@plain.example", "bob@dash.example"])
+
     def test_secrets(self) -> None:
         """An account's repr shows no hash and no verifier (threat 21)."""
         shown = repr(Account(1, "a", password_hash="$argon2id$x", scram_verifier="1$2$3$4"))

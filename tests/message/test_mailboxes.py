@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.message.mailboxes import hides_address, mailboxes_in
+from mailrelay.message.mailboxes import (
+    NamedAddress,
+    hides_address,
+    list_text,
+    mailboxes_in,
+    read_list,
+)
+from mailrelay.smtp.address import Address
 
 
 class MailboxesTests(SynchronousTestCase):
@@ -65,6 +72,28 @@ class MailboxesTests(SynchronousTestCase):
             "",
         ):
             self.assertFalse(hides_address(text), text)
+
+    def test_typed(self) -> None:
+        """What is no address is told of, unlike in a header."""
+        for text, missed in {
+            "": [],
+            " , ;": [],
+            'Ann <ann@x>, "B, C" <b@x>': [],
+            "junk, A <junk>, a@x": ["junk", "junk"],
+            "a@x b@x": ["a@x b@x"],
+            "A <a@x> <b@x>": ["A <a@x> <b@x>"],
+            "A <a@x": ["A a@x"],
+        }.items():
+            self.assertEqual(list(read_list(text).missed), missed, text)
+
+    @given(
+        st.lists(st.text(alphabet=' ab"\\,;<>@()é', max_size=20).map(str.strip), max_size=5),
+        st.sampled_from(["a@x.example", '"a b"@x.example', "ü@xn--bcher-kva.example"]),
+    )
+    def test_typed_back(self, names: list[str], address: str) -> None:
+        """What is shown to be typed is read as it was."""
+        people = [NamedAddress(name, Address.parse(address)) for name in names]
+        self.assertEqual(list(read_list(list_text(people)).found), people)
 
     @given(st.text(alphabet='<>@"(),:;\\[]ab. é=?', max_size=60))
     def test_any_text(self, text: str) -> None:

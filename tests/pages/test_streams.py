@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.pages.mail import MOST_OF_ACCOUNT, MOST_STREAMS, MailPages
+from mailrelay.pages.arrivals import MOST_OF_ACCOUNT, MOST_STREAMS, Arrivals
 
 
 class StreamsTests(SynchronousTestCase):
@@ -17,7 +17,7 @@ class StreamsTests(SynchronousTestCase):
     def status(self, account_id: int, *waiting: int) -> int:
         """What the next page of an account is answered, while those of others wait."""
         nothing: Any = None
-        pages = MailPages(nothing, nothing, nothing, nothing, nothing, list(waiting))
+        pages = Arrivals(nothing, nothing, nothing, list(waiting))
         visitor = SimpleNamespace(token="x")
         asked: Any = SimpleNamespace(
             account_id=account_id, visitor=visitor, number=lambda name: None
