@@ -63,10 +63,7 @@ def rotate(settings: Settings, domain: str, as_json: bool) -> None:
     Once the server has seen the records it signs with them; the keys before them stay for a week.
     """
     with opened(settings) as control:
-        kinds = {key.algorithm: None for key in settled(control.dkim.keys(domain))}
-        if not kinds:
-            raise click.ClickException(f"{domain} has no keys yet: mailrelay dkim add {domain}")
-        made = settled(control.dkim.add(domain, [Algorithm(kind) for kind in kinds]))
+        made = settled(control.dkim.rotate(domain))
     _show(made, as_json)
 
 
@@ -77,10 +74,7 @@ def rotate(settings: Settings, domain: str, as_json: bool) -> None:
 def activate(settings: Settings, domain: str, as_json: bool) -> None:
     """Sign with the next keys of a domain now, whether their records are seen or not."""
     with opened(settings) as control:
-        waiting = [k for k in settled(control.dkim.keys(domain)) if k.state.value == "next"]
-        if not waiting:
-            raise click.ClickException(f"no key of {domain} waits: mailrelay dkim list {domain}")
-        changed = settled(control.dkim.activate(waiting))
+        changed = settled(control.dkim.activate_next(domain))
     print_rows([_row(key) for key in changed], _COLUMNS, "No keys.", as_json=as_json)
 
 

@@ -90,6 +90,20 @@ class DKIMControl:
         await self.records.add(self.actor, made)
         return made
 
+    async def rotate(self, domain: str) -> Sequence[StoredKey]:
+        """Make the next keys, of the algorithms that there are.  Raises: Refusal."""
+        kinds = dict.fromkeys(key.algorithm for key in await self.keys(domain))
+        if not kinds:
+            raise NoSuch(f"{domain} has no keys yet: mailrelay dkim add {domain}")
+        return await self.add(domain, [Algorithm(kind) for kind in kinds])
+
+    async def activate_next(self, domain: str) -> Sequence[StoredKey]:
+        """Sign with the next keys now, whether their records are seen or not.  Raises: Refusal."""
+        waiting = [key for key in await self.keys(domain) if key.state is KeyState.NEXT]
+        if not waiting:
+            raise NoSuch(f"no key of {domain} waits: mailrelay dkim list {domain}")
+        return await self.activate(waiting)
+
     async def activate(self, keys: Sequence[StoredKey]) -> Sequence[StoredKey]:
         """Sign with ``keys`` from now on; those of their algorithms that did so retire."""
         directory = await self.records.load()

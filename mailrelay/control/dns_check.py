@@ -35,12 +35,12 @@ Check = Callable[[Asked], AsyncIterator[Finding]]
 class DNSControl:
     """What may be asked of domains' DNS.
 
-    ``host`` tells of this server and whence it knows its addresses; where there are none, those of
-    its name are taken.
+    ``host`` tells of this server and whence it knows its addresses, for which it looks at files;
+    where there are none, those of its name are taken.
     """
 
     load: Callable[[], Awaitable[Directory]]
-    host: Callable[[], tuple[MailHost, str]]
+    host: Callable[[], Awaitable[tuple[MailHost, str]]]
     reports: Callable[[str], ReportAddresses]
     validating: bool = False
 
@@ -77,7 +77,7 @@ class DNSControl:
         if domain is None:
             raise NoSuch(f"no domain {name}: mailrelay domain add {name}")
         keys = directory.dkim_keys.get(name, ())
-        host, addresses_from = self.host()
+        host, addresses_from = await self.host()
         policy_id = mta_sts_id(domain, [host.hostname])
         return Published(domain, keys, host, self.reports(name), policy_id), addresses_from
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from mailrelay.net.dnssec import DNSSECResolver, ValidatingResolver
+from mailrelay.net.lookup import FreshResolver, Lookups
 from mailrelay.net.resolver import DNSResolver, Resolver
 from mailrelay.net.threads import Executor, ThreadExecutor, Wanted
 
@@ -32,6 +33,7 @@ class Surroundings:
     workers: Executor
     validating: ValidatingResolver | None = None  # one that is named as such
     _judging: Resolver | None = None
+    lookups: Lookups | None = None  # for who checks what was just published
 
     @property
     def judging(self) -> Resolver:
@@ -47,6 +49,9 @@ LOOKUPS = 16
 
 JUDGING_LOOKUPS = 32
 """Threads that wait for what is asked to judge incoming mail."""
+
+CHECKING_LOOKUPS = 8
+"""Threads that wait for what an administrator has checked."""
 
 JUDGING_TIMEOUT = 5.0
 """Seconds for a look-up of the latter at the most."""
@@ -71,7 +76,8 @@ def real_surroundings(
     lookups = ThreadExecutor(reactor, LOOKUPS, "lookups")
     # Whoever has us ask name servers that never answer holds up no delivery.
     judging = ThreadExecutor(reactor, JUDGING_LOOKUPS, "lookups of judging")
-    for executor in (writer, workers, lookups, judging):
+    checking = ThreadExecutor(reactor, CHECKING_LOOKUPS, "lookups of checks")
+    for executor in (writer, workers, lookups, judging, checking):
         reactor.addSystemEventTrigger("after", "shutdown", executor.stop)
     return Surroundings(
         reactor,
@@ -83,4 +89,5 @@ def real_surroundings(
         workers,
         DNSSECResolver(lookups, nameservers, dns_timeout) if validating else None,
         judging=DNSResolver(Wanted(judging), nameservers, min(dns_timeout, JUDGING_TIMEOUT)),
+        lookups=FreshResolver(checking, nameservers, dns_timeout),
     )

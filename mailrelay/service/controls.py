@@ -246,7 +246,7 @@ def open_control(
         random_bytes,
         Reporter(settings.hostname, store, now, token, sign=sign),
         make_explain(settings, database, asked, snapshot_of(database, asked, now), now, secret),
-        dns_control(settings, DatabaseDirectory(database, now).load, now),
+        dns_control(settings, DatabaseDirectory(database, now).load, now, executor),
         cache(partial(_kept_for, database)),
     )
 

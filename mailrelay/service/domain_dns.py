@@ -13,6 +13,7 @@ from mailrelay.control.dns_check import DNSControl
 from mailrelay.control.dns_records import MailHost, ReportAddresses
 from mailrelay.directory.model import Directory
 from mailrelay.net.own_addresses import outgoing_addresses
+from mailrelay.net.threads import Executor
 from mailrelay.net.tls import UnusableCertificate
 from mailrelay.service.certificates import open_certificates
 
@@ -21,9 +22,12 @@ _PORT = re.compile(r"[a-z0-9]+:(?:port=)?([0-9]{1,5})\b")
 
 
 def dns_control(
-    settings: Settings, load: Callable[[], Awaitable[Directory]], now: Callable[[], float]
+    settings: Settings,
+    load: Callable[[], Awaitable[Directory]],
+    now: Callable[[], float],
+    executor: Executor,
 ) -> DNSControl:
-    """What commands and pages ask of domains' DNS."""
+    """What commands and pages ask of domains' DNS; ``executor`` opens certificates."""
 
     def host() -> tuple[MailHost, str]:
         found, addresses_from = mail_host(settings)
@@ -35,7 +39,7 @@ def dns_control(
     def reports(domain: str) -> ReportAddresses:
         return report_addresses(domain, settings.reports.receive_at)
 
-    return DNSControl(load, host, reports, settings.dns.validating)
+    return DNSControl(load, lambda: executor.run(host), reports, settings.dns.validating)
 
 
 def report_addresses(domain: str, receive_at: Sequence[str]) -> ReportAddresses:

@@ -30,7 +30,7 @@ def server_controls(
         lambda: bytes.fromhex(doors.token()),
         doors.reporter,
         doors.explain,
-        dns_control(settings, DatabaseDirectory(stores.database, s.now).load, s.now),
+        dns_control(settings, DatabaseDirectory(stores.database, s.now).load, s.now, s.workers),
         lambda account_id: doors.directory().retired_kept_for(account_id),
     )
     return lambda actor: controls(standing, actor)

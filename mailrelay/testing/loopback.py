@@ -28,6 +28,7 @@ from mailrelay.config.settings import (
 from mailrelay.control.bootstrap import FirstAccount, bootstrap
 from mailrelay.net.certificates import make_self_signed
 from mailrelay.net.dnssec import ValidatingResolver
+from mailrelay.net.lookup import Lookups
 from mailrelay.net.resolver import Resolver
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.net.threads import ThreadExecutor
@@ -62,6 +63,7 @@ class Loopback:
         data_dir: Path | None = None,
         clock: IReactorTime | None = None,
         validating: ValidatingResolver | None = None,
+        lookups: Lookups | None = None,
         **settings: Any,
     ) -> Loopback:
         """Start it; it is stopped when the test ends.  ``settings`` are fields of Settings.
@@ -70,7 +72,8 @@ class Loopback:
         """
         chosen = make_settings(case, roles, url, data_dir, settings)
         with_account(chosen)
-        surroundings = evolve(real_threads(case, reactor, resolver), validating=validating)
+        threads = real_threads(case, reactor, resolver)
+        surroundings = evolve(threads, validating=validating, lookups=lookups)
         server = Server(evolve(surroundings, clock=clock or reactor), chosen)
         server.privilegedStartService()
         server.startService()

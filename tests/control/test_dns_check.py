@@ -88,7 +88,7 @@ class Checked(SynchronousTestCase):
         directory = Directory({"example.org": self.domain}, dkim_keys={"example.org": self.keys})
         return DNSControl(
             lambda: succeed(directory),
-            lambda: (self.host, "settings"),
+            lambda: succeed((self.host, "settings")),
             lambda domain: self.reports,
             self.validating,
         )
