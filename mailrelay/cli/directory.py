@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from mailrelay.cli.output import print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
+from mailrelay.control.directory import DomainUse
 from mailrelay.directory.model import Directory, DMARCPolicy, MTASTSMode
 from mailrelay.smtp.address import unicode_domain
 
@@ -79,19 +82,22 @@ def remove_domain(settings: Settings, name: str) -> None:
 @json_option
 def list_domains(settings: Settings, as_json: bool) -> None:
     """List the domains."""
-    directory = stored_directory(settings)
+    with opened(settings) as control:
+        found: Sequence[DomainUse] = settled(control.directory.domains())
     rows = [
         {
-            "name": d.name,
-            "shown": unicode_domain(d.name),
-            "separator": d.separator,
-            "case_sensitive": d.case_sensitive,
-            "disabled": d.disabled,
-            "dmarc": d.dmarc.value,
-            "mta_sts": d.mta_sts.value,
-            "addresses": sum(of == d.name for _, of in directory.addresses),
+            "name": use.domain.name,
+            "shown": unicode_domain(use.domain.name),
+            "separator": use.domain.separator,
+            "case_sensitive": use.domain.case_sensitive,
+            "disabled": use.domain.disabled,
+            "dmarc": use.domain.dmarc.value,
+            "mta_sts": use.domain.mta_sts.value,
+            "addresses": use.addresses,
+            "aliases": use.aliases,
+            "dkim_keys": len(use.keys),
         }
-        for d in sorted(directory.domains.values(), key=lambda d: d.name)
+        for use in found
     ]
     print_rows(rows, ("name", "separator", "disabled", "addresses"), "No domains.", as_json=as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -30,6 +31,7 @@ from mailrelay.control.directory_checks import (
 )
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.directory.credentials import ScramVerifier, UnusablePassword, hash_password
+from mailrelay.directory.dkim import StoredKey
 from mailrelay.directory.model import CATCH_ALL, Directory, DMARCPolicy, Domain, MTASTSMode
 from mailrelay.net.threads import Executor
 from mailrelay.webhooks.call import Endpoint
@@ -55,6 +57,16 @@ class AccountDetails:
     calls_kept_for: float | Unset | None = None
     endpoints: Sequence[EndpointChange] = ()
     new_recipients_per_day: int | None = None  # 0 for no limit
+
+
+@frozen
+class DomainUse:
+    """A domain, how many addresses and aliases are in it, and what its mail is signed with."""
+
+    domain: Domain
+    addresses: int
+    aliases: int
+    keys: Sequence[StoredKey]
 
 
 class DirectoryRecords(Protocol):
@@ -121,6 +133,24 @@ class DirectoryControl:
         """Take mail for a domain.  Raises: Refusal."""
         domain = Domain(0, checked_domain(name), checked_separator(separator), case_sensitive)
         await self.records.add_domain(self.actor, domain)
+
+    async def domains(self) -> Sequence[DomainUse]:
+        """All of them by name, each with what is in it."""
+        directory = await self.records.load()
+        addresses = Counter(domain for _, domain in directory.addresses)
+        aliases = Counter(domain for _, domain in directory.aliases)
+        return [
+            DomainUse(one, addresses[name], aliases[name], directory.dkim_keys.get(name, ()))
+            for name, one in sorted(directory.domains.items())
+        ]
+
+    async def domain(self, name: str) -> DomainUse:
+        """One of them.  Raises: Refusal."""
+        name = checked_domain(name)
+        for use in await self.domains():
+            if use.domain.name == name:
+                return use
+        raise NoSuch(f"no domain {name}: mailrelay domain add {name}")
 
     async def set_domain(
         self,

@@ -12,6 +12,7 @@ from mailrelay.pages.admin_aliases import AdminAliasPages
 from mailrelay.pages.admin_audit import AuditPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
+from mailrelay.service.page_domains import domain_routes
 from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.audit import DatabaseAudit
 from mailrelay.storage.stores import Stores
@@ -30,6 +31,7 @@ def directory_routes(
         return b32encode(bytes.fromhex(doors.token())[:PASSWORD_BYTES]).decode().lower()
 
     return [
+        *domain_routes(s, settings, doors, pages, control),
         *AccountPages(pages, control, fresh_password, doors.load_directory).routes(),
         *AdminAliasPages(pages, lambda who: control(who).aliases, doors.load_directory).routes(),
         *AuditPages(pages, DatabaseAudit(stores.database), s.now).routes(),
