@@ -36,6 +36,7 @@ from mailrelay.service.received import received_mail
 from mailrelay.service.statistics import statistics_operations
 from mailrelay.service.streams import stream_operations
 from mailrelay.service.unsubscribing import make_one_click, unsubscribe_routes
+from mailrelay.service.usage import usage_operations
 from mailrelay.service.webhooks import webhook_operations
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.account_messages import DatabaseAccountMessages
@@ -127,6 +128,7 @@ def api_routes(
     several = Several(doors.acceptance, partial(deferLater, s.clock, 0.0))
     operations = [
         *AccountOperations(doors.directory).operations(),
+        *usage_operations(s, stores),
         *AliasOperations(doors.directory).operations(),
         *hold_operations(s, stores),
         *SendingOperations(desk).operations(),

@@ -25,6 +25,8 @@ from mailrelay.service.page_mail import mail_routes
 from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.service.page_ways import way_routes
+from mailrelay.service.usage import overview_routes
+from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.history import DatabaseHistory
 from mailrelay.storage.sessions import DatabaseSessions
@@ -71,6 +73,7 @@ def page_routes(
         *mail_routes(s, settings, stores, doors, page_doors),
         *SentPages(page_doors, history, queue).routes(),
         *QueuePages(page_doors, queue).routes(),
+        *overview_routes(s, stores, page_doors),
         *directory_routes(s, settings, stores, doors, page_doors),
         *app_routes(s, settings, stores, doors, page_doors),
         *way_routes(s, settings, stores, doors, page_doors),

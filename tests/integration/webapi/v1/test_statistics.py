@@ -117,3 +117,24 @@ class StatisticsTests(HistoryCase):
         ):
             answered = await client.ask("GET", f"{PATH}?{query}")
             self.assert_problem(answered, 400, "invalid_field", field)
+
+
+class UsageTests(HistoryCase):
+    """``/account/usage``."""
+
+    async def test_usage(self) -> None:
+        """What is sent, waits and is stored, of this account alone."""
+        client = await self.started()
+        found = await self.ok(client, "/account/usage")
+        self.assertGreater(found.pop("storage_bytes"), 0)
+        self.assertEqual(
+            found,
+            {
+                "storage_quota_bytes": None,
+                "sent_of_day": 2,
+                "messages_per_day": None,
+                "waiting": 1,
+                "held": 0,
+                "is_all": True,
+            },
+        )
