@@ -68,6 +68,7 @@ def queue_settings(section: QueueSection) -> QueueSettings:
     return QueueSettings(
         profile=evolve(PROFILES[section.retry_profile], **changed),
         retired_kept_for=section.retired_keep_after,
+        content_kept_for=section.failed_content_keep_after,
         concurrency=section.concurrency_per_destination,
         entries_per_attempt=section.recipients_per_attempt,
         window=section.window,

@@ -133,6 +133,13 @@ class QueueSection:
     retired_keep_after: float = field(
         default=3 * 86400.0, metadata=_doc("how long retired entries stay visible")
     )
+    failed_content_keep_after: float = field(
+        default=3 * 86400.0,
+        metadata=_doc(
+            "how long a message that failed, or was canceled, for a recipient can be sent again;"
+            " not longer than its entries stay visible; 0 keeps nothing"
+        ),
+    )
     statistics_keep_after: float = field(
         default=400 * 86400.0, metadata=_doc("how long the numbers of each hour are kept")
     )

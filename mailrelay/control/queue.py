@@ -131,9 +131,14 @@ class QueueRecords(Protocol):
         """Attempt ready entries next at ``at``; the life of what was never tried begins then."""
 
     def drop(
-        self, actor: str, ids: Sequence[int], now: float, keep_until: float
+        self,
+        actor: str,
+        ids: Sequence[int],
+        now: float,
+        keep_until: float,
+        content_kept_until: float | None = None,
     ) -> Deferred[Sequence[int]]:
-        """Retire entries without a DSN."""
+        """Retire entries without a DSN; what is an account's may be sent again until then."""
 
     def send_by(
         self, actor: str, lanes: Mapping[int, int], now: float, transport: str | None
@@ -158,6 +163,7 @@ class QueueControl:
     retired_kept_for: float
     actor: str
     account_kept_for: Callable[[int | None], float | None] = field(default=lambda account_id: None)
+    content_kept_for: float = 0.0
 
     async def find(self, wanted: EntryFilter) -> Sequence[EntryView]:
         """The entries that ``wanted`` fits."""
@@ -200,7 +206,8 @@ class QueueControl:
             by_retention.setdefault(rules.kept_for(account_id), []).append(id_)
         dropped: list[int] = []
         for kept_for, ids in by_retention.items():
-            dropped += await self.records.drop(self.actor, ids, now, now + kept_for)
+            until = now + self.content_kept_for if self.content_kept_for > 0 else None
+            dropped += await self.records.drop(self.actor, ids, now, now + kept_for, until)
         return dropped
 
     async def fail(self, wanted: EntryFilter) -> Sequence[int]:
@@ -232,7 +239,8 @@ class QueueControl:
 
     @property
     def _rules(self) -> Rules:
-        return Rules(RetryProfile(), self.retired_kept_for, self.account_kept_for)
+        kept_for = self.retired_kept_for
+        return Rules(RetryProfile(), kept_for, self.account_kept_for, self.content_kept_for)
 
     async def _ids(self, wanted: EntryFilter) -> list[int]:
         return [id_ for id_, _ in await self._found(wanted)]

@@ -248,3 +248,4 @@ class Finished:
     content_is_large: bool = False  # it may be in the spool
     unbegun: bool = False  # begin_attempts did not count it: it is counted now, if still ready
     member: tuple[int, str] | None = None  # of the alias that counts what fails
+    content_kept_until: float | None = None  # so long it may be sent again

@@ -38,6 +38,7 @@ class QueueSettings(WindowSettings):
 
     profile: RetryProfile = RetryProfile()
     retired_kept_for: float = 3 * 86400.0
+    content_kept_for: float = 0.0
 
 
 @frozen
@@ -123,7 +124,12 @@ class Scheduler(Window[Entry]):
         self.resize(settings)
 
     def _rules_of(self, settings: QueueSettings) -> Rules:
-        return Rules(settings.profile, settings.retired_kept_for, self._o.account_kept_for)
+        return Rules(
+            settings.profile,
+            settings.retired_kept_for,
+            self._o.account_kept_for,
+            settings.content_kept_for,
+        )
 
     # What acceptance asks
 

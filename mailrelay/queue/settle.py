@@ -46,11 +46,13 @@ class Rules:
     """How long entries live and how long they are kept after; seconds.
 
     ``account_kept_for`` is what an account itself wants, None when it says nothing.
+    What failed for a recipient has its content kept for ``content_kept_for``.
     """
 
     profile: RetryProfile
     retired_kept_for: float
     account_kept_for: Callable[[int | None], float | None] = field(default=lambda account_id: None)
+    content_kept_for: float = 0.0
 
     def kept_for(self, account_id: int | None) -> float:
         """How long an account's retired entries are kept."""
@@ -130,6 +132,7 @@ def _settle_entry(
         unbegun=trial.unbegun,
         content_is_large=entry.message.size_bytes > LARGE_BYTES,
         member=None if entry.member_of is None else (entry.member_of, str(entry.recipient)),
+        content_kept_until=_content_kept_until(entry, outcome, rules, now),
     )
     action = _action(entry, outcome, tell_delay=tell_delay)
     if action is None:
@@ -148,6 +151,12 @@ def _settle_entry(
         will_retry_until=until,
     )
     return finished, report
+
+
+def _content_kept_until(entry: Entry, outcome: Outcome, rules: Rules, now: float) -> float | None:
+    """When what failed cannot be sent again any more; None when that is at once."""
+    is_wanted = isinstance(outcome, PermanentFailure | Refrained) and entry.account_id is not None
+    return now + rules.content_kept_for if is_wanted and rules.content_kept_for > 0 else None
 
 
 def untold(answer: Reply) -> Reply:

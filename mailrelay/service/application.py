@@ -33,6 +33,7 @@ from mailrelay.service.forwarding import forward_routes
 from mailrelay.service.history import history_operations
 from mailrelay.service.holding import hold_operations
 from mailrelay.service.received import received_mail
+from mailrelay.service.resending import resend_operations
 from mailrelay.service.statistics import statistics_operations
 from mailrelay.service.streams import stream_operations
 from mailrelay.service.unsubscribing import make_one_click, unsubscribe_routes
@@ -133,6 +134,7 @@ def api_routes(
         *hold_operations(s, stores),
         *SendingOperations(desk).operations(),
         *RawOperations(sender).operations(),
+        *resend_operations(stores, sender),
         *BatchOperations(desk, several).operations(),
         *KeyOperations(keys, doors.load_directory).operations(),
         *history_operations(s, settings, stores, doors.directory, doors.reporter, doors.bell),

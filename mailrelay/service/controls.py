@@ -167,7 +167,10 @@ def controls(on: Standing, actor: str) -> Control:
         AliasControl(DatabaseAliases(database, now), actor),
         StoredRelayControl(DatabaseRelayRules(database, now), actor),
         DatabaseRelayAlarms(database, on.node.id, now),
-        QueueControl(records, on.queue, on.reporter, now, kept_after, actor, on.kept_for),
+        QueueControl(
+            *(records, on.queue, on.reporter, now, kept_after, actor, on.kept_for),
+            settings.queue.failed_content_keep_after,
+        ),
         TransportControl(records, on.explain.routes.router, now, actor),
         WorkControl(DatabaseWorks(database, on.node.id), now, actor),
         MailboxControl(DatabaseMailboxes(database, on.spool, on.ids), now, actor),

@@ -54,6 +54,7 @@ def queue_control(
             settings.queue.retired_keep_after,
             actor,
             lambda account_id: directory().retired_kept_for(account_id),
+            settings.queue.failed_content_keep_after,
         )
 
     return control

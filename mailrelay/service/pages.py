@@ -26,7 +26,6 @@ from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.service.page_ways import way_routes
 from mailrelay.service.usage import overview_routes
-from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.history import DatabaseHistory
 from mailrelay.storage.sessions import DatabaseSessions

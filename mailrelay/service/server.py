@@ -338,6 +338,7 @@ class Server(MultiService):
             stores.spool.remove,
             self.intervals,
             stores.orphans,
+            lambda: self._space.is_short,
         )
         uses = repeated(s.clock, KEY_USES_EVERY, self._key_uses.write, _log)
         counting = counting_service(s, settings, stores, self.intervals, _log)

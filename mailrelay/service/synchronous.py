@@ -30,7 +30,7 @@ def make_synchronous(
     if not any(endpoint.synchronous for endpoint in settings.handoff):
         return None
     queue = queue_settings(settings.queue)
-    rules = Rules(queue.profile, queue.retired_kept_for, account_kept_for)
+    rules = Rules(queue.profile, queue.retired_kept_for, account_kept_for, queue.content_kept_for)
 
     def answered(result: Result) -> None:
         [outcome] = result.outcomes

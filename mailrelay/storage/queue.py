@@ -33,6 +33,7 @@ from mailrelay.storage.database import Database
 from mailrelay.storage.due import claim_due, earliest_due
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
+from mailrelay.storage.kept_contents import keep_failed
 from mailrelay.storage.member_failures import after_members
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.peer_messages import insert_of_peers
@@ -254,6 +255,7 @@ class DatabaseQueueStore:
         ]
         if told:
             insert_messages(connection, told, self._node)
+        keep_failed(connection, ours)
         retired = {f.event.message_id: f for f in ours if f.retired_until is not None}
         large = [id_ for id_, f in retired.items() if f.content_is_large]
         unneeded = drop_unneeded_content(connection, list(retired), large)
@@ -366,11 +368,16 @@ def read_content(connection: Connection, message_id: int) -> Content:
 
 _NEEDED = "(SELECT 1 FROM entry WHERE entry.message_id = content.message_id AND entry.state <> 2)"
 _KEPT = "(SELECT 1 FROM mailbox_message WHERE mailbox_message.message_id = content.message_id)"
+_SENT_AGAIN = (
+    "content.kept_until IS NOT NULL AND EXISTS"
+    " (SELECT 1 FROM entry WHERE entry.message_id = content.message_id)"
+)
+_STAYS = f"EXISTS {_NEEDED} OR EXISTS {_KEPT} OR ({_SENT_AGAIN})"
 _spooled = Prepared(
     select(tables.content.c.spool_name)
     .where(tables.content.c.message_id == bindparam("b_id"))
     .where(tables.content.c.spool_name.is_not(None))
-    .where(text(f"NOT EXISTS {_NEEDED} AND NOT EXISTS {_KEPT}")),
+    .where(text(f"NOT ({_STAYS})")),
     ("b_id",),
 )
 
@@ -380,12 +387,12 @@ def drop_unneeded_content(
 ) -> Sequence[str]:
     """Drop the content that no living entry and no mailbox needs; the spool names that go free.
 
+    What is kept so that it may be sent again stays while its entries are visible.
     Only the ``large`` ones can be in the spool; any may when that is None.
     """
     asked = message_ids if large is None else large
     names = [row[0] for id_ in asked for row in _spooled.rows(connection, (id_,))]
-    needed = f"EXISTS {_NEEDED} OR EXISTS {_KEPT}"
-    delete_listed(connection, "content", "message_id", message_ids, needed)
+    delete_listed(connection, "content", "message_id", message_ids, _STAYS)
     return names
 
 

@@ -26,6 +26,7 @@ from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.directory import record_audit, tell
 from mailrelay.storage.entry_views import entries_query, entry_and_message, entry_views, looked
+from mailrelay.storage.kept_contents import keep_contents
 from mailrelay.storage.nodes import Node
 from mailrelay.storage.queue import drop_unneeded_content, insert_events
 from mailrelay.storage.rows import ENTRY_COLUMNS, event_of
@@ -49,6 +50,7 @@ class _Change:
     own: Mapping[int, Mapping[str, object]] = field(factory=dict)
     data: Mapping[str, object] = field(factory=dict)
     tells: Sequence[str] = ("queue",)
+    content_kept_until: float | None = None
 
 
 @frozen
@@ -110,10 +112,15 @@ class DatabaseQueueRecords:
         return self._change(actor, EventKind.RESCHEDULED, ids, now, change)
 
     def drop(
-        self, actor: str, ids: Sequence[int], now: float, keep_until: float
+        self,
+        actor: str,
+        ids: Sequence[int],
+        now: float,
+        keep_until: float,
+        content_kept_until: float | None = None,
     ) -> Deferred[Sequence[int]]:
         """See QueueRecords."""
-        change = (
+        statement = (
             update(_entry)
             .where(text("state <> 2"))
             .values(
@@ -124,7 +131,13 @@ class DatabaseQueueRecords:
                 epoch=0,
             )
         )
-        return self._change(actor, EventKind.CANCELED, ids, now, change)
+        kind = EventKind.CANCELED
+        change = _Change(
+            *(actor, kind, now, statement),
+            audited=f"queue {kind.value}",
+            content_kept_until=content_kept_until,
+        )
+        return Deferred.fromCoroutine(self._in_batches(change, ids))
 
     def send_by(
         self, actor: str, lanes: Mapping[int, int], now: float, transport: str | None
@@ -217,6 +230,9 @@ def _change_batch(
         events.append(NewEvent(change.kind, change.now, row.message_id, id_, row.account_id, data))
     insert_events(connection, events)
     unneeded.clear()
+    if change.content_kept_until is not None:
+        of_accounts = {rows[id_].message_id for id_ in changed if rows[id_].account_id is not None}
+        keep_contents(connection, of_accounts, change.content_kept_until)
     if change.kind is EventKind.CANCELED:
         unneeded += drop_unneeded_content(connection, sorted(messages))
     if changed:

@@ -5,6 +5,7 @@ Every write here is small: none keeps the others waiting for more than 50 ms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mailrelay.storage.call_records import sweep_calls
 from mailrelay.storage.database import Database, as_unavailable
 from mailrelay.storage.directory import changes_after, newest_change
 from mailrelay.storage.idempotency import sweep_answers
+from mailrelay.storage.kept_contents import release_contents
 from mailrelay.storage.nodes import Node, beat, bury, heartbeats
 from mailrelay.storage.orphans import Orphans
 from mailrelay.storage.peer_messages import kept_for_peers, note_removal
@@ -79,7 +81,8 @@ def repeated(
 class Upkeep(MultiService):
     """Everything that is done to the store at intervals.
 
-    ``changed`` is called with the kinds of changes that others made.
+    ``changed`` is called with the kinds of changes that others made; ``is_short`` says
+    that the disk has no room.
     """
 
     _log = Logger()
@@ -94,12 +97,13 @@ class Upkeep(MultiService):
         remove_spooled: Callable[[list[str]], object],
         intervals: Intervals = Intervals(),
         orphans: Orphans | None = None,
+        is_short: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._database, self._node = database, node
         self._clock, self._now = clock, now
         self._changed, self._remove_spooled = changed, remove_spooled
-        self._orphans = orphans
+        self._orphans, self._is_short = orphans, is_short
         self._seen_change = -1
         self._watch = HeartbeatWatch()
         for every, work in (
@@ -153,7 +157,10 @@ class Upkeep(MultiService):
         return swept.addCallback(again).addErrback(_unless_unavailable)
 
     def _sweep_entries(self) -> Deferred[object]:
-        swept = self._database.write(lambda c: sweep(c, self._now(), SWEEP_BATCH))
+        kept_for_nobody = self._is_short()
+        swept = self._database.write(
+            lambda c: sweep(c, self._now(), SWEEP_BATCH, is_short=kept_for_nobody)
+        )
 
         def again(result: tuple[int, list[str]]) -> object:
             count, names = result
@@ -263,17 +270,22 @@ _STILL_THERE = (
 )
 
 
-def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str]]:
+def sweep(
+    connection: Connection, now: float, limit: int, *, is_short: bool = False
+) -> tuple[int, list[str]]:
     """Remove up to ``limit`` retired entries whose time is over, and what only they needed.
 
     How many went, and the spool names that are free now.  As many kept answers go, and
-    suppressions that ended.
+    suppressions that ended, and contents that were kept to be sent again: all of them when the disk
+    is short of room.
     """
     sweep_answers(connection, now, limit)
     sweep_suppressions(connection, now, limit)
+    released = release_contents(connection, math.inf if is_short else now, limit)
+    unneeded = drop_unneeded_content(connection, released)
     due = _due(connection, now, limit)
     if not due:
-        return 0, []
+        return 0, list(unneeded)
     of = {row.message_id for row in due}
     messages = sorted(of - kept_for_peers(connection, sorted(of), now))
     gone = [row.id for row in due if row.message_id in messages]
@@ -289,7 +301,7 @@ def sweep(connection: Connection, now: float, limit: int) -> tuple[int, list[str
         still_there = _STILL_THERE.format(f"{table}.{column}")
         delete_listed(connection, table, column, messages, still_there)
     connection.execute(delete(tables.change).where(tables.change.c.at < now - 86400.0))
-    return len(due), list(names)
+    return len(due), [*unneeded, *names]
 
 
 def _due(connection: Connection, now: float, limit: int) -> Sequence[Any]:

@@ -147,6 +147,21 @@ class EachCaseTests(SynchronousTestCase):
             [finished] = settled(one, Delivered(OK, Reach.PASSED_ON), 9.0, rules=rules).finished
             self.assertEqual(finished.retired_until, 9.0 + kept_for)
 
+    def test_content_of_what_failed(self) -> None:
+        """It is kept for a while where an account may send it again, and not of what arrived."""
+        rules = Rules(PROFILE, 1000.0, content_kept_for=40.0)
+        of_account, of_nobody = (entry(of=message(account_id=id_)) for id_ in (1, None))
+        for one, outcome, until in (
+            (of_account, PermanentFailure(NO), 49.0),
+            (of_nobody, PermanentFailure(NO), None),
+            (of_account, Delivered(OK, Reach.PASSED_ON), None),
+            (of_account, Deferral(LATER), None),
+        ):
+            [finished] = settled(one, outcome, 9.0, rules=rules).finished
+            self.assertEqual(finished.content_kept_until, until)
+        [finished] = settled(of_account, PermanentFailure(NO), 9.0).finished
+        self.assertIsNone(finished.content_kept_until)
+
     def assert_retired(self, done: Settlement, kind: EventKind, now: float) -> None:
         """The entry is over and kept for a while."""
         [finished] = done.finished
