@@ -155,6 +155,7 @@ class QueueWorkControl:
             raise Refusal("no entry is chosen")
         if len(ids) > AT_ONCE:
             raise Refusal(f"choose at most {AT_ONCE} entries, or all that fit a filter")
+        self.changer.check(change)
         found = {view.entry.id: view for view in await self.changer.queue.find(change.wanted)}
         results = list(await self.changer.results(change, list(found.values())))
         results += [WorkResult(id_, GONE) for id_ in dict.fromkeys(ids) if id_ not in found]

@@ -43,7 +43,18 @@ _TITLES = {
     EventKind.UNSUBSCRIBED: "The recipient unsubscribed",
 }
 
-_TOLD = ("door", "protocol", "peer_ip", "helo", "by", "reason", "route", "relay", "status")
+_TOLD = (
+    "door",
+    "protocol",
+    "peer_ip",
+    "helo",
+    "by",
+    "reason",
+    "route",
+    "transport",
+    "relay",
+    "status",
+)
 """Of an event's data, told as it is; the rest has a place of its own, or is for programs."""
 
 

@@ -10,7 +10,6 @@ from mailrelay.config.settings import Settings
 from mailrelay.control.directory import ADMIN_PASSWORD_HASH
 from mailrelay.control.sessions import Sessions
 from mailrelay.net.surroundings import Surroundings
-from mailrelay.pages.admin_queue import QueuePages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.render import Renderer
 from mailrelay.pages.sent import SentPages
@@ -23,6 +22,7 @@ from mailrelay.service.page_health import Watch, health_routes
 from mailrelay.service.page_login import login_pages
 from mailrelay.service.page_mail import mail_routes
 from mailrelay.service.page_own import own_routes
+from mailrelay.service.page_queue import queue_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.service.page_ways import way_routes
 from mailrelay.service.usage import overview_routes
@@ -71,7 +71,7 @@ def page_routes(
         *login_pages(s, settings, stores, doors, page_doors).routes(),
         *mail_routes(s, settings, stores, doors, page_doors),
         *SentPages(page_doors, history, queue).routes(),
-        *QueuePages(page_doors, queue).routes(),
+        *queue_routes(s, settings, stores, doors, page_doors),
         *overview_routes(s, stores, page_doors),
         *directory_routes(s, settings, stores, doors, page_doors),
         *app_routes(s, settings, stores, doors, page_doors),

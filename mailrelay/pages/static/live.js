@@ -38,6 +38,16 @@ async function refresh(live) {
   const focus = document.activeElement, name = live.contains(focus) ? focus.value : null;
   live.replaceChildren(...fresh.childNodes);
   if (name) live.querySelector("[value='" + CSS.escape(name) + "']")?.focus();
+  return fresh;
+}
+
+// Every so many seconds, until the page says so no more.
+function repeat(live) {
+  const timer = setInterval(async () => {
+    if (document.hidden) return;
+    const fresh = await refresh(live);
+    if (fresh && !fresh.dataset.every) clearInterval(timer);
+  }, 1000 * live.dataset.every);
 }
 
 function listen(live) {
@@ -68,6 +78,7 @@ function keys(event) {
 setInterval(retell, 15000);
 document.addEventListener("keydown", keys);
 for (const live of document.querySelectorAll("[data-live]")) listen(live);
+for (const live of document.querySelectorAll("[data-every]")) repeat(live);
 for (const form of document.querySelectorAll("form")) {
   form.addEventListener("submit", (event) => {
     const ask = event.submitter?.dataset.ask;
