@@ -9,6 +9,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.errors import NoSuch, Refusal
+from mailrelay.control.standings import Standings
 from mailrelay.observe.events import Event
 from mailrelay.webhooks.call import CallAttempt
 from mailrelay.webhooks.endpoint import ENTRY_EVENTS
@@ -106,6 +107,9 @@ class ReplayRecords(Protocol):
     def details(self, account_id: int, call_id: int) -> Deferred[CallDetails | None]:
         """One call."""
 
+    def standings(self, account_id: int, endpoint_ids: Sequence[int]) -> Deferred[Standings]:
+        """How its endpoints' calls went of late; of those that are another's nothing is said."""
+
     def again(self, actor: str, account_id: int, call_id: int, now: float) -> Deferred[int]:
         """Queue a call that is over once more, to where its endpoint is now; the new one's id.
 
@@ -156,6 +160,10 @@ class ReplayControl:
         if found is None:
             raise NoSuch(f"no call {call_id}")
         return found
+
+    async def standings(self, account_id: int, endpoint_ids: Sequence[int]) -> Standings:
+        """How calls to these endpoints went of late, and to the webhooks in mox's shape."""
+        return await self.records.standings(account_id, endpoint_ids)
 
     async def again(self, account_id: int, call_id: int) -> CallDetails:
         """Have a call made again that is over; the new one.  Raises: Refusal."""

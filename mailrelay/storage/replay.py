@@ -20,6 +20,7 @@ from mailrelay.control.replay import (
     Progress,
     ReplayRange,
 )
+from mailrelay.control.standings import Standings
 from mailrelay.observe.events import Event
 from mailrelay.queue.entry import StoredAnswer
 from mailrelay.storage import tables
@@ -31,6 +32,7 @@ from mailrelay.storage.idempotency import find_answer, keep_answer
 from mailrelay.storage.ids import take_ids
 from mailrelay.storage.rows import event_of
 from mailrelay.storage.standard_calls import Asked, read_sent
+from mailrelay.storage.standings import read_standings
 from mailrelay.webhooks.call import INCOMING_EVENT, CallAttempt, Endpoint, EndpointKind
 from mailrelay.webhooks.endpoint import STANDARD, StandardEndpoint
 
@@ -89,6 +91,10 @@ class DatabaseReplayRecords:
             return CallDetails(_account_call(row), bytes(row.payload), attempts)
 
         return self.database.read(work)
+
+    def standings(self, account_id: int, endpoint_ids: Sequence[int]) -> Deferred[Standings]:
+        """See ReplayRecords."""
+        return self.database.read(lambda c: read_standings(c, account_id, endpoint_ids))
 
     def again(self, actor: str, account_id: int, call_id: int, now: float) -> Deferred[int]:
         """See ReplayRecords."""

@@ -15,12 +15,13 @@ from mailrelay.control.calls import CallControl, CallFilter, call_word
 from mailrelay.control.endpoints import EndpointControl, EndpointFields
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.replay import CallQuery, ReplayControl, ReplayRange, call_state
+from mailrelay.control.standings import Standing, Standings
 from mailrelay.observe.events import EventKind
 from mailrelay.storage import tables
 from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.replay import DatabaseReplayRecords
-from mailrelay.webhooks.call import Call, CallAttempt, FinishedCall
+from mailrelay.webhooks.call import Call, CallAttempt, EndpointKind, FinishedCall
 from mailrelay.webhooks.endpoint import ENTRY_EVENTS, StandardEndpoint
 from tests.storage.calling import URL, Calling
 from tests.storage.databases import OnPostgres, OnSQLite
@@ -118,6 +119,34 @@ class ReplayContract(Calling):
             self.assertEqual({call_state(one) for one in found} - {state}, set())
         views = await operator.find(CallFilter(retired=True))
         self.assertEqual([call_word(one) for one in views], ["canceled", "delivered"])
+
+    async def test_standings(self) -> None:
+        """Since when an endpoint fails, when it took a call last, and what waits."""
+        made = await self.endpoint()
+        for at in (200.0, 300.0, 400.0, 500.0):
+            await self.delivered(at=at)
+        await self.delivered(1)
+
+        async def stands(account_id: int = 2) -> Standings:
+            return await self.control.standings(account_id, [made.id, made.id + 1])
+
+        self.assertEqual((await stands()).of_endpoint(made.id), Standing(4))
+        self.assertEqual((await stands()).by_kind[EndpointKind.OUTGOING], Standing())
+        first, second, third, fourth, of_mox = sorted(await self.due(), key=lambda call: call.id)
+        for call, is_success in ((first, False), (second, True), (third, False)):
+            await self.taken(call, is_success=is_success)
+        await self.calls.begin(fourth, 900.0)
+        late = Standing(1, taken_at=300.0, failing_since=400.0)
+        self.assertEqual(
+            await stands(), Standings({made.id: late}, {one: Standing() for one in EndpointKind})
+        )
+        await self.taken(of_mox)
+        of_other = Standings(
+            {}, {EndpointKind.OUTGOING: Standing(0, 300.0), EndpointKind.INCOMING: Standing()}
+        )
+        self.assertEqual(await stands(1), of_other)
+        await self.taken(fourth)
+        self.assertEqual((await stands()).of_endpoint(made.id), Standing(0, 300.0))
 
     # One call again
 
