@@ -34,10 +34,13 @@ class Standing:
     alarms: dict[int, str] = field(factory=dict)
     _away: set[int] = field(factory=set)
     _rests: dict[int, float] = field(factory=dict)
+    _not_stored: set[int] = field(factory=set)
 
     def note(self, peer: Peer, found: Found) -> bool:
-        """Take note; whether its alarm, or that it has none, is new."""
+        """Take note; whether its alarm, or that it has none, is new to the store."""
         before = self.alarms.get(peer.id, "")
+        is_late = peer.id in self._not_stored
+        self._not_stored.discard(peer.id)
         if found.alarm:
             self.alarms[peer.id] = found.alarm
         elif found.is_well:
@@ -51,7 +54,11 @@ class Standing:
             self._rests[peer.id] = self.seconds() + wait
         else:
             self._rests.pop(peer.id, None)
-        return before != self.alarms.get(peer.id, "")
+        return is_late or before != self.alarms.get(peer.id, "")
+
+    def not_stored(self, peer: Peer) -> None:
+        """What was noted is not in the store: the next note is new, whatever it is."""
+        self._not_stored.add(peer.id)
 
     def reached(self, peer: Peer) -> None:
         """It answered something else than mail: one that refuses us is away still."""

@@ -122,7 +122,11 @@ class PeerTransport:
             else:
                 self._log.info("the peer {name} takes mail again", name=peer.name)
                 await self.requests.well(peer.id, self.now())
+        except StoreUnavailable:
+            self.standing.not_stored(peer)
+            self._log.warn("how it stands with a peer cannot be stored")
         except Exception:
+            self.standing.not_stored(peer)
             self._log.failure("how it stands with a peer cannot be stored")
 
 

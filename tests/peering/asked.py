@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from mailrelay.control.peer_requests import Answered, KnownOfMessage, PeerRequest
 from mailrelay.directory.peers import Peer, PeerKey, PeerProtocol
@@ -22,6 +22,7 @@ from mailrelay.peering.submission import Contents, Digests, MessageSubmitter
 from mailrelay.peering.transport import PeerTransport
 from mailrelay.queue.destination import Destination
 from mailrelay.queue.entry import Content, Entry, Message
+from mailrelay.queue.store import StoreUnavailable
 from mailrelay.queue.transport import Job
 from mailrelay.routing.ways import ToPeer
 from mailrelay.smtp.address import Address
@@ -122,6 +123,7 @@ class RememberedRequests:
     hops: tuple[str, ...] = ()
     dropped: list[str] = field(factory=list)
     alarms: list[str] = field(factory=list)
+    is_unavailable: bool = False
     read: list[int] = field(factory=list)
 
     def of_message(self, peer_id: int, message_id: int) -> Deferred[KnownOfMessage]:
@@ -151,12 +153,16 @@ class RememberedRequests:
 
     def alarm(self, peer_id: int, text: str, at: float) -> Deferred[None]:
         """See PeerRequests."""
-        self.alarms.append(text)
-        return succeed(None)
+        return self._noted(text)
 
     def well(self, peer_id: int, at: float) -> Deferred[None]:
         """See PeerRequests."""
-        self.alarms.append("")
+        return self._noted("")
+
+    def _noted(self, text: str) -> Deferred[None]:
+        if self.is_unavailable:
+            return fail(StoreUnavailable("no room"))
+        self.alarms.append(text)
         return succeed(None)
 
 

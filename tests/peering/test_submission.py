@@ -254,6 +254,22 @@ class StandingTests(Attempting):
         self.assertEqual(handing.requests.alarms[1:], [""])
         self.assertEqual(handing.standing.alarms, {})
 
+    def test_alarm_not_stored(self) -> None:
+        """What the store did not take is given to it at the next attempt, and no failure."""
+        handing = Handing(FakePeer(lambda said: (401, b"")))
+        for is_unavailable, alarms in ((True, 0), (True, 0), (False, 1), (False, 1)):
+            handing.requests.is_unavailable = is_unavailable
+            self.attempted(handing, JOE)
+            self.assertEqual(len(handing.requests.alarms), alarms)
+            handing.seconds += PROBE_EVERY
+        handing.peer.answering = taking
+        for is_unavailable, said in ((True, []), (False, [""]), (False, [""])):
+            handing.requests.is_unavailable = is_unavailable
+            self.attempted(handing, JOE)
+            self.assertEqual(handing.requests.alarms[1:], said)
+            handing.requests.known.clear()  # it is another message
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_retry_after(self) -> None:
         """It is honoured, for an hour at the most."""
         for given, waited in (("30", 30.0), ("86400", 3600.0)):
