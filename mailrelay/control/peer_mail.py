@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.queue import EntryView
@@ -14,11 +14,15 @@ from mailrelay.observe.events import Event
 
 @frozen
 class ToldEvent:
-    """An event of a message that a peer calls ``msg_id``; ``extra`` came with that."""
+    """An event of a message that a peer calls ``msg_id``; ``extra`` came with that.
+
+    ``webhook_url`` is where it wants to hear of it.
+    """
 
     event: Event
     msg_id: str
-    extra: Mapping[str, str]
+    extra: Mapping[str, str] = field(factory=dict)
+    webhook_url: str | None = None
 
 
 @frozen
@@ -55,11 +59,11 @@ class SuppressionChange:
     changed_at: float
 
 
-class PeerMail(Protocol):
-    """The store, for a peer that asks.  Methods may fail with StoreUnavailable."""
+class PeerEvents(Protocol):
+    """What becomes of peers' mail, and how far each was told.
 
-    def message(self, peer_id: int, message_id: int) -> Deferred[PeerMessage | None]:
-        """A message that the peer handed to us; None of others'."""
+    Methods may fail with StoreUnavailable.
+    """
 
     def events(self, peer_id: int, account_id: int, after: int, limit: int) -> Deferred[PeerFeed]:
         """Of the account's next ``limit`` events behind ``after`` those of the peer's messages."""
@@ -69,6 +73,13 @@ class PeerMail(Protocol):
 
     def acknowledge(self, peer_id: int, position: int, at: float) -> Deferred[None]:
         """Note that the peer has the events up to ``position``; it never moves back."""
+
+
+class PeerMail(PeerEvents, Protocol):
+    """The store, for a peer that asks.  Methods may fail with StoreUnavailable."""
+
+    def message(self, peer_id: int, message_id: int) -> Deferred[PeerMessage | None]:
+        """A message that the peer handed to us; None of others'."""
 
     def suppress(
         self, peer_id: int, account_id: int, change: SuppressionChange, at: float

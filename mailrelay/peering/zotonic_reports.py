@@ -31,7 +31,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from mailrelay.control.relayed import PeerEvent, RelayedMail
+from mailrelay.control.peer_mail import PeerEvents, ToldEvent
 from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerProtocol
 from mailrelay.net.destination import UnusableURL
@@ -76,7 +76,7 @@ CANCELED = "550 5.7.0 canceled by the relay's operator"
 _NEVER = frozenset({400, 405, 406, 410, 411, 413, 414, 415, 422})
 
 
-def report_of(told: PeerEvent) -> Report | None:
+def report_of(told: ToldEvent) -> Report | None:
     """What a site hears of an event, None when nothing."""
     event = told.event
     type_, data = _KINDS.get(event.kind), event.data
@@ -106,7 +106,7 @@ class ReportSurroundings:
 
     clock: IReactorTime
     now: Callable[[], float]
-    mail: RelayedMail
+    mail: PeerEvents
     directory: Callable[[], Directory]
     poster: Callable[[Peer], Awaitable[Poster]]
     bell: Bell
@@ -194,10 +194,10 @@ class ZotonicReports(Service):
         for _, result in await DeferredList(telling, consumeErrors=True):
             if isinstance(result, Failure):
                 result.raiseException()
-        await outside.mail.told(peer_id, found.position, outside.now())
+        await outside.mail.acknowledge(peer_id, found.position, outside.now())
         return True
 
-    def _in_order(self, peer_id: int, told: Sequence[PeerEvent]) -> Deferred[None]:
+    def _in_order(self, peer_id: int, told: Sequence[ToldEvent]) -> Deferred[None]:
         async def tell() -> None:
             for one in told:
                 report = report_of(one)
@@ -206,7 +206,7 @@ class ZotonicReports(Service):
 
         return Deferred.fromCoroutine(tell())
 
-    async def _until_told(self, peer_id: int, told: PeerEvent, report: Report) -> None:
+    async def _until_told(self, peer_id: int, told: ToldEvent, report: Report) -> None:
         wait, errors = FIRST_WAIT, 0
         for attempt in count():
             peer = self._peer(peer_id)
@@ -225,7 +225,7 @@ class ZotonicReports(Service):
             await deferLater(self.outside.clock, wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _posted(self, peer: Peer, told: PeerEvent, report: Report, attempt: int) -> Verdict:
+    async def _posted(self, peer: Peer, told: ToldEvent, report: Report, attempt: int) -> Verdict:
         place = place_of_reports(peer, told.webhook_url)
         # While they are rotated the site has one of them: each is tried in its turn.
         keys = [*peer.their_keys(self.outside.now())]

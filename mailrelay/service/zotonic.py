@@ -21,6 +21,7 @@ from mailrelay.peering.zotonic_taking import ZotonicTaking
 from mailrelay.service.application import Doors, suppression_control
 from mailrelay.smtp.reply import Reply
 from mailrelay.storage.peer_feed import DatabasePeerFeed
+from mailrelay.storage.peer_mail import DatabasePeerMail
 from mailrelay.storage.relayed import DatabaseRelayedMail
 from mailrelay.storage.stores import Stores
 from mailrelay.web.intake import Intake
@@ -72,7 +73,7 @@ class ZotonicSites(MultiService):
             ReportSurroundings(
                 clock=s.clock,
                 now=s.now,
-                mail=mail,
+                mail=DatabasePeerMail(stores.database),
                 directory=doors.directory,
                 poster=poster,
                 bell=doors.bell,

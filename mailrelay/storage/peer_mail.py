@@ -46,7 +46,7 @@ class DatabasePeerMail:
     def events(self, peer_id: int, account_id: int, after: int, limit: int) -> Deferred[PeerFeed]:
         """See PeerMail."""
         wanted = (
-            select(_event, _mail.c.msg_id, _mail.c.extra)
+            select(_event, _mail.c.msg_id, _mail.c.extra, _mail.c.webhook_url)
             .outerjoin(
                 _mail,
                 (_mail.c.message_id == _event.c.message_id) & (_mail.c.peer_id == peer_id),
@@ -100,7 +100,9 @@ class DatabasePeerMail:
 
 def _told_of(rows: Sequence[Row[Any]]) -> list[ToldEvent]:
     return [
-        ToldEvent(event_of(tuple(row)[:7]), row.msg_id, msgspec.json.decode(row.extra))
+        ToldEvent(
+            event_of(tuple(row)[:7]), row.msg_id, msgspec.json.decode(row.extra), row.webhook_url
+        )
         for row in rows
         if row.msg_id is not None
     ]

@@ -12,12 +12,12 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailrelay.control.relayed import PeerEvent, PeerEvents
+from mailrelay.control.peer_mail import PeerFeed, ToldEvent
 from mailrelay.directory.model import Directory
 from mailrelay.directory.peers import Peer, PeerKey, PeerProtocol
 from mailrelay.net.http import CallFailed, HTTPAnswer
 from mailrelay.observe.bell import Bell
-from mailrelay.observe.events import Event, EventKind, NewEvent
+from mailrelay.observe.events import Event, EventKind
 from mailrelay.peering.zotonic_callback import may_hear_at, place_of_reports
 from mailrelay.peering.zotonic_reports import (
     FIRST_WAIT,
@@ -27,7 +27,6 @@ from mailrelay.peering.zotonic_reports import (
     ZotonicReports,
     report_of,
 )
-from mailrelay.queue.entry import NewMessage
 from mailrelay.queue.store import StoreUnavailable
 from tests.peering import zotonic_peer as site
 
@@ -37,11 +36,11 @@ PEER = Peer(3, "site", PeerProtocol.ZOTONIC, "", CALLBACK, account_id=5, keys=[K
 OK = site.answer(200, b'{"status":"ok"}')
 
 
-def event(position: int, message: int, kind: EventKind, **data: Any) -> PeerEvent:
+def event(position: int, message: int, kind: EventKind, **data: Any) -> ToldEvent:
     """Something became of a message."""
     told = {"recipient": "rita@remote.test", **data}
     happened = Event(kind, 1.0, message, message + 100, 5, told, position=position)
-    return PeerEvent(happened, f"{message}@site.test")
+    return ToldEvent(happened, f"{message}@site.test")
 
 
 FAILED = {"code": 550, "status": "5.1.1", "reply": "no such user"}
@@ -108,33 +107,30 @@ class PlaceTests(SynchronousTestCase):
 
 @define
 class FakeMail:
-    """Events in memory, as RelayedMail has them."""
+    """Events in memory, as PeerEvents has them."""
 
-    happened: list[PeerEvent] = field(factory=list)
+    happened: list[ToldEvent] = field(factory=list)
     at: int = 0
     fails: int = 0
     asked: list[int] = field(factory=list)
 
-    def add_failed(self, new: NewMessage, failed: NewEvent, keep_until: float) -> Deferred[None]:
-        """See RelayedMail."""
-        raise NotImplementedError
-
     def position(self, peer_id: int) -> Deferred[int]:
-        """See RelayedMail."""
+        """See PeerEvents."""
         if self.fails:
             self.fails -= 1
             raise StoreUnavailable
         return succeed(self.at)
 
-    def events(self, peer_id: int, account_id: int, after: int, limit: int) -> Deferred[PeerEvents]:
-        """See RelayedMail."""
+    def events(self, peer_id: int, account_id: int, after: int, limit: int) -> Deferred[PeerFeed]:
+        """See PeerEvents."""
         assert (peer_id, account_id) == (3, 5)
         found = [one for one in self.happened if one.event.position > after][:limit]
         self.asked.append(after)
-        return succeed(PeerEvents(found, found[-1].event.position if found else after))
+        position = found[-1].event.position if found else after
+        return succeed(PeerFeed(found, position, len(found) == limit))
 
-    def told(self, peer_id: int, position: int, at: float) -> Deferred[None]:
-        """See RelayedMail."""
+    def acknowledge(self, peer_id: int, position: int, at: float) -> Deferred[None]:
+        """See PeerEvents."""
         self.at = max(self.at, position)
         return succeed(None)
 
@@ -195,7 +191,7 @@ class TellingTests(SynchronousTestCase):
         self.addCleanup(lambda: reports.running and reports.stopService())
         return reports
 
-    def happens(self, *events: PeerEvent) -> None:
+    def happens(self, *events: ToldEvent) -> None:
         """They are recorded."""
         self.mail.happened += events
         self.bell.ring([5])

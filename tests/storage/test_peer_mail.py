@@ -29,6 +29,7 @@ from tests.storage.databases import Base, OnPostgres, OnSQLite, database_on, ids
 from tests.storage.values import new_message
 
 PEER, OTHER, ACCOUNT = 1, 2, 7
+URL = "https://site.test/status"
 
 
 class PeerMailContract(Base):
@@ -58,7 +59,7 @@ class PeerMailContract(Base):
         """A message of a peer's, or of the account's own; its id."""
         new = new_message(self.queue, message={"account_id": ACCOUNT})
         if peer_id is not None:
-            new = evolve(new, of_peer=OfPeer(peer_id, msg_id, ("h",), {"a": "b"}))
+            new = evolve(new, of_peer=OfPeer(peer_id, msg_id, ("h",), {"a": "b"}, URL))
         stored: Deferred[None] = self.queue.add(new)
         await stored
         return new.message.id
@@ -84,7 +85,8 @@ class PeerMailContract(Base):
         feed = await self.mail.events(PEER, ACCOUNT, 0, 100)
         delivered = [one for one in feed.events if one.event.kind is EventKind.DELIVERED]
         self.assertEqual([one.event.message_id for one in delivered], [mine, mine])
-        self.assertEqual((delivered[0].msg_id, delivered[0].extra), ("m1", {"a": "b"}))
+        told = delivered[0]
+        self.assertEqual((told.msg_id, told.extra, told.webhook_url), ("m1", {"a": "b"}, URL))
         self.assertFalse(feed.has_more)
         after, positions = 0, []
         while True:

@@ -9,13 +9,14 @@ from sqlalchemy import func, insert, select
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from mailrelay.control.relayed import PeerEvents, RelayedMail
+from mailrelay.control.relayed import RelayedMail
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.queue.entry import Conditions, EntryState, NewMessage, OfPeer, StoredAnswer
 from mailrelay.queue.store import AnsweredBefore
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.nodes import register
+from mailrelay.storage.peer_mail import DatabasePeerMail
 from mailrelay.storage.queue import DatabaseQueueStore
 from mailrelay.storage.relayed import DatabaseRelayedMail
 from mailrelay.storage.spool import RowSpool
@@ -59,55 +60,18 @@ class RelayedContract(Base):
         ids = (new.message.id, new.entries[0].id)
         return NewEvent(EventKind.FAILED, 60.0, *ids, ACCOUNT, data)
 
-    def events(self, peer: int, after: int = 0, limit: int = 100) -> PeerEvents:
-        """What is there to be told."""
-        found: PeerEvents = self.successResultOf(self.mail.events(peer, ACCOUNT, after, limit))
-        return found
-
     def count(self, table: Any, *where: Any) -> int:
         """Rows."""
         wanted = select(func.count()).select_from(table).where(*where)
         reading: Deferred[int] = self.database.read(lambda c: c.execute(wanted).scalar_one())
         return self.successResultOf(reading)
 
-    def test_whose(self) -> None:
-        """Each peer is told of its own, by its own number, in order; of no other mail."""
-        one, two = self.message("1@a"), self.message("1@b", OTHER)
-        plain = new_message(self.queue, message={"account_id": ACCOUNT})
-        for new in (one, plain, two):
-            self.successResultOf(self.queue.add(new))
-        for peer, new, nr in ((SITE, one, "1@a"), (OTHER, two, "1@b")):
-            [told] = self.events(peer).events
-            self.assertEqual((told.event.message_id, told.msg_id), (new.message.id, nr))
-            self.assertEqual(told.webhook_url, "https://site.test/x")
-        elsewhere = self.successResultOf(self.mail.events(SITE, ACCOUNT + 1, 0, 100))
-        self.assertEqual((elsewhere.events, elsewhere.position), ((), 0))
-
-    def test_pages(self) -> None:
-        """A page without any of its events brings it forward all the same."""
-        for number in range(4):
-            plain = self.message(str(number), OTHER)
-            self.successResultOf(self.queue.add(plain))
-        self.successResultOf(self.queue.add(self.message("1@a")))
-        first = self.events(SITE, limit=4)
-        self.assertEqual(list(first.events), [])
-        second = self.events(SITE, first.position, 4)
-        self.assertEqual([one.msg_id for one in second.events], ["1@a"])
-        self.assertEqual(self.events(SITE, second.position).position, second.position)
-
-    def test_position(self) -> None:
-        """It goes forward, and each peer's is its own."""
-        for position in (7, 3, 9, 8):
-            self.successResultOf(self.mail.told(SITE, position, 1.0))
-        self.assertEqual(self.successResultOf(self.mail.position(SITE)), 9)
-        self.assertEqual(self.successResultOf(self.mail.position(OTHER)), 0)
-        self.assertEqual(self.successResultOf(self.mail.position(99)), 0)
-
     def test_failed(self) -> None:
         """Retired at once, with both events and no content; nobody attempts it."""
         new = self.message("1@a", state=EntryState.RETIRED)
         self.successResultOf(self.mail.add_failed(new, self.failed(new), 1000.0))
-        kinds = [one.event.kind for one in self.events(SITE).events]
+        told = self.successResultOf(DatabasePeerMail(self.database).events(SITE, ACCOUNT, 0, 9))
+        kinds = [one.event.kind for one in told.events]
         self.assertEqual(kinds, [EventKind.ACCEPTED, EventKind.FAILED])
         self.assertEqual([event.kind for event in self.told], kinds)
         self.assertEqual(self.count(tables.content), 0)
