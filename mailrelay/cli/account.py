@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 
 from mailrelay.cli.directory import json_option, stored_directory
 from mailrelay.cli.durations import DURATION, duration_text
+from mailrelay.cli.options import with_options
 from mailrelay.cli.output import fail, print_json, print_properties, print_rows
 from mailrelay.cli.passwords import read_password, read_secret
 from mailrelay.cli.target import opened, settled, target_options
@@ -91,38 +92,34 @@ class Retention(click.ParamType[Any]):
         return DURATION.convert(value, param, ctx)
 
 
-def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What an account may be set to beside its login and limits."""
-    secret = click.Path(path_type=Path, allow_dash=True)
-    first_line = "Its Authorization field, in the first line of this file; - is standard input."
-    for option in reversed(
-        [
-            click.option("--outgoing-webhook", metavar="URL", help="Is told what becomes of mail."),
-            click.option("--outgoing-authorization-file", type=secret, help=first_line),
-            click.option("--outgoing-events", metavar="EVENT,...", help='Only these; "" for all.'),
-            click.option(
-                "--outgoing-every-event/--outgoing-latest-event",
-                default=None,
-                help="Call for each, or only for the latest that was not taken yet.",
-            ),
-            click.option("--no-outgoing-webhook", is_flag=True, help="Call no longer."),
-            click.option("--incoming-webhook", metavar="URL", help="Is told of incoming mail."),
-            click.option("--incoming-authorization-file", type=secret, help=first_line),
-            click.option("--no-incoming-webhook", is_flag=True, help="Call no longer."),
-            click.option(
-                "--from-id-login",
-                "from_id_logins",
-                metavar="ADDRESS",
-                multiple=True,
-                help="Mail that is submitted by this login gets FromIDs; all of them at once.",
-            ),
-            click.option("--no-from-id-logins", is_flag=True, help="No mail gets FromIDs."),
-            click.option("--retired-kept-for", type=Retention(), help="How long retired messages"),
-            click.option("--calls-kept-for", type=Retention(), help="... and webhook calls are."),
-        ]
-    ):
-        command = option(command)
-    return command
+_secret_file = click.Path(path_type=Path, allow_dash=True)
+_FIRST_LINE = "Its Authorization field, in the first line of this file; - is standard input."
+
+settings_options = with_options(
+    click.option("--outgoing-webhook", metavar="URL", help="Is told what becomes of mail."),
+    click.option("--outgoing-authorization-file", type=_secret_file, help=_FIRST_LINE),
+    click.option("--outgoing-events", metavar="EVENT,...", help='Only these; "" for all.'),
+    click.option(
+        "--outgoing-every-event/--outgoing-latest-event",
+        default=None,
+        help="Call for each, or only for the latest that was not taken yet.",
+    ),
+    click.option("--no-outgoing-webhook", is_flag=True, help="Call no longer."),
+    click.option("--incoming-webhook", metavar="URL", help="Is told of incoming mail."),
+    click.option("--incoming-authorization-file", type=_secret_file, help=_FIRST_LINE),
+    click.option("--no-incoming-webhook", is_flag=True, help="Call no longer."),
+    click.option(
+        "--from-id-login",
+        "from_id_logins",
+        metavar="ADDRESS",
+        multiple=True,
+        help="Mail that is submitted by this login gets FromIDs; all of them at once.",
+    ),
+    click.option("--no-from-id-logins", is_flag=True, help="No mail gets FromIDs."),
+    click.option("--retired-kept-for", type=Retention(), help="How long retired messages"),
+    click.option("--calls-kept-for", type=Retention(), help="... and webhook calls are."),
+)
+"""What an account may be set to beside its login and limits."""
 
 
 @account.command("set")

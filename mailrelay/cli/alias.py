@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from mailrelay.cli.directory import json_option
+from mailrelay.cli.options import One, take_lists, with_options
 from mailrelay.cli.output import moment, print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
@@ -22,61 +23,53 @@ def alias() -> None:
     """Addresses whose mail goes to several others."""
 
 
-def _details(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds what an alias may be set to."""
-    options = (
-        click.option(
-            "--post-public/--post-members", default=None, help="Everybody may post, or members."
-        ),
-        click.option(
-            "--list-members/--hide-members", default=None, help="Members see who the others are."
-        ),
-        click.option("--allow-from/--no-from", default=None, help="Members may send as the alias."),
-        click.option("--disabled/--enabled", default=None, help="Take no mail for now."),
-        click.option(
-            "--on-disabled",
-            type=click.Choice([answer.value for answer in OnDisabled]),
-            help="What a disabled alias does: 550, 450, or 250 and nothing.",
-        ),
-        click.option("--owner", help='Who gets failures of members elsewhere; "" for nobody.'),
-        click.option("--poster", "posters", multiple=True, help="Who may post, too; repeatable."),
-        click.option("--no-posters", is_flag=True, help="Nobody but whom the rest allows."),
-        click.option("--list/--no-list", "is_list", default=None, help="Copies say how to leave."),
-        click.option(
-            "--removes-after",
-            type=click.IntRange(0),
-            metavar="N",
-            help="Failures in a row that take a member off; 0 for never.",
-        ),
-        click.option(
-            "--rewrite",
-            type=click.Choice([rewrite.value for rewrite in Rewrite]),
-            help="Whose address mail to members elsewhere is from.",
-        ),
-        click.option(
-            "--dmarc-fallback/--no-dmarc-fallback",
-            default=None,
-            help="As --rewrite alias for what would fail its author's DMARC.",
-        ),
-        click.option(
-            "--require-dkim/--no-require-dkim",
-            "requires_dkim",
-            default=None,
-            help="Pass on what the author's domain has signed, and nothing else.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+_details = with_options(
+    click.option(
+        "--post-public/--post-members", default=None, help="Everybody may post, or members."
+    ),
+    click.option(
+        "--list-members/--hide-members", default=None, help="Members see who the others are."
+    ),
+    click.option("--allow-from/--no-from", default=None, help="Members may send as the alias."),
+    click.option("--disabled/--enabled", default=None, help="Take no mail for now."),
+    click.option(
+        "--on-disabled",
+        type=One(OnDisabled),
+        help="What a disabled alias does: 550, 450, or 250 and nothing.",
+    ),
+    click.option("--owner", help='Who gets failures of members elsewhere; "" for nobody.'),
+    click.option("--poster", "posters", multiple=True, help="Who may post, too; repeatable."),
+    click.option("--no-posters", is_flag=True, help="Nobody but whom the rest allows."),
+    click.option("--list/--no-list", "is_list", default=None, help="Copies say how to leave."),
+    click.option(
+        "--removes-after",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Failures in a row that take a member off; 0 for never.",
+    ),
+    click.option(
+        "--rewrite",
+        type=One(Rewrite),
+        help="Whose address mail to members elsewhere is from.",
+    ),
+    click.option(
+        "--dmarc-fallback/--no-dmarc-fallback",
+        default=None,
+        help="As --rewrite alias for what would fail its author's DMARC.",
+    ),
+    click.option(
+        "--require-dkim/--no-require-dkim",
+        "requires_dkim",
+        default=None,
+        help="Pass on what the author's domain has signed, and nothing else.",
+    ),
+)
+"""What an alias may be set to."""
 
 
 def _given(values: dict[str, Any]) -> AliasDetails:
-    answer, no_posters = values.pop("on_disabled"), values.pop("no_posters")
-    posters = values.pop("posters") or (() if no_posters else None)
-    on_disabled = OnDisabled(answer) if answer else None
-    name = values.pop("rewrite")
-    rewrite = Rewrite(name) if name else None
-    return AliasDetails(on_disabled=on_disabled, posters=posters, rewrite=rewrite, **values)
+    take_lists(values, {"posters": "no_posters"})
+    return AliasDetails(**values)
 
 
 @alias.command("add")

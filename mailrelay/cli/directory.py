@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from mailrelay.cli.options import One
 from mailrelay.cli.output import print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
@@ -40,12 +41,12 @@ def add_domain(settings: Settings, name: str, separator: str, case_sensitive: bo
 @click.option("--disabled/--enabled", default=None, help="Take no mail for now (450).")
 @click.option(
     "--dmarc",
-    type=click.Choice([one.value for one in DMARCPolicy]),
+    type=One(DMARCPolicy),
     help="The policy to publish: mailrelay dns records.",
 )
 @click.option(
     "--mta-sts",
-    type=click.Choice([one.value for one in MTASTSMode]),
+    type=One(MTASTSMode),
     help="What senders are told of TLS, at https://mta-sts.NAME/.",
 )
 def set_domain(
@@ -53,15 +54,13 @@ def set_domain(
     name: str,
     separator: str | None,
     disabled: bool | None,
-    dmarc: str | None,
-    mta_sts: str | None,
+    dmarc: DMARCPolicy | None,
+    mta_sts: MTASTSMode | None,
 ) -> None:
     """Change a domain."""
-    policy = DMARCPolicy(dmarc) if dmarc is not None else None
-    mode = MTASTSMode(mta_sts) if mta_sts is not None else None
     with opened(settings) as control:
         changing = control.directory.set_domain(
-            name, separator, disabled=disabled, dmarc=policy, mta_sts=mode
+            name, separator, disabled=disabled, dmarc=dmarc, mta_sts=mta_sts
         )
         settled(changing)
     click.echo(f"Domain {name} is changed.")

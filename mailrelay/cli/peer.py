@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.durations import DURATION
+from mailrelay.cli.options import One, take_lists, with_options
 from mailrelay.cli.output import fail, moment, print_json, print_rows
 from mailrelay.cli.passwords import read_secret
 from mailrelay.cli.target import EX_USAGE, opened, settled, target_options
@@ -35,54 +36,46 @@ def peer() -> None:
     """Servers that hand mail to us, or take ours, over HTTPS."""
 
 
-def _details(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds what a peer may be set to."""
-    options = (
-        click.option("--url", help="Where it takes mail, as https://relay.example.net."),
-        click.option("--callback-url", help="Where it is told what became of its mail."),
-        click.option("--account", help='Whose mail it hands to us is; "" for none: it may not.'),
-        click.option("--disabled/--enabled", default=None, help="Have nothing to do with it now."),
-        click.option(
-            "--from-policy",
-            type=click.Choice([policy.value for policy in FromPolicy]),
-            help="What becomes of From in its mail.",
-        ),
-        click.option("--from-address", help="From, for --from-policy rewrite."),
-        click.option(
-            "--from-domain", "from_domains", multiple=True, help="Its mail is from; repeatable."
-        ),
-        click.option("--no-from-domains", is_flag=True, help="Its mail is from anywhere."),
-        click.option("--fallback", help='smtp or peer:NAME while it is away; "" waits for it.'),
-        click.option("--fallback-after", type=DURATION, help="How long it is away by then."),
-        click.option("--trusted-ca", help="PEM file to verify it against, as the server sees it."),
-        click.option("--client-certificate", help="PEM file that it is shown, key included."),
-        click.option(
-            "--allowed-network",
-            "allowed_networks",
-            multiple=True,
-            help="It may be in, though it is private; repeatable.",
-        ),
-        click.option("--no-allowed-networks", is_flag=True, help="It is on the internet."),
-        click.option(
-            "--share-suppression/--own-suppression",
-            "shares_suppression",
-            default=None,
-            help="Suppression lists go to and fro.",
-        ),
-        click.option("--concurrency", type=int, help="Requests to it at once."),
-        click.option("--timeout", type=DURATION, help="For one request to it."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+_details = with_options(
+    click.option("--url", help="Where it takes mail, as https://relay.example.net."),
+    click.option("--callback-url", help="Where it is told what became of its mail."),
+    click.option("--account", help='Whose mail it hands to us is; "" for none: it may not.'),
+    click.option("--disabled/--enabled", default=None, help="Have nothing to do with it now."),
+    click.option(
+        "--from-policy",
+        type=One(FromPolicy),
+        help="What becomes of From in its mail.",
+    ),
+    click.option("--from-address", help="From, for --from-policy rewrite."),
+    click.option(
+        "--from-domain", "from_domains", multiple=True, help="Its mail is from; repeatable."
+    ),
+    click.option("--no-from-domains", is_flag=True, help="Its mail is from anywhere."),
+    click.option("--fallback", help='smtp or peer:NAME while it is away; "" waits for it.'),
+    click.option("--fallback-after", type=DURATION, help="How long it is away by then."),
+    click.option("--trusted-ca", help="PEM file to verify it against, as the server sees it."),
+    click.option("--client-certificate", help="PEM file that it is shown, key included."),
+    click.option(
+        "--allowed-network",
+        "allowed_networks",
+        multiple=True,
+        help="It may be in, though it is private; repeatable.",
+    ),
+    click.option("--no-allowed-networks", is_flag=True, help="It is on the internet."),
+    click.option(
+        "--share-suppression/--own-suppression",
+        "shares_suppression",
+        default=None,
+        help="Suppression lists go to and fro.",
+    ),
+    click.option("--concurrency", type=int, help="Requests to it at once."),
+    click.option("--timeout", type=DURATION, help="For one request to it."),
+)
+"""What a peer may be set to."""
 
 
 def _given(values: dict[str, Any]) -> PeerDetails:
-    for name, cleared in _LISTS.items():
-        none = () if values.pop(cleared) else None
-        values[name] = values[name] or none
-    if values["from_policy"] is not None:
-        values["from_policy"] = FromPolicy(values["from_policy"])
+    take_lists(values, _LISTS)
     own = {name: values.pop(name) for name in ("url", "callback_url", "account", "disabled")}
     options = {name: value for name, value in values.items() if value is not None}
     return PeerDetails(**own, options=options)
@@ -93,7 +86,7 @@ def _given(values: dict[str, Any]) -> PeerDetails:
 @click.argument("name")
 @click.option(
     "--protocol",
-    type=click.Choice([protocol.value for protocol in PeerProtocol]),
+    type=One(PeerProtocol),
     default=PeerProtocol.MAILRELAY.value,
     show_default=True,
 )
@@ -104,7 +97,7 @@ def _given(values: dict[str, Any]) -> PeerDetails:
 def add_peer(
     settings: Settings,
     name: str,
-    protocol: str,
+    protocol: PeerProtocol,
     our_key_file: Path | None,
     their_key_file: Path | None,
     as_json: bool,
@@ -114,15 +107,13 @@ def add_peer(
     keys = [read_secret(file, "key") if file else None for file in (our_key_file, their_key_file)]
     details = _given(values)
     with opened(settings) as control:
-        made: Sequence[NewPeerKey] = settled(
-            control.peers.add(name, PeerProtocol(protocol), details, *keys)
-        )
+        made: Sequence[NewPeerKey] = settled(control.peers.add(name, protocol, details, *keys))
     if as_json:
         print_json({"name": name, "keys": [_made_row(one) for one in made]})
         return
     click.echo(f"Peer {name} is added.")
     _show(made)
-    if protocol == PeerProtocol.ZOTONIC.value and details.url:
+    if protocol is PeerProtocol.ZOTONIC and details.url:
         click.echo(ZOTONIC_WARNING, err=True)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from mailrelay.cli.came_by import alias_object, alias_properties, directory_for
 from mailrelay.cli.durations import DURATION
+from mailrelay.cli.options import with_options
 from mailrelay.cli.output import fail, moment, print_json, print_rows, shown
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.config.settings import Settings
@@ -21,22 +22,17 @@ OUTCOMES = ("delivered", "handed_over", "unknown", "failed", "suppressed", "canc
 RETIRED_COLUMNS = ("id", "state", "sender", "recipient", "attempts", "queued", "kept_until")
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The filters that all queue commands share."""
-    for option in reversed(
-        [
-            click.argument("ids", nargs=-1, type=int),
-            click.option("--account", help="Name of the account that submitted it."),
-            click.option("--sender", help='Part of the reverse-path; "" is the null one.'),
-            click.option("--recipient", help="Part of the recipient's address."),
-            click.option("--domain", help="The recipient's domain."),
-            click.option("--older-than", type=DURATION, help="In the queue for longer than this."),
-            click.option("--newer-than", type=DURATION, help="In the queue for less than this."),
-            click.option("--held/--not-held", default=None, help="Held, or not."),
-        ]
-    ):
-        command = option(command)
-    return command
+filter_options = with_options(
+    click.argument("ids", nargs=-1, type=int),
+    click.option("--account", help="Name of the account that submitted it."),
+    click.option("--sender", help='Part of the reverse-path; "" is the null one.'),
+    click.option("--recipient", help="Part of the recipient's address."),
+    click.option("--domain", help="The recipient's domain."),
+    click.option("--older-than", type=DURATION, help="In the queue for longer than this."),
+    click.option("--newer-than", type=DURATION, help="In the queue for less than this."),
+    click.option("--held/--not-held", default=None, help="Held, or not."),
+)
+"""The filters that all queue commands share."""
 
 
 def make_filter(ids: Sequence[int], **given: Any) -> EntryFilter:

@@ -10,6 +10,7 @@ import click
 
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.durations import DURATION, parse_duration
+from mailrelay.cli.options import with_options
 from mailrelay.cli.output import (
     fail,
     moment,
@@ -53,19 +54,14 @@ def _offset(text: str) -> float:
     return sign * parse_duration(text.removeprefix("-"))
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The filters that all webhook commands share."""
-    for option in reversed(
-        [
-            click.argument("ids", nargs=-1, type=int),
-            click.option("--account", help="Name of the account that is told."),
-            click.option("--event", help="Such as delivered, failed or incoming."),
-            click.option("--submitted", type=RelativeTime(), help='Queued then: ">-1h", "<-2d".'),
-            click.option("--next-attempt", type=RelativeTime(), help='Due then: "<5m", ">now".'),
-        ]
-    ):
-        command = option(command)
-    return command
+filter_options = with_options(
+    click.argument("ids", nargs=-1, type=int),
+    click.option("--account", help="Name of the account that is told."),
+    click.option("--event", help="Such as delivered, failed or incoming."),
+    click.option("--submitted", type=RelativeTime(), help='Queued then: ">-1h", "<-2d".'),
+    click.option("--next-attempt", type=RelativeTime(), help='Due then: "<5m", ">now".'),
+)
+"""The filters that all webhook commands share."""
 
 
 def make_filter(ids: Sequence[int], **given: Any) -> CallFilter:

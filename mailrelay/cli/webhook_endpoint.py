@@ -9,6 +9,7 @@ import click
 
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.durations import DURATION
+from mailrelay.cli.options import with_options
 from mailrelay.cli.output import moment, print_json, print_properties, print_rows
 from mailrelay.cli.target import opened, settled, target_options
 from mailrelay.cli.webhook import webhook
@@ -24,25 +25,20 @@ def endpoint() -> None:
     """See and change signed endpoints."""
 
 
-def field_options(command: Any) -> Any:
-    """What an endpoint may be given."""
-    for option in reversed(
-        [
-            click.option("--url", help="Where to call."),
-            click.option(
-                "--event",
-                "events",
-                multiple=True,
-                type=click.Choice(EVENTS),
-                help="Only of this (repeatable).",
-            ),
-            click.option("--tag", "tags", multiple=True, help="Only of messages with this."),
-            click.option("--most-at-once", type=int, help="Calls under way."),
-            click.option("--most-together", type=int, help="Events in one call."),
-        ]
-    ):
-        command = option(command)
-    return command
+field_options = with_options(
+    click.option("--url", help="Where to call."),
+    click.option(
+        "--event",
+        "events",
+        multiple=True,
+        type=click.Choice(EVENTS),
+        help="Only of this (repeatable).",
+    ),
+    click.option("--tag", "tags", multiple=True, help="Only of messages with this."),
+    click.option("--most-at-once", type=int, help="Calls under way."),
+    click.option("--most-together", type=int, help="Events in one call."),
+)
+"""What an endpoint may be given."""
 
 
 @endpoint.command()
