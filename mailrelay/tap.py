@@ -58,6 +58,7 @@ def make_server(path: Path, twistd: Mapping[str, Any] | None = None) -> IService
     from twisted.internet import reactor as installed
 
     from mailrelay.net.surroundings import real_surroundings
+    from mailrelay.service.fixed import Origin
     from mailrelay.service.server import STARTUP_ERRORS, Server
 
     reactor: Any = installed
@@ -85,6 +86,7 @@ def make_server(path: Path, twistd: Mapping[str, Any] | None = None) -> IService
                 _refuse(f"mailrelay: {error}")
 
     server = Clean(surroundings, settings, log.place.write if log else None)
+    server.origin = Origin(str(path), frozenset(name for name, text in os.environ.items() if text))
 
     def reload(*_: object) -> None:
         reactor.callFromThread(_reload, server, path, log)

@@ -19,6 +19,7 @@ from attrs import frozen
 from mailrelay.certificates.files import Files, read_pair
 from mailrelay.certificates.held import Place
 from mailrelay.certificates.pair import Fault, Pair
+from mailrelay.cli.configuration import show_config
 from mailrelay.cli.output import fail, print_json
 from mailrelay.cli.target import EX_CONFIG, EX_USAGE
 from mailrelay.config.convert import relay_place
@@ -46,14 +47,18 @@ class Remark:
 
 @click.command("check-config")
 @click.argument("file", required=False, envvar="MAILRELAY_CONFIG", type=click.Path(path_type=Path))
+@click.option("--show", is_flag=True, help="Print all settings as they are; no secrets.")
 @click.option("--json", "as_json", is_flag=True)
-def check_config(file: Path | None, as_json: bool) -> None:
+def check_config(file: Path | None, show: bool, as_json: bool) -> None:
     """Check a configuration file.
 
     Without FILE, that of $MAILRELAY_CONFIG.
     """
     if file is None:
         fail("which file? Name it, or set MAILRELAY_CONFIG", EX_USAGE)
+    if show:
+        show_config(file, as_json=as_json)
+        return
     remarks = check(file)
     problems = [one for one in remarks if one.is_problem]
     if as_json:

@@ -14,6 +14,7 @@ import mailrelay
 from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.several import Several
 from mailrelay.config.settings import Settings
+from mailrelay.control.configuration import Configuration
 from mailrelay.control.explain import ExplainControl
 from mailrelay.control.filling import TemplateWriter
 from mailrelay.control.keys import KeyControl
@@ -87,6 +88,7 @@ class Doors:
     committed: Callable[[Sequence[NewEvent]], None]  # told of what was recorded
     reporter: Reporter
     explain: ExplainControl
+    configuration: Callable[[], Configuration]  # what the server runs with now
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from mailrelay.config.settings import Settings
+from mailrelay.config.shown import shown_configuration
+from mailrelay.control.configuration import Configuration
 
 FIXED = (
     *("hostname", "data_dir", "node", "storage", "listener", "localserve"),
@@ -26,3 +28,16 @@ def with_fixed(running: Settings, wanted: Settings) -> tuple[Settings, Sequence[
     if wanted.log.file != running.log.file:
         left.append("log.file")
     return evolve(wanted, **kept), left
+
+
+@frozen
+class Origin:
+    """Where settings come from.  ``file`` is empty where there is none; no value is kept here."""
+
+    file: str = ""
+    variables: frozenset[str] = frozenset()  # the names of those that are set
+
+
+def running_configuration(settings: Settings, origin: Origin) -> Configuration:
+    """What a server runs with, for people."""
+    return shown_configuration(settings, FIXED, origin.file, origin.variables)

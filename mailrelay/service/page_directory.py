@@ -10,6 +10,7 @@ from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_accounts import AccountPages
 from mailrelay.pages.admin_aliases import AdminAliasPages
 from mailrelay.pages.admin_audit import AuditPages
+from mailrelay.pages.admin_config import ConfigPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
 from mailrelay.service.page_domains import domain_routes
@@ -34,5 +35,6 @@ def directory_routes(
         *domain_routes(s, settings, doors, pages, control),
         *AccountPages(pages, control, fresh_password, doors.load_directory).routes(),
         *AdminAliasPages(pages, lambda who: control(who).aliases, doors.load_directory).routes(),
+        *ConfigPages(pages, doors.configuration).routes(),
         *AuditPages(pages, DatabaseAudit(stores.database), s.now).routes(),
     ]

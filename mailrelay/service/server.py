@@ -59,7 +59,7 @@ from mailrelay.service.certificates import CertificateService
 from mailrelay.service.clients import autoconfig_routes
 from mailrelay.service.dkim import KeyService, make_signing
 from mailrelay.service.explaining import server_explain
-from mailrelay.service.fixed import with_fixed
+from mailrelay.service.fixed import Origin, running_configuration, with_fixed
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
 from mailrelay.service.incoming import Telling, make_incoming
@@ -112,6 +112,7 @@ class Server(MultiService):
     """The whole server.  ``privilegedStartService`` binds, ``startService`` does the rest."""
 
     intervals = Intervals()
+    origin = Origin()
 
     def __init__(
         self,
@@ -406,6 +407,7 @@ class Server(MultiService):
                 *(self._s, self._settings, self.stores, self._router),
                 *(self._known, self.scheduler, self._ways.health),
             ),
+            lambda: running_configuration(self._settings, self.origin),
         )
 
     def _application_routes(self, doors: Doors, intake: Intake) -> Sequence[Route]:
