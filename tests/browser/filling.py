@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from email.message import EmailMessage
 from typing import Any
 from urllib.request import Request, urlopen
@@ -53,20 +54,39 @@ def full_letter(words: Words) -> EmailMessage:
 
 def send(server: Localserve, person: Person, words: Words, to: str, **more: Any) -> None:
     """Have ``person``'s application send a message."""
-    body = {
+    post(server, person, "messages", {**_shared(person, words), **_to(to), **more})
+
+
+def send_many(
+    server: Localserve, person: Person, words: Words, to: Sequence[str], **more: Any
+) -> None:
+    """Have ``person``'s application send as many messages as there are recipients."""
+    messages = [_to(one) for one in to]
+    body = {**_shared(person, words), "messages": messages, **more}
+    post(server, person, "messages/batch", body)
+
+
+def _shared(person: Person, words: Words) -> dict[str, Any]:
+    return {
         "from": {"address": person.address},
-        "to": [{"address": to}],
         "subject": words.line,
         "text": words.text,
         "html": words.html,
         "tags": ["bill"],
-        **more,
     }
+
+
+def _to(address: str) -> dict[str, Any]:
+    return {"to": [{"address": address}]}
+
+
+def post(server: Localserve, person: Person, path: str, body: object) -> None:
+    """Ask something of the API, as ``person``."""
     login = base64.b64encode(f"{person.address}:{person.password}".encode()).decode()
     headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
-    request = Request(f"{server.base}/api/v1/messages", json.dumps(body).encode(), headers)
+    request = Request(f"{server.base}/api/v1/{path}", json.dumps(body).encode(), headers)
     with urlopen(request, timeout=PATIENCE) as answer:
-        assert answer.status in (200, 202), answer.read()
+        assert answer.status in (200, 202, 207), answer.read()
 
 
 async def kept(control: Control, person: Person, words: Words) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTPUTF8
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -132,7 +132,9 @@ class Localserve:
         """Have it take messages by SMTP, each as it is."""
         with smtplib.SMTP("127.0.0.1", self.ports.smtp, timeout=PATIENCE) as client:
             for message in messages:
-                content = message if isinstance(message, bytes) else message.as_bytes(policy=SMTP)
+                content = (
+                    message if isinstance(message, bytes) else message.as_bytes(policy=SMTPUTF8)
+                )
                 client.sendmail(sender, [to], content, mail_options=["SMTPUTF8", "BODY=8BITMIME"])
 
     def _settings(self) -> Any:

@@ -13,6 +13,8 @@ from tests.browser.looking import Look
 
 _CHANGING = re.compile(r"[0-9]|%[0-9A-F]{2}|@")
 """A segment of a path with one of these names a thing, not a page."""
+_NAMED = re.compile(r"(?<=/)(accounts|domains|peers|routes)/[^/?]+")
+"""Where things are called by a name."""
 KEPT_QUERY = ("view", "state")
 """Fields of a query that make another page of it."""
 
@@ -51,7 +53,8 @@ class Anchors(HTMLParser):
 def kind_of(path: str) -> str:
     """What pages have in common that differ by the thing that they are about."""
     parts = urlsplit(path)
-    segments = ["{}" if _CHANGING.search(one) else one for one in parts.path.split("/")]
+    path = _NAMED.sub(r"\1/{}", parts.path)
+    segments = ["{}" if _CHANGING.search(one) else one for one in path.split("/")]
     query = [
         f"{name}={value}" if name in KEPT_QUERY else name
         for name, value in sorted(parse_qsl(parts.query))
