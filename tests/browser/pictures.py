@@ -35,7 +35,7 @@ EMPTY = ("/", "/sent", "/suppressions", "/webhooks", "/keys", "/templates", "/ho
 DOCS: Mapping[str, str] = {
     "mail": "/",
     "message": "/mail/{}",
-    "sent": "/sent",
+    "sent": "/sent?tag",
     "timeline": "/sent/{}",
     "overview": "/overview",
     "suppressions": "/suppressions",
