@@ -137,6 +137,31 @@ def set_transport(
         click.echo(f"{len(ids)} {'entry goes' if len(ids) == 1 else 'entries go'} {by}.")
 
 
+DOMAIN_COLUMNS = ("domain", "waiting", "held", "oldest", "next_attempt", "said")
+
+
+@queue.command()
+@target_options
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--json", "as_json", is_flag=True)
+def destinations(settings: Settings, limit: int, as_json: bool) -> None:
+    """Count what waits, by the recipients' domain."""
+    with opened(settings) as control:
+        found = settled(control.destinations.domains(shown=limit))
+    rows = [
+        {
+            "domain": one.domain,
+            "waiting": one.waiting,
+            "held": one.held,
+            "oldest": moment(one.oldest_at),
+            "next_attempt": moment(one.next_at),
+            "said": one.said or None,
+        }
+        for one in found.domains
+    ]
+    print_rows(rows, DOMAIN_COLUMNS, "The queue is empty.", as_json=as_json)
+
+
 @click.group()
 def retired() -> None:
     """See what was delivered, failed or dropped."""

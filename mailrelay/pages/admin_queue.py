@@ -21,14 +21,15 @@ from mailrelay.pages.timeline import steps_of
 from mailrelay.web.request import Response, Route
 
 PAGE = 100
-LOOK, LOOK_AT_ALL, LOOK_AT_HELD = 20_000, 100_000, 5_000
-"""Entries that a page looks at: of all that are there, and of held ones, which are far apart."""
+LOOK, LOOK_AT_ALL, LOOK_DEEP = 20_000, 100_000, 5_000
+"""Entries that a page looks at; of held ones, and where their messages are looked at, fewer."""
 
 OTHERS = 50
 """Other entries of a message that are listed."""
 
 LIST = "/admin/queue"
 TEXTS = ("account", "sender", "recipient", "domain", "subject", "message_id", "transport")
+_OF_MESSAGES = ("sender", "subject", "message_id")
 STATES: Mapping[str, dict[str, Any]] = {
     "": {},
     "held": {"held": True},
@@ -89,11 +90,12 @@ class QueuePages:
         wanted = _filter(query)
         is_narrowed = any(value for name, value in query.items() if name != "sort")
         walk = _Walk.of(asked, is_newest_first=query["sort"] == "newest")
-        most = LOOK if is_narrowed else LOOK_AT_ALL
+        is_deep = wanted.held or any(query[name] for name in _OF_MESSAGES)
+        most = LOOK_DEEP if is_deep else LOOK if is_narrowed else LOOK_AT_ALL
         found = await control.queue.records.look(
             walk.bounded(wanted),
             control.queue.now(),
-            LOOK_AT_HELD if wanted.held else most,
+            most,
             backwards=walk.goes_down,
             counts=walk.anchor is None,
         )

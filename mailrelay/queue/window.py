@@ -160,6 +160,19 @@ class Window(Service, Generic[E]):
         """The destinations with entries or a state in memory."""
         return list(self._backlogs.values())
 
+    def at_once(self, backlog: Backlog[E]) -> int:
+        """How many attempts may be under way; one to look whether a host is well again."""
+        down = backlog.failures >= self._sizes.back_off.failures
+        return 1 if down else backlog.destination.concurrency or self._sizes.concurrency
+
+    def resume(self, key: str) -> None:
+        """Forget that a destination's host failed, and try what waits."""
+        backlog = self._backlogs.get(key)
+        if backlog is not None:
+            backlog.host_answered()
+            self.pump(backlog)
+            self._drop_if_over(backlog)
+
     @property
     def in_memory(self) -> int:
         """Entries in memory, waiting or under attempt."""
@@ -299,8 +312,7 @@ class Window(Service, Generic[E]):
             if backlog.size:
                 self.put_off(backlog)
             return
-        down = backlog.failures >= self._sizes.back_off.failures
-        most = 1 if down else backlog.destination.concurrency or self._sizes.concurrency
+        most = self.at_once(backlog)
         together = backlog.destination.together or self._sizes.entries_per_attempt
         while backlog.size and backlog.active < most:
             group = backlog.pop_group(together)

@@ -15,6 +15,7 @@ from mailrelay.acceptance.accept import Acceptance
 from mailrelay.acceptance.several import Several
 from mailrelay.config.settings import Settings
 from mailrelay.control.configuration import Configuration
+from mailrelay.control.destinations import LiveDestinations
 from mailrelay.control.explain import ExplainControl
 from mailrelay.control.filling import TemplateWriter
 from mailrelay.control.keys import KeyControl
@@ -89,6 +90,7 @@ class Doors:
     reporter: Reporter
     explain: ExplainControl
     configuration: Callable[[], Configuration]  # what the server runs with now
+    live: LiveDestinations
 
 
 def make_intake(s: Surroundings, settings: Settings, token: Callable[[], str]) -> Intake:

@@ -17,6 +17,7 @@ from mailrelay.control.apply import ApplyControl, ListControls
 from mailrelay.control.audit import AuditRecords
 from mailrelay.control.backup import BackupControl
 from mailrelay.control.calls import CallControl
+from mailrelay.control.destinations import DestinationControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.dkim import DKIMControl
 from mailrelay.control.dns_check import DNSControl
@@ -61,6 +62,7 @@ from mailrelay.storage.audit import DatabaseAudit
 from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.database import Database
 from mailrelay.storage.declared import DatabaseDeclared
+from mailrelay.storage.destinations import DatabaseDestinations
 from mailrelay.storage.directory import load
 from mailrelay.storage.directory_records import DatabaseDirectory
 from mailrelay.storage.dkim_keys import DatabaseDKIMKeys
@@ -102,6 +104,7 @@ class Control:
     queue: QueueControl
     transports: TransportControl
     works: WorkControl
+    destinations: DestinationControl
     messages: MailboxControl
     suppression: SuppressionControl
     holds: HoldControl
@@ -173,6 +176,7 @@ def controls(on: Standing, actor: str) -> Control:
         ),
         TransportControl(records, on.explain.routes.router, now, actor),
         WorkControl(DatabaseWorks(database, on.node.id), now, actor),
+        DestinationControl(DatabaseDestinations(database), now, actor),
         MailboxControl(DatabaseMailboxes(database, on.spool, on.ids), now, actor),
         suppression,
         holds,

@@ -18,6 +18,7 @@ from mailrelay.acceptance.refusal import Refused, refused_by
 from mailrelay.acceptance.returned import Returning
 from mailrelay.config.convert import obeys_dane, obeys_mta_sts
 from mailrelay.config.settings import Settings
+from mailrelay.control.destinations import LiveDestination
 from mailrelay.control.explain import (
     MX,
     DestinationState,
@@ -26,7 +27,7 @@ from mailrelay.control.explain import (
     Known,
     Question,
 )
-from mailrelay.control.routes import RouteControl
+from mailrelay.control.routes import RouteControl, way_text
 from mailrelay.directory.model import Account, Directory
 from mailrelay.message.srs import SRS
 from mailrelay.message.trace import date_field, with_protocol
@@ -39,7 +40,7 @@ from mailrelay.policy.holds import HoldRule
 from mailrelay.policy.limits import TOO_LARGE
 from mailrelay.policy.networks import TrustedNetworks
 from mailrelay.policy.relay import refuse_recipient
-from mailrelay.queue.destination import Destination
+from mailrelay.queue.destination import Backlog, Destination
 from mailrelay.queue.entry import Entry, EntryState, NewMessage
 from mailrelay.queue.scheduler import Scheduler
 from mailrelay.queue.store import NotStored, Together
@@ -334,3 +335,30 @@ class StateNow:
             str(said) if said is not None and backlog.failures else "",
             resting,
         )
+
+    def all(self) -> Sequence[LiveDestination]:
+        """See LiveDestinations."""
+        return [self._live(backlog) for backlog in self.scheduler.backlogs()]
+
+    def _live(self, backlog: Backlog[Entry]) -> LiveDestination:
+        to = backlog.destination
+        now = self(to)
+        return LiveDestination(
+            to.key,
+            way_text(to.way),
+            now.waiting,
+            now.active,
+            self.scheduler.at_once(backlog),
+            now.failures,
+            now.rests_for,
+            now.said,
+            now.resting_hosts,
+        )
+
+    def resume(self, key: str) -> None:
+        """See LiveDestinations."""
+        backlog = self.scheduler.backlog_of(key)
+        way = backlog.destination.way if backlog is not None else None
+        for host in way.relay_hosts if isinstance(way, ByRelayHost) else ():
+            self.health.answered(host)
+        self.scheduler.resume(key)

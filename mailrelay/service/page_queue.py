@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mailrelay.config.settings import Settings
+from mailrelay.control.destinations import LiveControl
 from mailrelay.control.queue_works import QueueChanger, QueueWorkControl
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_queue import QueueAsked, QueuePages
 from mailrelay.pages.admin_works import WorkPages
+from mailrelay.pages.destinations import DestinationPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
 from mailrelay.service.server_controls import server_controls
@@ -27,7 +29,12 @@ def queue_routes(
         changes = QueueWorkControl(QueueChanger(of.queue, of.transports), of.works)
         return QueueAsked(of.queue, of.transports, of.works, changes)
 
+    def live(actor: str) -> LiveControl:
+        of = control(actor)
+        return LiveControl(of.destinations, doors.live, asked(actor).changes, doors.directory)
+
     return [
         *QueuePages(page_doors, asked, doors.explain).routes(),
         *WorkPages(page_doors, lambda actor: control(actor).works).routes(),
+        *DestinationPages(page_doors, live).routes(),
     ]

@@ -58,7 +58,7 @@ from mailrelay.service.calls import make_calls
 from mailrelay.service.certificates import CertificateService
 from mailrelay.service.clients import autoconfig_routes
 from mailrelay.service.dkim import KeyService, make_signing
-from mailrelay.service.explaining import server_explain
+from mailrelay.service.explaining import StateNow, server_explain
 from mailrelay.service.fixed import Origin, running_configuration, with_fixed
 from mailrelay.service.gauges import Watched, add_gauges
 from mailrelay.service.handing_in import make_handing_in
@@ -408,6 +408,7 @@ class Server(MultiService):
                 *(self._known, self.scheduler, self._ways.health),
             ),
             lambda: running_configuration(self._settings, self.origin),
+            StateNow(self.scheduler, self._ways.health, self._s.clock.seconds),
         )
 
     def _application_routes(self, doors: Doors, intake: Intake) -> Sequence[Route]:

@@ -103,6 +103,26 @@ class StoppedTests(TestCase):
         [report] = operated.json("queue", "list", "--sender", "")
         self.assertEqual((report["sender"], report["recipient"]), ("<>", "sender@client.test"))
 
+    async def test_destinations(self) -> None:
+        """What waits, by domain, with what was said last."""
+        operated = await self.stopped()
+        operated.run("queue", "hold", "--domain", "slow.test")
+        first, second = operated.json("queue", "destinations")
+        self.assertEqual((first["domain"], first["waiting"], first["held"]), ("other.test", 1, 0))
+        self.assertEqual((second["domain"], second["held"]), ("slow.test", 1))
+        self.assertIsNone(second["next_attempt"])
+        self.assertIn("451", first["said"])
+        [row] = operated.json("queue", "destinations", "--limit", "1")
+        self.assertEqual(row, first)
+        self.assertIn("other.test", operated.run("queue", "destinations").stdout)
+
+    async def test_works(self) -> None:
+        """They are listed, shown and stopped beside a server, and without one."""
+        operated = await self.stopped()
+        self.assertEqual(operated.json("work", "list"), [])
+        self.assertIn("no work 7", operated.run("work", "show", "7", code=1).stderr)
+        self.assertIn("no work 7", operated.run("work", "stop", "7", code=1).stderr)
+
     async def test_transport(self) -> None:
         """An operator's choice is listed and shown, also when it is there no more."""
         operated = await self.stopped()

@@ -277,6 +277,22 @@ class SchedulerTests(SchedulerCase):
         self.clock.pump([30.0] * 20)
         self.assertEqual([self.kinds(entry)[-1] for entry in entries], ["delivered"] * 10)
 
+    def test_resumed(self) -> None:
+        """A host's failures are forgotten when an operator says so: it is tried at once."""
+        self.start()
+        self.transport.outcome, self.transport.host_failed = (lambda entry: LATER), True
+        for _ in range(3):
+            self.message(1, ["u@dead.test"])
+        [backlog] = self.scheduler.backlogs()
+        self.assertGreater(backlog.suspended_until, self.clock.seconds())
+        self.assertEqual(self.scheduler.at_once(backlog), 1)
+        self.scheduler.resume("mx:elsewhere.test")
+        self.scheduler.resume("mx:dead.test")
+        self.assertEqual(self.scheduler.backlogs(), [])
+        self.transport.host_failed, before = False, len(self.transport.jobs)
+        self.message(1, ["u@dead.test"])
+        self.assertEqual(len(self.transport.jobs), before + 1)
+
     def test_permanent_failure_is_reported_to_the_sender(self) -> None:
         """A refused recipient makes a DSN that is itself delivered."""
         self.transport.outcome = lambda entry: NEVER if entry.recipient.domain == "no.test" else OK
