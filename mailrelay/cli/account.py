@@ -137,6 +137,7 @@ settings_options = with_options(
 @click.option("--forward", metavar="ADDRESS", help="Where its mail goes, once confirmed there.")
 @click.option("--keep-copy", is_flag=True, help="... and it stays here, too.")
 @click.option("--no-forward", is_flag=True, help="Its mail goes nowhere else.")
+@click.option("--no-totp", is_flag=True, help="Its pages ask for no code any more: it was lost.")
 def set_account(
     settings: Settings,
     name: str,
@@ -155,6 +156,7 @@ def set_account(
     forward: str | None,
     keep_copy: bool,
     no_forward: bool,
+    no_totp: bool,
     **webhooks: Any,
 ) -> None:
     """Change an account.
@@ -183,12 +185,15 @@ def set_account(
         new_recipients_per_day,
     )
     with opened(settings) as control:
-        if details != AccountDetails() or not (forward or no_forward):
+        if details != AccountDetails() or not (forward or no_forward or no_totp):
             settled(control.directory.set_account(name, details))
         if forward is not None:
             settled(control.forwarding.ask(name, forward, keeps_copy=keep_copy))
         if no_forward:
             settled(control.forwarding.end(name))
+        if no_totp:
+            view = settled(control.directory.account(name))
+            settled(control.second_factors.remove(view.account.id))
     click.echo(f"Account {name} is changed.")
     if forward is not None:
         click.echo(f"{forward} is asked to confirm: mail goes there once the link is followed.")
@@ -237,6 +242,7 @@ def account_object(view: AccountView) -> dict[str, object]:
         "addresses": list(view.addresses),
         "login": "disabled" if account.login_disabled else "enabled",
         "scram": account.scram_verifier is not None,
+        "totp": account.has_second_factor,
         "quota": account.quota_bytes,
         "messages_per_day": account.messages_per_day,
         "new_recipients_per_day": account.new_recipients_per_day,

@@ -6,6 +6,7 @@ import click
 
 from mailrelay import __version__
 from mailrelay.cli.account import account
+from mailrelay.cli.admin import admin
 from mailrelay.cli.alias import alias
 from mailrelay.cli.apply import apply, export
 from mailrelay.cli.audit import audit
@@ -52,6 +53,7 @@ for command in (
     message,
     domain,
     account,
+    admin,
     address,
     alias,
     key,

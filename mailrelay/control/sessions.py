@@ -50,6 +50,11 @@ class Session:
     ip: str
     agent: str
 
+    @property
+    def key(self) -> str:
+        """What names it to its owner, and gives nobody a session."""
+        return self.token_hash.hex()[:32]
+
 
 class SessionRecords(Protocol):
     """The sessions' rows.  Methods may fail with StoreUnavailable."""
@@ -130,11 +135,15 @@ class Sessions:
             await self.records.remove(session.token_hash)
         return visitor
 
+    def _is_over(self, session: Session) -> bool:
+        """By time alone."""
+        now, settings = self.now(), self.settings
+        is_idle = now - session.seen_at > settings.idle_for
+        return is_idle or now - session.created_at > settings.life
+
     async def _still_in(self, session: Session, token: str) -> Visitor | None:
         now = self.now()
-        if now - session.seen_at > self.settings.idle_for:
-            return None
-        if now - session.created_at > self.settings.life:
+        if self._is_over(session):
             return None
         account = None
         credential: str | None
@@ -155,6 +164,21 @@ class Sessions:
     async def end(self, visitor: Visitor) -> None:
         """Log out."""
         await self.records.remove(visitor.session.token_hash)
+
+    async def listed(self, visitor: Visitor) -> list[Session]:
+        """Those of the same login, the newest use first."""
+        own = visitor.session
+        found = await self.records.of(own.account_id)
+        same = [one for one in found if one.credential_hash == own.credential_hash]
+        return [one for one in same if not self._is_over(one)]
+
+    async def end_one(self, visitor: Visitor, key: str) -> bool:
+        """Log out where ``key`` names the session; False when none of the login is of that key."""
+        for session in await self.records.of(visitor.session.account_id):
+            if session.key == key:
+                await self.records.remove(session.token_hash)
+                return True
+        return False
 
     async def end_others(self, visitor: Visitor) -> int:
         """Log out everywhere else; how many sessions that ended."""

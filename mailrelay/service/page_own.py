@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.pages.admin_security import AdminSecurityPages
 from mailrelay.pages.aliases import AliasPages
+from mailrelay.pages.door import Asked
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.holds import HoldPages
+from mailrelay.pages.security import FOR_ACCOUNT, FOR_ADMIN, Security, SecurityPages
+from mailrelay.pages.settings import SettingsPages
 from mailrelay.service.application import Doors
+from mailrelay.service.controls import Control
 from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
@@ -18,9 +23,59 @@ from mailrelay.web.request import Route
 def own_routes(
     s: Surroundings, settings: Settings, stores: Stores, doors: Doors, page_doors: PageDoors
 ) -> Sequence[Route]:
-    """Hold rules, aliases."""
+    """Hold rules, aliases, settings, and the administrator's login."""
     controls = server_controls(s, settings, stores, doors)
     return [
         *HoldPages(page_doors, lambda actor: controls(actor).holds).routes(),
         *AliasPages(page_doors, doors.directory).routes(),
+        *_settings(s, doors, page_doors, controls),
+        *_admin_security(s, doors, page_doors, controls),
     ]
+
+
+def _settings(
+    s: Surroundings, doors: Doors, page_doors: PageDoors, controls: Callable[[str], Control]
+) -> Sequence[Route]:
+    def security(asked: Asked) -> Awaitable[Security]:
+        return login.shown(asked)
+
+    own = SettingsPages(
+        page_doors,
+        doors.directory,
+        lambda actor: controls(actor).directory,
+        controls("").accounts.use,
+        doors.load_directory,
+        security,
+    )
+    login = SecurityPages(
+        FOR_ACCOUNT,
+        page_doors,
+        doors.authenticator,
+        lambda actor: controls(actor).second_factors,
+        own.set_password,
+        s.workers,
+        own.page,
+    )
+    return [*own.routes(), *login.routes()]
+
+
+def _admin_security(
+    s: Surroundings, doors: Doors, page_doors: PageDoors, controls: Callable[[str], Control]
+) -> Sequence[Route]:
+    def security(asked: Asked) -> Awaitable[Security]:
+        return login.shown(asked)
+
+    async def set_password(asked: Asked, password: str) -> None:
+        await controls(asked.actor).directory.set_admin_password(password)
+
+    pages = AdminSecurityPages(page_doors, security)
+    login = SecurityPages(
+        FOR_ADMIN,
+        page_doors,
+        doors.authenticator,
+        lambda actor: controls(actor).second_factors,
+        set_password,
+        s.workers,
+        pages.page,
+    )
+    return [*pages.routes(), *login.routes()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailrelay.cli.durations import duration_text, parse_duration
 from mailrelay.cli.localserve import KEPT_FOR, Ports, local_settings, prepare
+from mailrelay.control.directory import ADMIN_PASSWORD_HASH
+from mailrelay.directory.credentials import check_password
+from mailrelay.testing.factors import code_at
 from tests.cli.operated import Operated, run
 
 SECRET = "Bearer not-for-everybody"
@@ -53,6 +57,7 @@ class SettingsTests(TestCase):
                 "addresses": ["user@example.org"],
                 "login": "disabled",
                 "scram": True,
+                "totp": False,
                 "quota": None,
                 "messages_per_day": None,
                 "new_recipients_per_day": None,
@@ -104,6 +109,42 @@ class SettingsTests(TestCase):
         operated.run("account", "set", "user", "--calls-kept-for", "soon", code=2)
         self.assertEqual(operated.json("account", "show", "user"), before)
         self.assertIn("no account", operated.run("account", "show", "nobody", code=1).stderr)
+
+    async def test_lost_codes(self) -> None:
+        """An operator has the pages ask for no code; that is audited, the secret nowhere told."""
+        operated = await self.stopped()
+        control = operated.server.control()
+        self.addCleanup(control.close)
+        account = (await control.directory.account("user")).account
+        for whose in (account.id, None):
+            proposal = control.second_factors.proposal(whose, "user")
+            code = code_at(proposal.secret, time.time())
+            await control.second_factors.turn_on(whose, proposal, code)
+        self.assertTrue(operated.json("account", "show", "user")["totp"])
+        said = operated.run("account", "show", "user").stdout + operated.run("export").stdout
+        self.assertNotIn(proposal.secret, said)
+        operated.run("account", "set", "user", "--no-totp")
+        self.assertFalse(operated.json("account", "show", "user")["totp"])
+        operated.run("admin", "set", "--no-totp")
+        for whose in (account.id, None):
+            self.assertIsNone(await control.second_factors.find(whose))
+        for command in (("account", "set", "user"), ("admin", "set")):
+            self.assertIn("no codes", operated.run(*command, "--no-totp", code=1).stderr)
+        rows = operated.json("audit", "list", "--action", "second factor off")
+        self.assertEqual([row["subject"] for row in rows], ["administrator", "user"])
+
+    async def test_password_of_the_administrator(self) -> None:
+        """Read from a file, and not too short."""
+        operated = await self.stopped()
+        control = operated.server.control()
+        self.addCleanup(control.close)
+        before = await control.directory.records.setting(ADMIN_PASSWORD_HASH)
+        operated.run("admin", "set", "--password-file", self.secret_file("short"), code=1)
+        self.assertIn("--no-totp", operated.run("admin", "set", code=1).stderr)
+        self.assertEqual(await control.directory.records.setting(ADMIN_PASSWORD_HASH), before)
+        operated.run("admin", "set", "--password-file", self.secret_file("a long password"))
+        after = await control.directory.records.setting(ADMIN_PASSWORD_HASH)
+        self.assertTrue(check_password(after, "a long password"))
 
     async def test_separator_that_is_needed(self) -> None:
         """A domain keeps its separator while FromIDs stand behind it."""

@@ -21,6 +21,7 @@ WITHOUT_JSON = {
     "peer set": "changes one thing, and says so",
     "dkim remove": "changes one thing, and says so",
     "account logout": "changes one thing, and says so",
+    "admin set": "changes one thing, and says so",
     "peer remove": "changes one thing, and says so",
     "key remove": "changes one thing, and says so",
     "template remove": "changes one thing, and says so",
