@@ -4,12 +4,10 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import attrs
 
-from bench.net import ADDRESS, free_port, greets, wait_until
+from bench.net import ADDRESS, RunningSink, free_port, greets, wait_until
 
 LIVE_DOMAIN = "live.test"
 LONGEST_LOAD_SECONDS = 1800.0
@@ -71,7 +69,7 @@ def finish(sending: subprocess.Popen[str]) -> None:
         raise LoadFailed(f"smtp-source: {complaints.strip()[-500:]}")
 
 
-class Sink:
+class Sink(RunningSink):
     """A running smtp-sink that counts what it receives.
 
     Its counters go to a file whose last line is read only when asked for, so that counting
@@ -98,18 +96,6 @@ class Sink:
         if not self._dump.exists():
             return 0
         return self._dump.read_bytes().count(b"\nX-Rcpt-Args:")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def sink_command(port: int, *options: str) -> list[str]:

@@ -1,8 +1,11 @@
 """Small helpers for loopback ports and for waiting."""
 
 import socket
+import subprocess
 import time
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 ADDRESS = "127.0.0.1"
 
@@ -42,3 +45,21 @@ def greets(port: int) -> bool:
             return greeting.startswith(b"220")
     except OSError:
         return False
+
+
+class RunningSink:
+    """A process that takes mail, until the block ends."""
+
+    process: subprocess.Popen[bytes]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.wait()

@@ -12,10 +12,8 @@ import sys
 import time
 from base64 import b64encode
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from bench.net import ADDRESS, free_port, greets, wait_until
+from bench.net import ADDRESS, RunningSink, free_port, greets, wait_until
 from mailrelay.net.certificates import make_self_signed
 
 USERNAME, PASSWORD = "bench", "a long password"
@@ -113,7 +111,7 @@ async def serve(port: int, home: Path) -> None:
     await server.serve_forever()
 
 
-class SecureSink:
+class SecureSink(RunningSink):
     """A running one that counts what it receives."""
 
     def __init__(self, home: Path) -> None:
@@ -126,18 +124,6 @@ class SecureSink:
     def received(self) -> int:
         """Messages received so far."""
         return int.from_bytes(self._counter.read_bytes())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 if __name__ == "__main__":

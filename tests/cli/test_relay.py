@@ -17,11 +17,9 @@ from mailrelay.cli.main import main
 from mailrelay.control.relays import RelayFolder
 from mailrelay.routing.relay_files import RelayFile, read_lines
 from tests.cli.operated import CONFIG, Operated
-from tests.routing.test_relay_rules import CASES
 
-CLI_CASES = json.loads(
-    (Path(__file__).parents[1] / "routing" / "cases" / "relayhosts.json").read_text()
-)["cli_cases"]
+_ALL = json.loads((Path(__file__).parents[1] / "routing" / "cases" / "relayhosts.json").read_text())
+CASES, CLI_CASES = _ALL["cases"], _ALL["cli_cases"]
 NO_VARIABLES = {
     name: None
     for name in ("DEFAULT_RELAY_HOST", "RELAY_HOST", "RELAY_PORT", "RELAY_USER", "RELAY_PASSWORD")
@@ -84,6 +82,7 @@ class CheckTests(FolderTestCase):
 
     def test_cases(self) -> None:
         """Each case's files, variables and domains; the object says all that is expected."""
+        self.assertGreater(len(CASES), 30)
         for case in CASES:
             folder = self.folder / case["id"]
             folder.mkdir()
