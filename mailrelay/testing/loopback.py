@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from collections.abc import Sequence
@@ -103,6 +104,27 @@ class Loopback:
             client.send(line + b"\r\n")
             replies.append(await client.reply())
         return replies
+
+    async def submit(self, content: bytes, *recipients: str) -> bytes:
+        """What is answered to a message of the account's, by TLS; ``content`` ends with a line."""
+        client = await self.connect("submission")
+        await client.reply()
+        for line in (b"EHLO client.test", b"STARTTLS"):
+            await client.ask(line)
+        client.start_tls()
+        plain = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
+        for line in (
+            b"EHLO client.test",
+            b"AUTH PLAIN " + plain,
+            b"MAIL FROM:<%s>" % USER.encode(),
+            *(b"RCPT TO:<%s>" % one.encode() for one in recipients),
+            b"DATA",
+        ):
+            answer = await client.ask(line)
+            self.case.assertIn(answer[:1], b"23", (line[:40], answer))
+        answer = await client.ask(content.replace(b"\r\n.", b"\r\n..") + b".")
+        await client.close()
+        return answer
 
     def control(self) -> Control:
         """The operators' side of the same store, opened beside the server; caller closes it."""

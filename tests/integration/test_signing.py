@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from mailrelay.directory.dkim import KeyState, StoredKey
 from mailrelay.mailauth.dkim import Algorithm
 from mailrelay.net.tls import TLSLevel
 from mailrelay.testing.fakes import FakeResolver
-from mailrelay.testing.loopback import PASSWORD, USER, Loopback
+from mailrelay.testing.loopback import Loopback
 from mailrelay.testing.scripted_server import ScriptedServer, polite
 from tests.integration.world import start_world, until
 
@@ -62,22 +61,8 @@ class SigningTests(TestCase):
     async def submit(self, server: Loopback, content: bytes) -> bytes:
         """Submit as the account; what came out at the other server."""
         before = len(self.outside.contents)
-        client = await server.connect("submission")
-        await client.reply()
-        await client.ask(b"EHLO client.test")
-        await client.ask(b"STARTTLS")
-        client.start_tls()
-        await client.ask(b"EHLO client.test")
-        login = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
-        for line in (
-            b"AUTH PLAIN " + login,
-            b"MAIL FROM:<%s>" % USER.encode(),
-            b"RCPT TO:<you@far.test>",
-            b"DATA",
-            content.replace(b"\r\n.", b"\r\n..") + b".",
-        ):
-            answer = await client.ask(line)
-            self.assertIn(answer[:1], b"23", answer)
+        answer = await server.submit(content, "you@far.test")
+        self.assertEqual(answer[:3], b"250", answer)
         await until(reactor, lambda: len(self.outside.contents) > before)
         return self.outside.contents[-1]
 

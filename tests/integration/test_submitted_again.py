@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.queue import EntryFilter
-from mailrelay.testing.loopback import PASSWORD, USER, Loopback
+from mailrelay.testing.loopback import USER, Loopback
 
 KEYED = b"From: user@example.org\r\nIdempotency-Key: order-7\r\nSubject: x\r\n\r\nhello\r\n"
 LARGE = KEYED + b"a line of what is long\r\n" * 20_000
@@ -24,22 +22,18 @@ class SubmittedAgainTests(TestCase):
         self, server: Loopback, content: bytes, *recipients: str, role: str = "submission"
     ) -> bytes:
         """What is answered to a message."""
-        client = await server.connect(role)
-        await client.reply()
-        await client.ask(b"EHLO client.test")
+        recipients = recipients or (USER,)
         if role == "submission":
-            await client.ask(b"STARTTLS")
-            client.start_tls()
-            await client.ask(b"EHLO client.test")
-            plain = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
-            await client.ask(b"AUTH PLAIN " + plain)
-        await client.ask(f"MAIL FROM:<{USER}>".encode())
-        for recipient in recipients or (USER,):
-            await client.ask(f"RCPT TO:<{recipient}>".encode())
-        await client.ask(b"DATA")
-        answer = await client.ask(content + b".")
-        await client.close()
-        return answer
+            return await server.submit(content, *recipients)
+        replies = await server.say(
+            b"EHLO client.test",
+            b"MAIL FROM:<%s>" % USER.encode(),
+            *(b"RCPT TO:<%s>" % recipient.encode() for recipient in recipients),
+            b"DATA",
+            content + b".",
+            role=role,
+        )
+        return replies[-1]
 
     async def messages(self, server: Loopback) -> int:
         """How many entries there are, or were."""
