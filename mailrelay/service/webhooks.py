@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from mailrelay.control.calls import CallControl
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.replay import ReplayControl
 from mailrelay.net.surroundings import Surroundings
+from mailrelay.storage.call_records import DatabaseCallRecords
 from mailrelay.storage.endpoints import DatabaseEndpointRecords
 from mailrelay.storage.replay import DatabaseReplayRecords
 from mailrelay.storage.stores import Stores
@@ -32,7 +34,12 @@ def webhook_operations(
     def replay_control(actor: str) -> ReplayControl:
         return ReplayControl(made_calls, s.now, actor)
 
+    waiting_calls = DatabaseCallRecords(stores.database)
+
+    def call_control(actor: str) -> CallControl:
+        return CallControl(waiting_calls, s.now, actor)
+
     return [
         *WebhookOperations(control, load_directory).operations(),
-        *CallOperations(replay_control).operations(),
+        *CallOperations(replay_control, call_control).operations(),
     ]

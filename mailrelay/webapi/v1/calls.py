@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 from msgspec import Meta, field
 
 from mailrelay.control.answers import Inside, settled
+from mailrelay.control.calls import CallControl, CallFilter
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.replay import (
     MOST_ATTEMPTS,
@@ -32,6 +33,7 @@ from mailrelay.webhooks.endpoint import ENTRY_EVENTS
 State: TypeAlias = Literal["waiting", "taken", "failed", "canceled", "superseded"]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 EntryEvents: TypeAlias = Annotated[list[EntryEvent], Meta(max_length=len(ENTRY_EVENTS))]
+Change: TypeAlias = Callable[[CallControl, CallFilter], Awaitable[Sequence[int]]]
 Payload: TypeAlias = Annotated[str, Meta(max_length=64 * 1024 * 1024)]
 
 
@@ -104,9 +106,10 @@ class ReplayOut(Strict, frozen=True):
 
 @frozen
 class CallOperations:
-    """``/calls``, and what is called again.  ``control`` is for whoever is named in the audit."""
+    """``/calls``, and what is called again.  Controls are for whoever is named in the audit."""
 
     control: Callable[[str], ReplayControl]
+    calls: Callable[[str], CallControl]
 
     def operations(self) -> Sequence[Operation]:
         """What can be asked."""
@@ -138,6 +141,26 @@ class CallOperations:
                 work=self.again,
                 scope=Scope.MANAGE,
                 answers={201: WebhookCallDetails},
+                problems=[CONFLICT],
+            ),
+            Operation(
+                name="call_retry",
+                method="POST",
+                path="/calls/{id}/retry",
+                about="Make a call now that waits.",
+                work=self.retry,
+                scope=Scope.MANAGE,
+                answers={200: WebhookCallDetails},
+                problems=[CONFLICT],
+            ),
+            Operation(
+                name="call_cancel",
+                method="POST",
+                path="/calls/{id}/cancel",
+                about="Never make a call that waits; one under way may be taken all the same.",
+                work=self.cancel,
+                scope=Scope.MANAGE,
+                answers={200: WebhookCallDetails},
                 problems=[CONFLICT],
             ),
             Operation(
@@ -193,6 +216,30 @@ class CallOperations:
         """Make a call again.  Raises: Problem."""
         made = await _done(self._keeping(call).again(call.caller.account.id, call.id))
         return call.kept or Answer(201, _details(made))
+
+    async def retry(self, call: Call) -> Answer:
+        """Make a call now.  Raises: Problem."""
+        return await self._waiting(call, CallControl.retry)
+
+    async def cancel(self, call: Call) -> Answer:
+        """Never make a call.  Raises: Problem."""
+        return await self._waiting(call, CallControl.cancel)
+
+    async def _waiting(self, call: Call, change: Change) -> Answer:
+        account, control = call.caller.account, self._control(call)
+        await _done(control.details(account.id, call.id))  # another's, and nobody's, is not there
+
+        def told(changed: Sequence[int], inside: Inside) -> Answer | None:
+            if call.id not in changed:
+                return None
+            there = evolve(control, records=inside(control.records))
+            return Answer(200, _details(settled(there.details(account.id, call.id))))
+
+        calls = self.calls(call.caller.actor("api"))
+        calls = evolve(calls, records=call.with_answer(calls.records, told))
+        if not await change(calls, CallFilter(ids=[call.id], account=account.name)):
+            raise Problem(CONFLICT, "the call is over")
+        return call.kept or Answer(200, _details(await control.details(account.id, call.id)))
 
     async def test(self, call: Call) -> Answer:
         """Call with an example.  Raises: Problem."""

@@ -261,6 +261,15 @@ class EndpointTests(HookedCase):
         waiting = (await ask("GET", f"/calls?state=waiting&endpoint={made['id']}")).json
         self.assertEqual([one["id"] for one in waiting["calls"]], [tested.json["id"]])
         self.assertEqual((await ask("GET", "/calls?state=taken")).json["calls"], [])
+        retried = await ask("POST", f"{path}/retry")
+        self.assertEqual((retried.status, retried.json["state"]), (200, "waiting"))
+        await self.told(hooked, 2)
+        key = {"Idempotency-Key": "cancel"}
+        for _ in range(2):
+            canceled = await ask("POST", f"{path}/cancel", None, key)
+            self.assertEqual((canceled.status, canceled.json["state"]), (200, "canceled"))
+        for change in ("retry", "cancel"):
+            self.assert_problem(await ask("POST", f"{path}/{change}"), 409, "conflict")
 
     async def test_without_a_body(self) -> None:
         """Where every field may be left out, so may the body; elsewhere what is missing is told."""
@@ -311,6 +320,8 @@ class EndpointTests(HookedCase):
         for method, path, body in (
             ("GET", f"/calls/{tested.json['id']}", None),
             ("POST", f"/calls/{tested.json['id']}/replay", None),
+            ("POST", f"/calls/{tested.json['id']}/retry", None),
+            ("POST", f"/calls/{tested.json['id']}/cancel", None),
             ("POST", f"/webhooks/{id_}/test", {}),
             ("POST", f"/webhooks/{id_}/replay", {"since": "2020-01-01T00:00:00Z"}),
         ):
