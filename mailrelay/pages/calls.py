@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import msgspec
 from attrs import frozen
 
-from mailrelay.control.calls import CallControl, CallFilter
+from mailrelay.control.calls import CANCELED, CallControl, CallFilter
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.replay import CallDetails, CallQuery, ReplayControl, call_state
@@ -86,6 +86,7 @@ class CallPages:
             attempts=found.attempts,
             payload=_shown(found.payload),
             size=len(found.payload),
+            canceled=CANCELED,
             is_cut=len(found.payload) > MOST_SHOWN,
             to=(await self._names(asked)).get(found.call.endpoint_id or 0, ""),
             done=asked.done(DONE),

@@ -59,12 +59,6 @@ function listen(live) {
   addEventListener("pagehide", () => events.close());
 }
 
-// What waits is looked at again, for a minute.
-function poll(live, left) {
-  if (!left || !live.querySelector("[data-waits]")) return;
-  setTimeout(async () => { await refresh(live); poll(live, left - 1); }, 1500);
-}
-
 function keys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
@@ -85,7 +79,6 @@ setInterval(retell, 15000);
 document.addEventListener("keydown", keys);
 for (const live of document.querySelectorAll("[data-live]")) listen(live);
 for (const live of document.querySelectorAll("[data-every]")) repeat(live);
-for (const live of document.querySelectorAll("[data-poll]")) poll(live, 40);
 for (const form of document.querySelectorAll("form")) {
   form.addEventListener("submit", (event) => {
     const ask = event.submitter?.dataset.ask;
