@@ -47,8 +47,11 @@ class MailboxRecords(Protocol):
     def content(self, id_: int) -> Deferred[bytes | None]:
         """A message's bytes whole, its own prefix included; None when there is none."""
 
-    def add(self, new: Imported) -> Deferred[int]:
-        """Put a message in a mailbox; its id.  Fails with NoSuch, OverQuota."""
+    def add(self, new: Imported, *, actor: str = "", now: float = 0.0) -> Deferred[int]:
+        """Put a message in a mailbox; its id.  Audited when there is an ``actor``.
+
+        Fails with NoSuch, OverQuota.
+        """
 
 
 @frozen
@@ -72,4 +75,4 @@ class MailboxControl:
 
     async def add(self, new: Imported) -> int:
         """Import a message.  Raises: Refusal."""
-        return await self.records.add(new)
+        return await self.records.add(new, actor=self.actor, now=self.now())

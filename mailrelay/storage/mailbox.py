@@ -21,7 +21,7 @@ from mailrelay.smtp.reply import printable
 from mailrelay.storage import tables
 from mailrelay.storage.calls import insert_incoming_calls
 from mailrelay.storage.database import Database
-from mailrelay.storage.directory import account_id
+from mailrelay.storage.directory import account_id, record_audit
 from mailrelay.storage.group_commit import Operation
 from mailrelay.storage.ids import IdBlocks
 from mailrelay.storage.queue import insert_events, read_content
@@ -141,13 +141,21 @@ class DatabaseMailboxes:
             offset += len(block)
         return b"".join(blocks)
 
-    def add(self, new: Imported) -> Deferred[int]:
+    def add(self, new: Imported, *, actor: str = "", now: float = 0.0) -> Deferred[int]:
         """See MailboxRecords."""
         try:
             ids = self.ids.new_id(), self.ids.new_id()
         except StoreUnavailable as error:
             return fail(error)
-        return self.database.write(lambda c: _add(c, new, *ids))
+
+        def work(connection: Connection) -> int:
+            added = _add(connection, new, *ids)
+            if actor:
+                subject = f"{new.account} {new.mailbox} {added}"
+                record_audit(connection, now, actor, "message import", subject)
+            return added
+
+        return self.database.write(work)
 
 
 def _find(connection: Connection, wanted: MessageFilter) -> list[tuple[str, MailboxMessage]]:
