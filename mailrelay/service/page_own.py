@@ -15,6 +15,7 @@ from mailrelay.pages.security import FOR_ACCOUNT, FOR_ADMIN, Security, SecurityP
 from mailrelay.pages.settings import SettingsPages
 from mailrelay.service.application import Doors
 from mailrelay.service.controls import Control
+from mailrelay.service.page_templates import template_routes
 from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
@@ -23,11 +24,12 @@ from mailrelay.web.request import Route
 def own_routes(
     s: Surroundings, settings: Settings, stores: Stores, doors: Doors, page_doors: PageDoors
 ) -> Sequence[Route]:
-    """Hold rules, aliases, settings, and the administrator's login."""
+    """Hold rules, aliases, templates, settings, and the administrator's login."""
     controls = server_controls(s, settings, stores, doors)
     return [
         *HoldPages(page_doors, lambda actor: controls(actor).holds).routes(),
         *AliasPages(page_doors, doors.directory).routes(),
+        *template_routes(s, settings, stores, doors, page_doors, controls),
         *_settings(s, doors, page_doors, controls),
         *_admin_security(s, doors, page_doors, controls),
     ]

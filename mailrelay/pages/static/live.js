@@ -85,3 +85,4 @@ for (const form of document.querySelectorAll("form")) {
     if (ask && !confirm(ask)) event.preventDefault();
   });
 }
+document.querySelector("[data-frame]")?.click();
