@@ -14,7 +14,7 @@ from mailrelay.control.works import Work
 from mailrelay.directory.model import Directory
 from mailrelay.queue.destination import Destination
 
-LOOK = 20_000
+LOOK = 10_000
 """Entries that are counted in one go."""
 
 BY_MX = "mx:"

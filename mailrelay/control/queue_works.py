@@ -173,7 +173,6 @@ class QueueWorkControl:
 
 
 _WORDS = {
-    "ids": "entries",
     "account": "of account",
     "sender": "from",
     "recipient": "to",
@@ -194,6 +193,8 @@ def what_of(work: Work) -> str:
     if change.action == SEND_BY:
         action = f"send by {change.transport or 'what routes say'}"
     wanted, words = change.wanted, []
+    if wanted.ids is not None:
+        words.append("1 entry" if len(wanted.ids) == 1 else f"{len(wanted.ids)} entries")
     if wanted.held is not None:
         words.append("held" if wanted.held else "not held")
     for name, text in _WORDS.items():
@@ -205,5 +206,5 @@ def what_of(work: Work) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, list):
-        return str(len(value)) if len(value) > 1 else str(value[0]) if value else "none"
+        return str(len(value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
+from mailrelay.control.errors import Refusal
 from mailrelay.control.explain import ExplainControl
 from mailrelay.control.history import Timeline
 from mailrelay.control.queue import EntryFilter, EntryView, Looked, QueueControl, state_word
@@ -159,7 +160,7 @@ class QueuePages:
         changes = self.control(asked.actor).changes
         query = _query(asked)
         action = asked.value("action")
-        transport = asked.value("by") or None if action == "send_by" else None
+        transport = asked.value("by")[:100] or None if action == "send_by" else None
         if asked.value("all") == "1":
             work = await changes.all_that_fit(QueueChange(action, _filter(query), transport))
             return see_other(f"/admin/works/{work.id}")
@@ -181,6 +182,8 @@ class _Made:
     def sentence(self) -> str:
         """What was done, in words."""
         changed = self.work.changed
+        if not changed:
+            return "No entry was changed."
         entries = "1 entry is" if changed == 1 else f"{changed} entries are"
         return f"{entries} {DONE[self.work.kind]}."
 
@@ -242,8 +245,14 @@ class _Walk:
 
 
 def _query(asked: Asked) -> dict[str, str]:
-    """The filters of the query, or the form, each bounded and one of those that there are."""
+    """The filters of the query, or the form, each bounded and one of those that there are.
+
+    Raises: Refusal.
+    """
     query = {name: asked.value(name)[:400] for name in TEXTS}
+    for name, value in query.items():
+        if not value.isprintable():
+            raise Refusal(f"the {name.replace('_', ' ')} has control characters")
     for name, known in (("state", STATES), ("age", AGES), ("sort", ("", "newest"))):
         given = asked.value(name)
         query[name] = given if given in known else ""

@@ -13,7 +13,7 @@ from mailrelay.pages.door import Asked, Doors, link, see_other
 from mailrelay.web.request import Response, Route
 
 LIST = "/admin/destinations"
-COUNTED = 20_000
+COUNTED = 10_000
 """Entries of which the domains are counted."""
 
 DOMAINS = 50

@@ -211,6 +211,11 @@ class QueueTests(BrowserCase):
             ({"action": "drop"}, 422),
             ({"action": "drop", "all": "1"}, 422),
             ({"action": "explode", "id": "1"}, 404),
+            ({"action": "hold", "id": list(range(1, 102))}, 422),
+            ({"action": "hold", "all": "1", "state": "retired", "domain": "x"}, 422),
+            ({"action": "hold", "all": "1", "domain": "x\0y"}, 422),
         ):
             self.assertEqual((await browser.send("/admin/queue", page, **fields)).status, status)
+        answered = await browser.ask("GET", "/admin/queue?recipient=a%00b")
+        self.assertEqual(answered.status, 400)
         self.assertEqual(len(self.ids(await browser.open("/admin/queue"))), 1)
