@@ -9,7 +9,10 @@ from typing import Any
 from twisted.internet import reactor as the_reactor
 
 from mailrelay.config.transports import FailSection, TransportSection
+from mailrelay.control import queue_works
 from mailrelay.pages import admin_queue
+from mailrelay.service.works import Works
+from mailrelay.testing.loopback import Loopback
 from tests.cli.operated import soon
 from tests.integration.pages.browser import Browser, BrowserCase, Page
 from tests.integration.webapi.api import API
@@ -145,6 +148,22 @@ class QueueTests(BrowserCase):
         for path in ("/admin/works/999", "/admin/works/999/results.csv", "/admin/works/x"):
             self.assertEqual((await browser.ask("GET", path)).status, 404, path)
         self.assertEqual((await browser.send("/admin/works/999/stop", page)).status, 404)
+
+    async def test_after_a_restart(self) -> None:
+        """A work that was begun before is done in the next life of the server."""
+        browser = await self.queued(3)
+        page = await browser.open("/admin/queue?domain=localhost")
+        asleep = self.patch(Works, "wake", lambda works: None)
+        answered = await browser.send("/admin/queue", page, all="1", action="hold")
+        await browser.server.server.stopService()
+        asleep.restore()
+        self.patch(queue_works, "PIECE", 2)
+        data_dir = browser.server.settings.data_dir
+        server = await Loopback.start(self, the_reactor, data_dir=data_dir, localserve=True)
+        later = Browser(server, browser.cookies)
+        await self.ended(later, answered.headers["location"])
+        held = await later.open("/admin/queue?state=held")
+        self.assertEqual(self.ids(held), self.ids(page))
 
     async def test_transport(self) -> None:
         """What is sent by a transport that is chosen says so, and goes there."""
