@@ -12,7 +12,9 @@ from mailrelay.queue.entry import Entry, EntryState, Message
 
 def accepted_event(source: Source, message: Message, entries: Sequence[Entry]) -> NewEvent:
     """That a message is ours."""
-    told = told_as(entries)
+    told, submitter = told_as(entries), source.submitter
+    account = submitter.account
+    key = account.key if account is not None else None
     data: dict[str, object] = {
         "door": source.door,
         "protocol": source.protocol,
@@ -24,6 +26,8 @@ def accepted_event(source: Source, message: Message, entries: Sequence[Entry]) -
         "peer_ip": source.peer_ip,
         "helo": source.helo,
         "tls": source.tls,
+        "login": submitter.login if key is None else None,
+        "key": key.id if key is not None else None,
         **_judged(message),
     }
     return NewEvent(

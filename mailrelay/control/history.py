@@ -18,12 +18,16 @@ from mailrelay.webhooks.call import CallAttempt
 class MessageQuery:
     """Which messages, newest first; None is any, and all that is given must fit.
 
-    ``recipient`` is an address or a domain; ``state`` is EntryState's word or an outcome;
+    ``recipient`` is an address or a domain; ``sender`` and ``subject`` are parts of the
+    reverse-path and the subject, looked for in some ten thousand of the newest messages of the
+    time; ``state`` is EntryState's word or an outcome;
     ``extra`` a name and its value; ``tag`` is one of the message's; times are seconds
     since the epoch.
     """
 
     recipient: str | None = None
+    sender: str | None = None
+    subject: str | None = None
     state: str | None = None
     message_id: str | None = None
     extra: tuple[str, str] | None = None
@@ -75,14 +79,34 @@ class CallMade:
     superseded_by: int | None
     is_canceled: bool
     attempts: Sequence[CallAttempt] = field(factory=list)
+    payload: bytes = field(default=b"", repr=False)
+    """What was sent: its first MOST_PAYLOAD bytes, when a page of a timeline is asked for."""
+
+
+@frozen
+class TimelinePart:
+    """Which part of a timeline: of one recipient, behind an event, so many events.
+
+    With ``limit`` calls have payloads; without, there is everything at once.
+    """
+
+    entry_id: int | None = None
+    after: int = 0
+    limit: int | None = None
+
+
+WHOLE = TimelinePart()
+
+MOST_PAYLOAD = 8192
 
 
 @frozen
 class Timeline:
-    """Everything that happened to a message, in order."""
+    """What happened to a message, in order; ``next_after`` where there is more."""
 
     events: Sequence[Event]
     calls: Sequence[CallMade]
+    next_after: int | None = None
 
 
 class AccountHistory(Protocol):
@@ -100,8 +124,10 @@ class AccountHistory(Protocol):
     def entry(self, account_id: int, id_: int) -> Deferred[EntryView | None]:
         """One entry."""
 
-    def timeline(self, account_id: int, message_id: int) -> Deferred[Timeline | None]:
-        """What happened to a message."""
+    def timeline(
+        self, account_id: int, message_id: int, part: TimelinePart = WHOLE
+    ) -> Deferred[Timeline | None]:
+        """What happened to a message.  Calls stand with the events that they tell of."""
 
     def events(
         self, account_id: int, after: int, limit: int, kinds: Sequence[str]

@@ -7,7 +7,7 @@ again must be allowed to send it now: nothing here sends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -36,6 +36,9 @@ class SentContents(Protocol):
 
     def copy(self, account_id: int, message_id: int) -> Deferred[int | None]:
         """The message in the account's mailboxes that has the same content, if there is one."""
+
+    def reports(self, account_id: int, report_ids: Sequence[int]) -> Deferred[Mapping[int, int]]:
+        """Where in the account's mailboxes DSNs are that were made for it, by their number."""
 
     def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
         """Some of a large body; empty behind its end."""

@@ -44,16 +44,9 @@ _TITLES = {
 }
 
 _TOLD = (
-    "door",
-    "protocol",
-    "peer_ip",
-    "helo",
-    "by",
-    "reason",
-    "route",
-    "transport",
-    "relay",
-    "status",
+    *("door", "protocol", "peer_ip", "helo", "login", "key", "by", "reason", "because", "route"),
+    *("relay", "destination", "transport", "status", "action", "spf", "dmarc", "list"),
+    *("feedback_type", "tls_policy", "tls_because", "certificate"),
 )
 """Of an event's data, told as it is; the rest has a place of its own, or is for programs."""
 
@@ -73,17 +66,32 @@ class Step:
     facts: Sequence[tuple[str, str]] = field(factory=list)
     transcript: Sequence[str] = field(factory=list)
     calls: Sequence[CallAttempt] = field(factory=list)
+    payload: str = ""
+    path: str = ""  # of the DSN that was made
 
 
-def steps_of(timeline: Timeline) -> Sequence[Step]:
-    """All of it, in the order of time."""
-    steps = [_step(event) for event in timeline.events]
+NOWHERE: Mapping[int, str] = {}
+
+
+def reports_in(timeline: Timeline) -> Sequence[int]:
+    """The numbers of the DSNs that were made."""
+    numbers = (one.data.get("queue_id") for one in timeline.events if one.kind is _REPORTED)
+    return [number for number in numbers if isinstance(number, int)]
+
+
+_REPORTED = EventKind.REPORTED
+
+
+def steps_of(timeline: Timeline, reports: Mapping[int, str] = NOWHERE) -> Sequence[Step]:
+    """All of it, in the order of time; ``reports`` says where DSNs can be read."""
+    steps = [_step(event, reports) for event in timeline.events]
     steps += [_call_step(call) for call in timeline.calls]
     return sorted(steps, key=lambda step: step.at)
 
 
-def _step(event: Event) -> Step:
+def _step(event: Event, reports: Mapping[int, str]) -> Step:
     data = event.data
+    report = data.get("queue_id") if event.kind is _REPORTED else None
     host, ip = _text(data, "host"), _text(data, "ip")
     due = data.get("next_attempt_at")
     transcript = data.get("transcript")
@@ -98,11 +106,28 @@ def _step(event: Event) -> Step:
         host=f"{host} ({ip})" if host and ip else host or ip,
         tls=_text(data, "tls"),
         next_at=float(due) if isinstance(due, int | float) else None,
-        facts=[(name.replace("_", " "), _text(data, name)) for name in _TOLD if _text(data, name)],
+        facts=_facts(data),
         transcript=[str(line)[:1000] for line in transcript][:1000]
         if isinstance(transcript, list)
         else [],
+        path=reports.get(report, "") if isinstance(report, int) else "",
     )
+
+
+def _facts(data: Mapping[str, object]) -> Sequence[tuple[str, str]]:
+    facts = [(name.replace("_", " "), _text(data, name)) for name in _TOLD if _text(data, name)]
+    tls = _text(data, "tls")
+    if tls and not _text(data, "host"):
+        facts.append(("TLS", tls))
+    began, ended = data.get("started_at"), data.get("ended_at")
+    if isinstance(began, int | float) and isinstance(ended, int | float) and ended >= began:
+        facts.append(("took", f"{ended - began:.2f} s"))
+    judged = data.get("judged")
+    if isinstance(judged, list) and judged:
+        facts.append(("judged", "; ".join(str(one)[:200] for one in judged[:20])))
+    if data.get("expired"):
+        facts.append(("given up", "its life in the queue is spent"))
+    return facts
 
 
 def _call_step(call: CallMade) -> Step:
@@ -120,6 +145,7 @@ def _call_step(call: CallMade) -> Step:
         f"Webhook call, {call.event}: {state}",
         host=call.url,
         calls=call.attempts,
+        payload=call.payload.decode("utf-8", "replace"),
     )
 
 

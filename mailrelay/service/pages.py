@@ -12,7 +12,6 @@ from mailrelay.control.sessions import Sessions
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.render import Renderer
-from mailrelay.pages.sent import SentPages
 from mailrelay.pages.statics import Statics
 from mailrelay.service.application import Doors
 from mailrelay.service.history import queue_control
@@ -23,11 +22,11 @@ from mailrelay.service.page_login import login_pages
 from mailrelay.service.page_mail import mail_routes
 from mailrelay.service.page_own import own_routes
 from mailrelay.service.page_queue import queue_routes
+from mailrelay.service.page_sent import sent_routes
 from mailrelay.service.page_watching import watching_routes
 from mailrelay.service.page_ways import way_routes
 from mailrelay.service.usage import overview_routes
 from mailrelay.storage.directory_records import DatabaseDirectory
-from mailrelay.storage.history import DatabaseHistory
 from mailrelay.storage.sessions import DatabaseSessions
 from mailrelay.storage.stores import Stores
 from mailrelay.web.intake import Intake
@@ -65,13 +64,12 @@ def page_routes(
     renderer.load()
     page_doors = PageDoors(sessions, renderer, intake)
     queue = queue_control(s, settings, stores, doors.directory, doors.reporter)
-    history = DatabaseHistory(stores.database)
     routes = [
         *Statics(renderer.statics).routes(),
         *login_pages(s, settings, stores, doors, page_doors).routes(),
         *mail_routes(s, settings, stores, doors, page_doors),
-        *SentPages(page_doors, history, queue).routes(),
         *queue_routes(s, settings, stores, doors, page_doors),
+        *sent_routes(s, settings, stores, doors, page_doors, queue),
         *overview_routes(s, stores, page_doors),
         *directory_routes(s, settings, stores, doors, page_doors),
         *app_routes(s, settings, stores, doors, page_doors),

@@ -7,17 +7,20 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal, or_, select
 from twisted.internet.defer import Deferred
 
 from mailrelay.control.calls import CANCELED
 from mailrelay.control.history import (
+    MOST_PAYLOAD,
+    WHOLE,
     CallMade,
     EventFilter,
     EventsRead,
     MessageQuery,
     SentMessage,
     Timeline,
+    TimelinePart,
 )
 from mailrelay.control.queue import EntryView
 from mailrelay.observe.events import Event
@@ -31,6 +34,11 @@ from mailrelay.webhooks.call import CallAttempt
 _entry, _message, _event = tables.entry, tables.message, tables.event
 _tag = tables.message_tag
 _call, _attempt = tables.call, tables.call_attempt
+
+LOOKED_AT = 50_000
+"""Messages, for words within them: there is no index of those."""
+
+_CALL_COLUMNS = [column for column in _call.c if column.name != "payload"]
 
 _LIVING = {"ready": EntryState.READY, "held": EntryState.HELD}
 
@@ -58,9 +66,11 @@ class DatabaseHistory:
 
         return self.database.read(find)
 
-    def timeline(self, account_id: int, message_id: int) -> Deferred[Timeline | None]:
+    def timeline(
+        self, account_id: int, message_id: int, part: TimelinePart = WHOLE
+    ) -> Deferred[Timeline | None]:
         """See AccountHistory."""
-        return self.database.read(lambda c: _timeline(c, account_id, message_id))
+        return self.database.read(lambda c: _timeline(c, account_id, message_id, part))
 
     def events(
         self, account_id: int, after: int, limit: int, kinds: Sequence[str]
@@ -90,6 +100,8 @@ class DatabaseHistory:
 
 def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> list[SentMessage]:
     query = messages_query(account_id, wanted)
+    if wanted.sender is not None or wanted.subject is not None:
+        query = query.where(_message.c.id >= _last_looked_at(connection, account_id, wanted))
     messages = [message_of(tuple(row)) for row in connection.execute(query)]
     ids = [message.id for message in messages]
     by_message: dict[int, list[EntryView]] = {id_: [] for id_ in ids}
@@ -98,6 +110,14 @@ def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> 
     ):
         by_message[view.entry.message.id].append(view)
     return [SentMessage(message, by_message[message.id]) for message in messages]
+
+
+def _last_looked_at(connection: Connection, account_id: int, wanted: MessageQuery) -> int:
+    """The oldest message of the time asked for whose text is looked at."""
+    plain = MessageQuery(since=wanted.since, until=wanted.until, before_id=wanted.before_id)
+    newest = select(_message.c.id).where(_message.c.account_id == account_id, *_conditions(plain))
+    newest = newest.order_by(_message.c.id.desc()).offset(LOOKED_AT - 1).limit(1)
+    return int(connection.execute(newest).scalar() or 0)
 
 
 def messages_query(account_id: int, wanted: MessageQuery) -> Select[Any]:
@@ -136,6 +156,8 @@ def _conditions(wanted: MessageQuery) -> list[ColumnElement[bool]]:
     ]
     conditions = [
         _message.c.id < wanted.before_id if wanted.before_id is not None else None,
+        _within(_message.c.reverse_path, wanted.sender),
+        _within(_message.c.subject, wanted.subject),
         _message.c.message_id == wanted.message_id if wanted.message_id is not None else None,
         _message.c.extra.contains(_json_pair(*wanted.extra), autoescape=True)
         if wanted.extra is not None
@@ -145,6 +167,10 @@ def _conditions(wanted: MessageQuery) -> list[ColumnElement[bool]]:
         exists().where(*_OWN, *of_entry) if of_entry else None,
     ]
     return [condition for condition in conditions if condition is not None]
+
+
+def _within(column: ColumnElement[str], text: str | None) -> ColumnElement[bool] | None:
+    return None if text is None else column.icontains(text, autoescape=True)
 
 
 def _recipient_condition(wanted: MessageQuery) -> ColumnElement[bool] | None:
@@ -173,22 +199,60 @@ def _entries(connection: Connection, *conditions: ColumnElement[bool]) -> list[E
     return entry_views(connection, every_entry().where(*conditions))
 
 
-def _timeline(connection: Connection, account_id: int, message_id: int) -> Timeline | None:
-    if _sent(connection, account_id, message_id) is None:
+def _timeline(
+    connection: Connection, account_id: int, message_id: int, part: TimelinePart
+) -> Timeline | None:
+    is_own = select(_message.c.id).where(
+        _message.c.id == message_id, _message.c.account_id == account_id
+    )
+    if connection.execute(is_own).one_or_none() is None:
         return None
-    own = (_event.c.message_id == message_id, _event.c.account_id == account_id)
-    events = select(_event).where(*own).order_by(_event.c.position)
-    calls = (
-        select(_call)
-        .where(_call.c.entry_id.in_(select(_entry.c.id).where(_entry.c.message_id == message_id)))
+    of = _event.c.message_id == message_id, _event.c.account_id == account_id
+    query = select(_event).where(*of, _event.c.position > part.after).order_by(_event.c.position)
+    if part.entry_id is not None:
+        query = query.where(or_(_event.c.entry_id.is_(None), _event.c.entry_id == part.entry_id))
+    if part.limit is not None:
+        query = query.limit(part.limit + 1)
+    events = [event_of(tuple(row)) for row in connection.execute(query)]
+    shown = events[: part.limit]
+    rest = events[len(shown) :]
+    between = (
+        shown[0].at if part.after and shown else None,
+        rest[0].at if rest else None,
+    )
+    return Timeline(
+        shown,
+        _calls(connection, account_id, message_id, part, between),
+        shown[-1].position if rest else None,
+    )
+
+
+def _calls(
+    connection: Connection,
+    account_id: int,
+    message_id: int,
+    part: TimelinePart,
+    between: tuple[float | None, float | None],
+) -> Sequence[CallMade]:
+    """Those that were queued in that time: each stands with the event that it tells of."""
+    since, until = between
+    has_payload = part.limit is not None
+    payload = func.substr(_call.c.payload, 1, MOST_PAYLOAD) if has_payload else literal(b"")
+    entries = select(_entry.c.id).where(_entry.c.message_id == message_id)
+    if part.entry_id is not None:
+        entries = entries.where(_entry.c.id == part.entry_id)
+    query = (
+        select(*_CALL_COLUMNS, payload.label("payload"))
+        .where(_call.c.entry_id.in_(entries))
         # With the sum they are found by entry, not among all calls of the account.
         .where(_call.c.entry_id.is_not(None), _call.c.account_id + 0 == account_id)
         .order_by(_call.c.id)
     )
-    return Timeline(
-        [event_of(tuple(row)) for row in connection.execute(events)],
-        [_call_made(connection, row) for row in connection.execute(calls).all()],
-    )
+    if since is not None:
+        query = query.where(_call.c.queued_at >= since)
+    if until is not None:
+        query = query.where(_call.c.queued_at < until)
+    return [_call_made(connection, row) for row in connection.execute(query).all()]
 
 
 def _follow(
@@ -229,4 +293,5 @@ def _call_made(connection: Connection, row: Any) -> CallMade:
         row.superseded_by,
         any(one.code == 0 and one.error == CANCELED for one in attempts),
         attempts,
+        bytes(row.payload),
     )

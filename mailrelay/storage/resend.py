@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from attrs import frozen
 from sqlalchemy import Connection, exists, or_, select, text
 from twisted.internet.defer import Deferred
@@ -33,6 +35,13 @@ class DatabaseSentContents:
     def copy(self, account_id: int, message_id: int) -> Deferred[int | None]:
         """See SentContents."""
         return self.database.read(lambda c: (_copy(c, account_id, message_id) or (None,))[0])
+
+    def reports(self, account_id: int, report_ids: Sequence[int]) -> Deferred[Mapping[int, int]]:
+        """See SentContents."""
+        wanted = select(_stored.c.message_id, _stored.c.id).where(
+            _stored.c.account_id == account_id, _stored.c.message_id.in_(report_ids)
+        )
+        return self.database.read(lambda c: {row[0]: row[1] for row in c.execute(wanted)})
 
     def read_spool(self, name: str, offset: int, size: int) -> Deferred[bytes]:
         """See SentContents."""

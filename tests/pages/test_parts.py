@@ -14,7 +14,7 @@ from mailrelay.pages.cookies import Cookie
 from mailrelay.pages.door import link, own_path
 from mailrelay.pages.render import Renderer, ago_text, size_text
 from mailrelay.pages.search import mailbox_query
-from mailrelay.pages.timeline import steps_of
+from mailrelay.pages.timeline import reports_in, steps_of
 from mailrelay.web.headers import Headers
 from mailrelay.webhooks.call import CallAttempt
 
@@ -144,3 +144,22 @@ class TimelineTests(SynchronousTestCase):
         self.assertEqual((second.title, second.tone), ("Webhook call, delayed: failed", "bad"))
         self.assertEqual(list(second.calls), [tried])
         self.assertEqual(third.title, "Accepted")
+
+    def test_step_facts(self) -> None:
+        """Who brought it, how long it took, why; where the report can be read; what was sent."""
+        call = CallMade(1, 2, "failed", "https://a.example/", 5.0, True, True, None, False)
+        timeline = Timeline(
+            [
+                Event(EventKind.ACCEPTED, 1.0, 1, None, 3, {"login": "a@b.test", "tls": "TLSv1.3"}),
+                Event(EventKind.ACCEPTED, 2.0, 1, None, 3, {"key": 7, "judged": ["spf", "x"]}),
+                Event(EventKind.FAILED, 3.0, 1, 2, 3, {"started_at": 1.0, "ended_at": 2.5}),
+                Event(EventKind.REPORTED, 4.0, 1, None, 3, {"queue_id": 9}),
+            ],
+            [evolve(call, payload=b"{\xff}")],
+        )
+        self.assertEqual(list(reports_in(timeline)), [9])
+        first, second, third, report, called = steps_of(timeline, {9: "/mail/1"})
+        self.assertEqual(first.facts, [("login", "a@b.test"), ("TLS", "TLSv1.3")])
+        self.assertEqual(second.facts, [("key", "7"), ("judged", "spf; x")])
+        self.assertEqual(third.facts, [("took", "1.50 s")])
+        self.assertEqual((report.path, called.payload), ("/mail/1", "{\ufffd}"))

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import insert
 from twisted.trial.unittest import TestCase
 
-from mailrelay.control.history import EventFilter, MessageQuery
-from mailrelay.observe.events import EventKind, NewEvent
+from mailrelay.control.history import EventFilter, MessageQuery, TimelinePart
+from mailrelay.observe.events import Event, EventKind, NewEvent
 from mailrelay.queue.entry import Entry, EntryState, Finished, NewMessage
 from mailrelay.smtp.address import Address
-from mailrelay.storage import tables
+from mailrelay.storage import history, tables
 from mailrelay.storage.calls import DatabaseCallStore
 from mailrelay.storage.history import DatabaseHistory, messages_query
 from mailrelay.storage.nodes import register
@@ -200,6 +200,62 @@ class SQLiteTests(HistoryContract, OnSQLite, TestCase):
     """On SQLite."""
 
     make_engine = OnSQLite.make_engine
+
+    async def test_words(self) -> None:
+        """Parts of the sender and the subject, in either case, of one's own messages."""
+        first = await self.sent(subject="The Bill 100%", reverse_path=Address("ann", "x.example"))
+        second = await self.sent(subject="bills", reverse_path=None)
+        await self.sent(2, subject="bill")
+        one, two = first.message.id, second.message.id
+        for wanted, expected in (
+            ({"subject": "BILL"}, [two, one]),
+            ({"subject": "0%"}, [one]),
+            ({"subject": "_"}, []),
+            ({"sender": "ann@"}, [one]),
+            ({"sender": "ann", "subject": "bills"}, []),
+            ({"subject": "bill", "before_id": two}, [one]),
+        ):
+            self.assertEqual(await self.found(**wanted), expected, wanted)
+
+    async def test_only_the_newest_are_looked_through(self) -> None:
+        """For words, so many of the time that is asked for."""
+        self.patch(history, "LOOKED_AT", 1)
+        ids = [(await self.sent(subject="x", received_at=at)).message.id for at in (10.0, 20.0)]
+        self.assertEqual(await self.found(subject="x"), ids[1:])
+        self.assertEqual(await self.found(subject="x", until=20.0), ids[:1])
+        self.assertEqual(await self.found(subject="x", before_id=ids[1]), ids[:1])
+
+    async def test_parts_of_a_timeline(self) -> None:
+        """Page by page nothing is left out or told twice; of one recipient, what concerns it."""
+        new = new_message(self.queue, 3, message={"account_id": 1}, epoch=self.queue.epoch)
+        await self.queue.add(new)
+        for entry in new.entries:
+            await self.delivered(entry)
+        id_ = new.message.id
+        whole = await self.history.timeline(1, id_)
+        assert whole is not None
+        self.assertEqual((len(whole.events), len(whole.calls), whole.next_after), (3, 3, None))
+        self.assertEqual({call.payload for call in whole.calls}, {b""})
+        events: list[Event] = []
+        calls: list[int] = []
+        after = 0
+        for count in (2, 1):
+            part = await self.history.timeline(1, id_, TimelinePart(after=after, limit=2))
+            assert part is not None
+            self.assertEqual(len(part.events), count)
+            events += part.events
+            calls += [call.id for call in part.calls]
+            after = part.next_after or 0
+        self.assertEqual(events, list(whole.events))
+        self.assertEqual(sorted(calls), [call.id for call in whole.calls])
+        entry_id = new.entries[1].id
+        own = await self.history.timeline(1, id_, TimelinePart(entry_id, limit=100))
+        assert own is not None
+        self.assertEqual([event.entry_id for event in own.events], [entry_id])
+        [call] = own.calls
+        self.assertEqual(call.entry_id, entry_id)
+        self.assertIn(b"delivered", call.payload)
+        self.assertIsNone(await self.history.timeline(2, id_, TimelinePart(entry_id)))
 
     async def test_nothing_of_others_is_looked_at(self) -> None:
         """An account's pages cost what the account has, however much everybody else has."""

@@ -61,9 +61,15 @@ class MessageOut(Strict, frozen=True):
 
 
 class MessagesQuery(Strict, frozen=True):
-    """All that is given must fit.  ``recipient``: an address or a domain; ``extra``: name=value."""
+    """All that is given must fit.  ``recipient``: an address or a domain; ``extra``: name=value.
+
+    ``sender`` and ``subject`` are parts of the reverse-path and the subject, looked for in the
+    newest 50,000 messages of the time.
+    """
 
     recipient: Line | None = None
+    sender: Line | None = None
+    subject: Line | None = None
     state: Literal["ready", "held", Ended] | None = None
     message_id: Line | None = None
     extra: Text | None = None
@@ -211,6 +217,8 @@ class HistoryOperations:
         query: MessagesQuery = call.query
         wanted = MessageQuery(
             recipient=query.recipient,
+            sender=query.sender,
+            subject=query.subject,
             state=query.state,
             message_id=query.message_id,
             extra=_pair(query.extra),

@@ -9,8 +9,8 @@ from tests.integration.webapi.api import API
 from tests.integration.world import OTHER_PASSWORD
 
 
-class SentTests(BrowserCase):
-    """``/sent``."""
+class SentCase(BrowserCase):
+    """A test that looks at what was sent."""
 
     async def sent(self, browser: Browser, **fields: object) -> str:
         """The page of a message that is sent."""
@@ -28,6 +28,10 @@ class SentTests(BrowserCase):
                 break
         self.assertIn(word, found[0].text)
         return found[0]
+
+
+class SentTests(SentCase):
+    """``/sent``."""
 
     async def test_empty(self) -> None:
         """It says so."""
