@@ -58,6 +58,7 @@ def make_server(path: Path, twistd: Mapping[str, Any] | None = None) -> IService
     from twisted.internet import reactor as installed
 
     from mailrelay.net.surroundings import real_surroundings
+    from mailrelay.service.collecting import look_seldom
     from mailrelay.service.fixed import Origin
     from mailrelay.service.server import STARTUP_ERRORS, Server
 
@@ -92,6 +93,7 @@ def make_server(path: Path, twistd: Mapping[str, Any] | None = None) -> IService
         reactor.callFromThread(_reload, server, path, log)
 
     reactor.callWhenRunning(signal.signal, signal.SIGHUP, reload)
+    reactor.callWhenRunning(look_seldom)
     return server
 
 

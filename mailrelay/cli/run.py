@@ -13,6 +13,7 @@ from mailrelay.cli.output import fail
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import real_surroundings
 from mailrelay.observe.logs import log_to_standard_error
+from mailrelay.service.collecting import look_seldom
 from mailrelay.service.server import STARTUP_ERRORS, Server
 
 
@@ -34,5 +35,6 @@ def run_server(settings: Settings, started: Callable[[], None]) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reactor.callWhenRunning(started)
+    reactor.callWhenRunning(look_seldom)
     sys.stdout.flush()
     reactor.run()
