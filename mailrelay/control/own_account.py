@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from attrs import frozen
 
-from mailrelay.control.account import Unset
+from mailrelay.control.account import Unset, checked_logins, checked_retention
 from mailrelay.control.directory import AccountDetails, DirectoryControl
+from mailrelay.control.directory_checks import checked_full_name
+from mailrelay.control.errors import Refusal
 from mailrelay.directory.model import Account
 
 
@@ -21,6 +24,22 @@ class OwnDetails:
     calls_kept_for: float | Unset | None = None
 
 
+class MalformedDetail(Refusal):
+    """``field`` of what is wanted cannot be."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
+@contextmanager
+def _of_field(field: str) -> Iterator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        raise MalformedDetail(field, str(refusal)) from None
+
+
 @frozen
 class OwnAccount:
     """An account that changes itself."""
@@ -29,7 +48,19 @@ class OwnAccount:
     account: Account
 
     async def change(self, details: OwnDetails) -> None:
-        """Raises: Refusal."""
+        """Raises: Refusal, MalformedDetail."""
+        if details.full_name is not None:
+            with _of_field("full_name"):
+                checked_full_name(details.full_name)
+        for name in ("retired_kept_for", "calls_kept_for"):
+            given = getattr(details, name)
+            if given is not None:
+                with _of_field(name):
+                    checked_retention(name, given)
+        if details.from_id_logins is not None:
+            with _of_field("from_id_logins"):
+                directory = await self.control.records.load()
+                checked_logins(directory, self.account.name, details.from_id_logins)
         changed = AccountDetails(
             full_name=details.full_name,
             from_id_logins=details.from_id_logins,

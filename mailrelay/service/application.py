@@ -34,6 +34,7 @@ from mailrelay.service.explaining import explain_operations
 from mailrelay.service.forwarding import forward_routes
 from mailrelay.service.history import history_operations
 from mailrelay.service.holding import hold_operations
+from mailrelay.service.own_account import own_account_operations
 from mailrelay.service.received import received_mail
 from mailrelay.service.resending import resend_operations
 from mailrelay.service.statistics import statistics_operations
@@ -136,6 +137,14 @@ def api_routes(
         *usage_operations(s, stores),
         *AliasOperations(doors.directory).operations(),
         *hold_operations(s, stores),
+        *own_account_operations(
+            s,
+            stores,
+            doors.directory,
+            doors.explain.known.used_today,
+            random,
+            doors.load_directory,
+        ),
         *SendingOperations(desk).operations(),
         *RawOperations(sender).operations(),
         *resend_operations(stores, sender),
