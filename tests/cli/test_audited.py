@@ -15,7 +15,15 @@ from tests.cli.test_output import commands
 PLANTED = "pl4nted-s3cret"
 
 READING = {
-    *("check-config", "queue list", "queue show", "retired list", "work list", "work show"),
+    *(
+        "check-config",
+        "queue list",
+        "queue show",
+        "queue destinations",
+        "retired list",
+        "work list",
+        "work show",
+    ),
     *("message list", "message show", "message export", "domain list", "account show"),
     *("account list", "address list", "alias list", "key list", "dkim list", "dns records"),
     *("dns check", "dns listed", "template list", "template show", "template preview"),
@@ -86,6 +94,7 @@ webhook endpoint set {endpoint} --name other | webhook endpoint set
 webhook endpoint rotate {endpoint} | webhook endpoint rotate
 webhook endpoint test {endpoint} | webhook endpoint test
 webhook endpoint remove {endpoint} | webhook endpoint remove
+admin set --password-file {secret} | setting admin_password_hash
 queue hold --domain slow.test | queue held
 queue release --domain slow.test | queue released
 queue retry --domain slow.test | queue rescheduled
