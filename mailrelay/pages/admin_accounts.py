@@ -194,7 +194,7 @@ class AccountPages:
 
     def _password(self, asked: Asked) -> tuple[str, str]:
         """The password that was typed, or one that is made; and the latter again."""
-        typed = "".join(asked.form.get("password", ())[:1])
+        typed = asked.exact("password")
         if typed:
             return typed, ""
         made = self.fresh_password()
