@@ -57,6 +57,7 @@ address add ann@new.test ann | address add ann@new.test ann
 account set ann --outgoing-webhook http://127.0.0.1:9/ --outgoing-authorization-file {secret} \
 | account set ann
 account set ann --password-file {secret} | account set ann
+admin set --password-file {secret} | setting admin_password_hash
 key add ann --name shop --scope send | key add 1
 key remove 1 | key remove 1
 alias add team@new.test ann@new.test | alias add team@new.test
