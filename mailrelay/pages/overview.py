@@ -31,10 +31,17 @@ LONGEST_TAG = 100
 
 BARS = (
     (EventKind.DELIVERED, "Delivered", Tone.GOOD),
-    (EventKind.DELAYED, "Delayed", Tone.WARN),
     (EventKind.FAILED, "Failed", Tone.BAD),
     (EventKind.SUPPRESSED, "Suppressed", Tone.SOFT),
 )
+
+LINES = (
+    (EventKind.ACCEPTED, "Sent", Tone.ACCENT),
+    (EventKind.DELAYED, "Put off", Tone.WARN),
+)
+"""What is sent is in none of the bars yet; a recipient may be put off many times."""
+
+WITHOUT_PART = (EventKind.ACCEPTED, EventKind.DELAYED)
 
 TOLD = (
     (EventKind.ACCEPTED, "Sent", ""),
@@ -167,7 +174,7 @@ def told(totals: Counts, tag: str, since: float) -> Sequence[Told]:
         Told(
             name,
             totals.get(kind.value, 0),
-            "" if kind is EventKind.ACCEPTED else _part(totals, kind),
+            "" if kind in WITHOUT_PART else _part(totals, kind),
             link("/sent", state=state, tag=tag, since=field_text(since))
             if state or kind is EventKind.ACCEPTED
             else "",
@@ -189,6 +196,6 @@ def picture(span: Span, since: float, tag: str, groups: Sequence[tuple[Group, Co
         "Mail by hour, in UTC" if span.step == HOUR else "Mail by day, in UTC",
         [span.category(at, tag) for at in times],
         bars=[series(*one) for one in BARS],
-        lines=[series(EventKind.ACCEPTED, "Sent", Tone.ACCENT)],
+        lines=[series(*one) for one in LINES],
         category_heading="Hour" if span.step == HOUR else "Day",
     )

@@ -56,7 +56,7 @@ class SentTests(SentCase):
         to = [{"Address": "x-temperror@localhost"}]
         path = await self.sent(browser, To=to)
         page = await self.state_is(browser, path, "failure with code 451")
-        self.assertIn("Next attempt in", page.text)
+        self.assertIn("Next attempt due in", page.text)
         await browser.send(path, page, action="hold")
         page = await self.state_is(browser, path, "Held")
         answered = await browser.send(path, page, action="hold")
