@@ -14,6 +14,9 @@ from mailrelay.queue.entry import Content
 
 BLOCK_BYTES = 256 * 1024
 
+UNREAD_AMONG = 10_000
+"""Of an account's messages, the newest: a count may not take long."""
+
 
 @frozen
 class MailboxQuery:
@@ -31,6 +34,8 @@ class MailboxQuery:
     subject: str | None = None
     flag: str | None = None
     without_flag: str | None = None
+    larger_than: int | None = None  # bytes
+    smaller_than: int | None = None
     before_id: int | None = None
     limit: int = 50
 
@@ -58,6 +63,14 @@ class StoredMessage:
     def size_bytes(self) -> int:
         """Bytes in all."""
         return len(self.prefix) + self.content.size_bytes
+
+
+@frozen
+class Beside:
+    """The ids of the messages next to one in its list, None at its ends."""
+
+    newer: int | None
+    older: int | None
 
 
 class NoSuchMailbox(Exception):
@@ -97,6 +110,23 @@ class AccountMessages(StoredMessages, Protocol):
 
     def mailboxes(self, account_id: int) -> Deferred[Sequence[str]]:
         """The names of the account's mailboxes."""
+
+    def unread(self, account_id: int, mailbox: str | None) -> Deferred[int]:
+        """How many are not seen among the newest UNREAD_AMONG, or those of them in ``mailbox``."""
+
+    def beside(self, account_id: int, id_: int, mailbox: str) -> Deferred[Beside]:
+        """What is next to a message in ``mailbox``, as far as it is looked for."""
+
+    def delete_all(self, account_id: int, ids: Sequence[int]) -> Deferred[int]:
+        """Remove messages for good, in one transaction: some 50 at the most; how many."""
+
+    def change_all(
+        self,
+        account_id: int,
+        ids: Sequence[int],
+        change: Callable[[Sequence[str]], Sequence[str]],
+    ) -> Deferred[int]:
+        """``change_flags`` of all in one transaction: some 100 at the most; how many."""
 
     def delete(self, account_id: int, id_: int) -> Deferred[bool]:
         """Remove a message for good; False when there is none."""

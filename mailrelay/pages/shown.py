@@ -12,10 +12,12 @@ from attrs import frozen
 from mailrelay.message.fields import read_fields
 from mailrelay.message.header import unfolded
 from mailrelay.message.mailboxes import NamedAddress
+from mailrelay.message.sniff import sniffed_type
 from mailrelay.message.structure import (
     Part,
     decoded,
     front_of_text,
+    part_at,
     read_structure,
     shown_parts,
     walk,
@@ -29,6 +31,7 @@ MOST_TEXT_BYTES = 512 * 1024
 MOST_HTML_BYTES = 1024 * 1024
 MOST_HEADERS = 500
 MOST_PARTS = 500
+MOST_SOURCE_BYTES = 256 * 1024
 WHOLE = "whole"
 MOST_IMAGE_BYTES = 4 * 1024 * 1024
 """Of a message's own images together, that its HTML shows."""
@@ -47,6 +50,11 @@ class ShownPart:
     filename: str
     size_bytes: int
     is_attached: bool
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether its page may show it."""
+        return _is_picture(self.content_type, self.size_bytes)
 
     @property
     def place(self) -> str:
@@ -103,6 +111,36 @@ def shown_message(content: bytes) -> Shown:
             for path, part in parts
         ],
     )
+
+
+def shown_source(content: bytes) -> str:
+    """The bytes of a message as text, as far as they are shown."""
+    return content[:MOST_SOURCE_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
+
+
+@frozen
+class Image:
+    """A picture that a browser may show."""
+
+    content_type: str
+    data: bytes
+
+
+def shown_image(content: bytes, path: Sequence[int]) -> Image | None:
+    """The part at ``path`` when it is a picture, by its first bytes; else None.
+
+    Raises: NoSuchPart.
+    """
+    part = part_at(read_structure(content), path)
+    if not _is_picture(part.content_type, part.decoded_size):
+        return None
+    data = decoded(content, part)
+    content_type = sniffed_type(data)
+    return Image(content_type, data) if content_type in SHOWN_IMAGES else None
+
+
+def _is_picture(content_type: str, size_bytes: int) -> bool:
+    return content_type in SHOWN_IMAGES and 0 < size_bytes <= MOST_IMAGE_BYTES
 
 
 def _shown_part(path: Sequence[int], part: Part, *, is_attached: bool) -> ShownPart:

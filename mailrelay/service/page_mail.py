@@ -11,11 +11,13 @@ from attrs import frozen
 from mailrelay.config.settings import Settings
 from mailrelay.control.history import AccountHistory
 from mailrelay.directory.model import Account
+from mailrelay.mailbox.searching import MailSearch
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.arrivals import Arrivals
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.letter import NotSent, Ready
 from mailrelay.pages.mail import MailPages
+from mailrelay.pages.message import MessagePages
 from mailrelay.pages.write import WritePages
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.service.application import Doors, make_sender
@@ -40,7 +42,7 @@ def mail_routes(
     """``/``, ``/mail`` and ``/write``."""
     store = DatabaseAccountMessages(stores.database, stores.spool)
     files, history = MessageFiles(store, page_doors.intake), DatabaseHistory(stores.database)
-    simulates = settings.localserve
+    search, simulates = MailSearch(store, s.workers), settings.localserve
     write = WritePages(
         page_doors,
         doors.directory,
@@ -53,7 +55,8 @@ def mail_routes(
     )
     return [
         *Arrivals(page_doors, store, doors.bell).routes(),
-        *MailPages(page_doors, store, files, history, doors.directory, simulates).routes(),
+        *MailPages(page_doors, store, search, doors.directory, simulates).routes(),
+        *MessagePages(page_doors, store, files, history).routes(),
         *write.routes(),
     ]
 

@@ -6,11 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, delete, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    UnaryExpression,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 from twisted.internet.defer import Deferred
 
 from mailrelay.mailbox.access import (
+    UNREAD_AMONG,
     AlreadyInMailbox,
+    Beside,
     MailboxPage,
     MailboxQuery,
     NoSuchMailbox,
@@ -27,6 +38,9 @@ from mailrelay.storage.spool import Spool
 
 LOOKED_AT = 50_000
 """Rows, for one answer: a reader may not take long, and what is searched has no index."""
+
+NEAR = 1000
+"""Rows to each side among which the next of a mailbox is looked for."""
 
 _message, _mailbox, _account = tables.mailbox_message, tables.mailbox, tables.account
 
@@ -57,6 +71,40 @@ class DatabaseAccountMessages:
         """See AccountMessages."""
         return self.spool.read(name, offset, size)
 
+    def unread(self, account_id: int, mailbox: str | None) -> Deferred[int]:
+        """See AccountMessages."""
+        return self.database.read(lambda c: _unread(c, account_id, mailbox))
+
+    def beside(self, account_id: int, id_: int, mailbox: str) -> Deferred[Beside]:
+        """See AccountMessages."""
+        return self.database.read(lambda c: _beside(c, account_id, id_, mailbox))
+
+    def delete_all(self, account_id: int, ids: Sequence[int]) -> Deferred[int]:
+        """See AccountMessages."""
+
+        def work(connection: Connection) -> list[Sequence[str]]:
+            done = (_delete(connection, account_id, id_) for id_ in ids)
+            return [names for names in done if names is not None]
+
+        def done(each: list[Sequence[str]]) -> int:
+            names = [name for names in each for name in names]
+            if names:
+                self.spool.remove(names)
+            return len(each)
+
+        return self.database.write(work).addCallback(done)
+
+    def change_all(
+        self,
+        account_id: int,
+        ids: Sequence[int],
+        change: Callable[[Sequence[str]], Sequence[str]],
+    ) -> Deferred[int]:
+        """See AccountMessages."""
+        return self.database.write(
+            lambda c: sum(_change_flags(c, account_id, id_, change) for id_ in ids)
+        )
+
     def delete(self, account_id: int, id_: int) -> Deferred[bool]:
         """See AccountMessages."""
         deleted = self.database.write(lambda c: _delete(c, account_id, id_))
@@ -72,16 +120,7 @@ class DatabaseAccountMessages:
         self, account_id: int, id_: int, change: Callable[[Sequence[str]], Sequence[str]]
     ) -> Deferred[bool]:
         """See AccountMessages."""
-
-        def work(connection: Connection) -> bool:
-            row = _row(connection, account_id, id_)
-            if row is None:
-                return False
-            flags = " ".join(change(row.flags.split()))
-            connection.execute(update(_message).where(_message.c.id == id_).values(flags=flags))
-            return True
-
-        return self.database.write(work)
+        return self.database.write(lambda c: _change_flags(c, account_id, id_, change))
 
     def move(self, account_id: int, id_: int, mailbox: str) -> Deferred[bool]:
         """See AccountMessages."""
@@ -117,16 +156,67 @@ def _conditions(wanted: MailboxQuery) -> list[ColumnElement[bool]]:
         _within(_message.c.subject, wanted.subject),
         _has_flag(wanted.flag) if wanted.flag is not None else None,
         ~_has_flag(wanted.without_flag) if wanted.without_flag is not None else None,
+        _message.c.size_bytes > wanted.larger_than if wanted.larger_than is not None else None,
+        _message.c.size_bytes < wanted.smaller_than if wanted.smaller_than is not None else None,
     ]
     return [condition for condition in conditions if condition is not None]
+
+
+def _unread(connection: Connection, account_id: int, mailbox: str | None) -> int:
+    newest = (
+        select(_message.c.flags, _message.c.mailbox_id)
+        .where(_message.c.account_id == account_id)
+        .order_by(_message.c.id.desc())
+        .limit(UNREAD_AMONG)
+        .subquery()
+    )
+    count = select(func.count()).where(~_has_flag("\\seen", newest.c.flags))
+    if mailbox is not None:
+        named = select(_mailbox.c.id).where(
+            _mailbox.c.account_id == account_id, _mailbox.c.name == mailbox
+        )
+        count = count.where(newest.c.mailbox_id.in_(named))
+    return connection.execute(count.select_from(newest)).scalar_one()
+
+
+def _beside(connection: Connection, account_id: int, id_: int, mailbox: str) -> Beside:
+    named = select(_mailbox.c.id).where(
+        _mailbox.c.account_id == account_id, _mailbox.c.name == mailbox
+    )
+    place = connection.execute(named).scalar()
+
+    def nearest(side: ColumnElement[bool], order: UnaryExpression[int]) -> int | None:
+        own = (_message.c.account_id == account_id) & side
+        near = select(_message.c.id, _message.c.mailbox_id).where(own).order_by(order).limit(NEAR)
+        rows = connection.execute(near)
+        return next((row.id for row in rows if row.mailbox_id == place), None)
+
+    return Beside(
+        nearest(_message.c.id > id_, _message.c.id.asc()),
+        nearest(_message.c.id < id_, _message.c.id.desc()),
+    )
+
+
+def _change_flags(
+    connection: Connection,
+    account_id: int,
+    id_: int,
+    change: Callable[[Sequence[str]], Sequence[str]],
+) -> bool:
+    row = _row(connection, account_id, id_)
+    if row is None:
+        return False
+    flags = " ".join(change(row.flags.split()))
+    connection.execute(update(_message).where(_message.c.id == id_).values(flags=flags))
+    return True
 
 
 def _within(column: ColumnElement[str], text: str | None) -> ColumnElement[bool] | None:
     return None if text is None else column.icontains(text, autoescape=True)
 
 
-def _has_flag(flag: str) -> ColumnElement[bool]:
-    flags = literal(" ") + func.lower(_message.c.flags) + literal(" ")
+def _has_flag(flag: str, column: ColumnElement[str] = _message.c.flags) -> ColumnElement[bool]:
+    flags = literal(" ") + func.lower(column) + literal(" ")
     return flags.contains(f" {flag} ", autoescape=True)
 
 

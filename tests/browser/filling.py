@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from base64 import b64decode
 from collections.abc import Sequence
 from email.message import EmailMessage
 from typing import Any
@@ -42,13 +43,17 @@ def fill(server: Localserve, person: Person, words: Words) -> None:
         settled(kept(control, person, words))
 
 
+PICTURE = b64decode("R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
+
+
 def full_letter(words: Words) -> EmailMessage:
-    """A message with text, HTML, a picture of its own, and two attachments."""
+    """A message with text, HTML, and three attachments, of which one is a picture."""
     message = letter(words.line, **{"X-Note": words.line})
     message.set_content(words.text)
     message.add_alternative(words.html, subtype="html")
     for kind, name in (("pdf", words.file_name), ("octet-stream", "more")):
         message.add_attachment(b"%PDF-1.4\n", maintype="application", subtype=kind, filename=name)
+    message.add_attachment(PICTURE, maintype="image", subtype="gif", filename="picture")
     return message
 
 

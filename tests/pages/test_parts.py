@@ -9,11 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.control.history import CallMade, Timeline
 from mailrelay.mailbox.access import MailboxQuery
+from mailrelay.mailbox.searching import ContentQuery
 from mailrelay.observe.events import Event, EventKind
 from mailrelay.pages.cookies import Cookie
 from mailrelay.pages.door import link, own_path
 from mailrelay.pages.render import Renderer, ago_text, size_text
-from mailrelay.pages.search import mailbox_query
+from mailrelay.pages.search import read_search
 from mailrelay.pages.timeline import reports_in, steps_of
 from mailrelay.web.headers import Headers
 from mailrelay.webhooks.call import CallAttempt
@@ -40,8 +41,39 @@ class SearchTests(SynchronousTestCase):
             "x" * 500: {"subject": "x" * 200},
         }
         for text, expected in cases.items():
-            found = mailbox_query(text, MailboxQuery(mailbox="Inbox"))
-            self.assertEqual(found, MailboxQuery(mailbox="Inbox", **expected), text)
+            found = read_search(text, MailboxQuery(mailbox="Inbox"))
+            self.assertEqual(found.wanted, MailboxQuery(mailbox="Inbox", **expected), text)
+            self.assertEqual(found.within, ContentQuery())
+
+    def test_days_and_sizes(self) -> None:
+        """Days are UTC's, sizes have units."""
+        cases: dict[str, dict[str, Any]] = {
+            "before:1970-01-02": {"until": 86400.0},
+            "after:1970-01-02 larger:2k": {"since": 86400.0, "larger_than": 2000},
+            "smaller:3MB": {"smaller_than": 3_000_000},
+        }
+        for text, expected in cases.items():
+            found = read_search(text, MailboxQuery())
+            self.assertEqual(found.wanted, MailboxQuery(**expected), text)
+
+    def test_contents(self) -> None:
+        """What has to be read for it."""
+        found = read_search('text:"a bill" has:attachment', MailboxQuery())
+        self.assertEqual(found.within, ContentQuery("a bill", True))
+
+    def test_what_means_nothing(self) -> None:
+        """It is said."""
+        for text in (
+            "is:odd",
+            "has:x",
+            "before:soon",
+            "after:9999999-1-1",
+            "larger:x",
+            "smaller:" + "9" * 50,
+        ):
+            found = read_search(text, MailboxQuery())
+            self.assertEqual(found.wanted, MailboxQuery())
+            self.assertIn("means nothing", found.problem, text)
 
 
 class TextTests(SynchronousTestCase):

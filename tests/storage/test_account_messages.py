@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.mailbox import Imported
+from mailrelay.mailbox import searching
 from mailrelay.mailbox.access import (
     AlreadyInMailbox,
     ContentGone,
@@ -18,7 +19,9 @@ from mailrelay.mailbox.access import (
     whole,
 )
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming
+from mailrelay.mailbox.searching import ContentQuery, MailSearch
 from mailrelay.message.verdict import Verdict
+from mailrelay.net.threads import AtOnce
 from mailrelay.queue.entry import Content
 from mailrelay.smtp.address import Address
 from mailrelay.storage import account_messages
@@ -112,6 +115,69 @@ class AccountMessagesContract(Base):
         self.assertEqual(await self.found(limit=2), ids[:0:-1])
         self.assertEqual(await self.found(before_id=ids[1]), ids[:1])
         self.assertEqual(await self.found(self.other), [foreign])
+
+    async def test_sizes(self) -> None:
+        """Larger and smaller than a size."""
+        small, large = await self.delivered(size_bytes=10), await self.delivered(size_bytes=500)
+        self.assertEqual(await self.found(larger_than=10), [large])
+        self.assertEqual(await self.found(smaller_than=500), [small])
+
+    async def test_unread(self) -> None:
+        """What is not seen, in all mailboxes or in one; of the newest alone."""
+        for mailbox, flags in (("Inbox", ()), ("Inbox", ("\\seen", "x")), ("Junk", ("\\seenx",))):
+            await self.delivered(mailbox=mailbox, flags=flags)
+        await self.delivered(account_id=self.other)
+        for name, count in ((None, 2), ("Inbox", 1), ("Junk", 1), ("None", 0)):
+            self.assertEqual(await self.store.unread(self.account, name), count, name)
+        self.patch(account_messages, "UNREAD_AMONG", 2)
+        self.assertEqual(await self.store.unread(self.account, None), 1)
+
+    async def test_beside(self) -> None:
+        """The next in the same mailbox, of the same account."""
+        ids = [await self.delivered() for _ in range(3)]
+        await self.delivered(mailbox="Junk")
+        await self.delivered(account_id=self.other)
+        for id_, expected in zip(
+            ids, [(ids[1], None), (ids[2], ids[0]), (None, ids[1])], strict=True
+        ):
+            found = await self.store.beside(self.account, id_, "Inbox")
+            self.assertEqual((found.newer, found.older), expected)
+        found = await self.store.beside(self.other, ids[1], "Inbox")
+        self.assertNotIn(found.older, ids)
+        self.assertNotIn(found.newer, ids)
+
+    async def test_several(self) -> None:
+        """Several are changed, or removed, at once; another account's are not."""
+        ids = [await self.delivered() for _ in range(3)]
+        foreign = await self.delivered(account_id=self.other)
+
+        def seen(flags: Any) -> list[str]:
+            return [*flags, "\\seen"]
+
+        changed = await self.store.change_all(self.account, [*ids[:2], foreign, 999_999], seen)
+        self.assertEqual(changed, 2)
+        self.assertEqual(await self.found(flag="\\seen"), ids[1::-1])
+        self.assertEqual(await self.store.delete_all(self.account, [ids[0], foreign, ids[2]]), 2)
+        self.assertEqual(await self.found(), [ids[1]])
+        self.assertEqual(await self.found(self.other), [foreign])
+        self.assertEqual(await self.found(self.other, flag="\\seen"), [])
+
+    async def test_search_in_contents(self) -> None:
+        """By what they say; only so many are read for an answer, and none is missed."""
+        self.patch(searching, "LOOKED_AT", 3)
+        one, two = await self.large(), await self.delivered()
+        search = MailSearch(self.store, AtOnce())
+        for text, expected in (("0123456789", [one.listed.id]), ("nothing", [])):
+            found, query = [], MailboxQuery(limit=1)
+            for _ in range(9):
+                page = await search.find(self.account, query, ContentQuery(text))
+                found += [message.id for message in page.messages]
+                if page.before_id is None:
+                    break
+                query = MailboxQuery(limit=1, before_id=page.before_id)
+            self.assertEqual(found, expected, two)
+        page = await search.find(self.other, MailboxQuery(), ContentQuery("0123456789"))
+        self.assertEqual(page.messages, [])
 
     async def test_search_in_steps(self) -> None:
         """What is looked at for one answer is bounded; with the cursor all is found, once."""

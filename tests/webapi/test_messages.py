@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.directory.model import Account
 from mailrelay.mailbox.access import (
     AlreadyInMailbox,
+    Beside,
     MailboxPage,
     MailboxQuery,
     NoSuchMailbox,
@@ -75,6 +76,27 @@ class KeptMessages:
         if self._is_there(account_id, id_):
             self.flags = list(change(self.flags))
         return succeed(self._is_there(account_id, id_))
+
+    def unread(self, account_id: int, mailbox: str | None) -> Deferred[int]:
+        """See AccountMessages."""
+        return succeed(0)
+
+    def beside(self, account_id: int, id_: int, mailbox: str) -> Deferred[Beside]:
+        """See AccountMessages."""
+        return succeed(Beside(None, None))
+
+    def delete_all(self, account_id: int, ids: Sequence[int]) -> Deferred[int]:
+        """See AccountMessages."""
+        return succeed(sum(self._is_there(account_id, id_) for id_ in ids))
+
+    def change_all(
+        self,
+        account_id: int,
+        ids: Sequence[int],
+        change: Callable[[Sequence[str]], Sequence[str]],
+    ) -> Deferred[int]:
+        """See AccountMessages."""
+        return self.delete_all(account_id, ids)
 
     def move(self, account_id: int, id_: int, mailbox: str) -> Deferred[bool]:
         """See AccountMessages."""

@@ -26,6 +26,11 @@ async function refresh(live) {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById(live.getAttribute("id")); // a field of a form may be called id
   if (!fresh) return;
+  document.title = page.title;
+  for (const [at, tabs] of document.querySelectorAll(".bar .tabs").entries()) {
+    const told = page.querySelectorAll(".bar .tabs")[at];
+    if (told && !tabs.contains(document.activeElement)) tabs.replaceChildren(...told.childNodes);
+  }
   const known = new Set(), chosen = new Set();
   for (const box of live.querySelectorAll("input[type=checkbox][name=id]")) {
     known.add(box.value);
@@ -56,6 +61,9 @@ function listen(live) {
   events.addEventListener("arrived", () => {
     if (!waits) waits = setTimeout(() => { waits = null; refresh(live); }, 300);
   });
+  const lost = document.querySelector("[data-lost]");
+  events.addEventListener("open", () => { if (lost) lost.hidden = true; });
+  events.addEventListener("error", () => { if (lost) lost.hidden = false; });
   addEventListener("pagehide", () => events.close());
 }
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 from mailrelay.control.answers import Inside, settled
 from mailrelay.directory.keys import Scope
 from mailrelay.mailbox.access import (
+    UNREAD_AMONG,
     AccountMessages,
     AlreadyInMailbox,
     MailboxQuery,
@@ -19,6 +20,7 @@ from mailrelay.mailbox.access import (
 )
 from mailrelay.mailbox.flags import BadFlag, flag_of, in_order
 from mailrelay.mailbox.model import MailboxMessage
+from mailrelay.mailbox.searching import ContentQuery, MailSearch
 from mailrelay.message.structure import OPAQUE
 from mailrelay.policy.file_links import FileLinks, path_of
 from mailrelay.web.files import MESSAGE
@@ -58,7 +60,8 @@ class MailQuery(Strict, frozen=True):
     """All that is given must fit.
 
     ``sender`` and ``recipient`` are within the addresses of the envelope, ``subject`` within the
-    subject.  ``flag`` is one that is set, ``without_flag`` one that is not.
+    subject.  ``flag`` is one that is set, ``without_flag`` one that is not.  ``text`` is within
+    what the message says, ``has_attachment`` is of its parts: of both the first 256 KiB count.
     """
 
     mailbox: Name | None = None
@@ -67,6 +70,10 @@ class MailQuery(Strict, frozen=True):
     subject: Searched | None = None
     flag: Flag | None = None
     without_flag: Flag | None = None
+    text: Searched | None = None
+    has_attachment: bool | None = None
+    larger_than: Bytes | None = None
+    smaller_than: Bytes | None = None
     since: Time | None = None
     until: Time | None = None
     cursor: Id | None = None
@@ -76,7 +83,8 @@ class MailQuery(Strict, frozen=True):
 class MailPage(Strict, frozen=True):
     """Newest first.  ``next_cursor`` is for those before them, null when there are none.
 
-    A search looks at 50,000 messages at a time: a page may have few, or none, and a cursor.
+    A search looks at 50,000 messages at a time, and at the contents of 300: a page may have few, or
+    none, and a cursor.
     """
 
     messages: Annotated[list[MailSummary], Meta(max_length=100)]
@@ -87,6 +95,18 @@ class MailboxNames(Strict, frozen=True):
     """The account's mailboxes."""
 
     mailboxes: Annotated[list[Line], Meta(max_length=10_000)]
+
+
+class UnreadQuery(Strict, frozen=True):
+    """In which mailbox; in all of them without."""
+
+    mailbox: Name | None = None
+
+
+class Unread(Strict, frozen=True):
+    """How many of the newest 10,000 messages are not seen."""
+
+    unread: Annotated[int, Meta(ge=0, le=UNREAD_AMONG)]
 
 
 class PartQuery(Strict, frozen=True):
@@ -140,6 +160,16 @@ class MailboxOperations:
                 answers={200: MailPage},
                 scope=Scope.READ,
                 query=MailQuery,
+            ),
+            Operation(
+                name="mail_unread",
+                method="GET",
+                path="/mailbox/unread",
+                about="How many messages are not seen, of the newest 10,000.",
+                work=self.unread,
+                answers={200: Unread},
+                scope=Scope.READ,
+                query=UnreadQuery,
             ),
             Operation(
                 name="mail_get",
@@ -224,14 +254,24 @@ class MailboxOperations:
             subject=query.subject,
             flag=_flag(query.flag, "flag"),
             without_flag=_flag(query.without_flag, "without_flag"),
+            larger_than=query.larger_than,
+            smaller_than=query.smaller_than,
             before_id=query.cursor,
             limit=query.limit,
         )
-        found = await self.downloads.store.find(call.caller.account.id, wanted)
+        within = ContentQuery(query.text, query.has_attachment)
+        search = MailSearch(self.downloads.store, self.downloads.intake.executor)
+        found = await search.find(call.caller.account.id, wanted, within)
         page = MailPage(
             messages=[_summary(one) for one in found.messages], next_cursor=found.before_id
         )
         return Answer(200, page)
+
+    async def unread(self, call: Call) -> Answer:
+        """How many are not seen."""
+        query: UnreadQuery = call.query
+        store = self.downloads.store
+        return Answer(200, Unread(unread=await store.unread(call.caller.account.id, query.mailbox)))
 
     async def get(self, call: Call) -> Answer:
         """One message.  Raises: Problem, Refused."""

@@ -92,8 +92,34 @@ class ListTests(MailCase):
             "is:unread": ["hello", "the bill", "hello"],
             "is:flagged": [],
             "to:nobody": [],
+            "text:well+from:ann": ["the bill", "hello"],
+            "has:attachment": [],
+            "larger:1M": [],
+            "after:2000-01-01+smaller:1M": ["hello", "the bill", "hello"],
         }.items():
             self.assertEqual(await self.subjects(browser, f"/?q={search}"), found, search)
+
+    async def test_all_that_fit(self) -> None:
+        """They are marked, or deleted; nothing else, and nothing that came later."""
+        browser = await self.logged_in()
+        *_, newest = await self.deliver(
+            browser, letter(Subject="a"), letter(Subject="b"), letter(Subject="b")
+        )
+        page = await browser.open("/?q=b")
+        self.assertIn("(3) Mail", page.text)
+        fields: dict[str, Any] = {"newest": newest.id - 1, "q": "b"}
+        answered = await browser.send("/mail", page, **fields, action="all-read")
+        self.assertEqual(await self.subjects(browser, "/?q=is:unread"), ["b", "a"])
+        self.assertIn(
+            "All of them are read", (await browser.open(answered.headers["location"])).text
+        )
+        answered = await browser.send("/mail", page, **fields, action="all-delete")
+        self.assertEqual(await self.subjects(browser, "/"), ["b", "a"])
+        for bad in ({"newest": ""}, {"q": "is:odd"}):
+            refused = {**fields, "action": "all-delete", **bad}
+            answered = await browser.send("/mail", page, **refused)
+            self.assertEqual(answered.status, 422, bad)
+        self.assertEqual(await self.subjects(browser, "/"), ["b", "a"])
 
     async def test_pages(self) -> None:
         """The newest first; a link leads to those before them."""
@@ -239,13 +265,44 @@ class MessageTests(MailCase):
         self.assertIn("https://tracker.example/t.gif", remote.body.decode())
         self.assertIn("img-src data: https: http:", remote.headers["content-security-policy"])
 
+    async def test_pictures(self) -> None:
+        """They are shown when their bytes are of one; nothing else is, whatever it says."""
+        browser = await self.logged_in()
+        message = letter()
+        message.add_attachment(PNG, "image", "png", filename="a.png")
+        message.add_attachment(b"<svg onload='alert(1)'/>", "image", "svg+xml", filename="b.svg")
+        message.add_attachment(b"<script>x</script>", "image", "png", filename="c.png")
+        (one,) = await self.deliver(browser, message)
+        page = await browser.open(f"/mail/{one.id}")
+        shown = [given["src"] for tag, given in page.tags if given.get("class") == "thumb"]
+        self.assertEqual(shown, [f"/mail/{one.id}/image/1", f"/mail/{one.id}/image/3"])
+        answered = await browser.ask("GET", shown[0] or "")
+        self.assertEqual((answered.status, answered.body), (200, PNG))
+        self.assertEqual(answered.headers["content-type"], "image/png")
+        self.assertEqual(answered.headers["x-content-type-options"], "nosniff")
+        self.assertIn("sandbox", answered.headers["content-security-policy"])
+        for path in ("0", "2", "3", "9", "x", "whole"):
+            answered = await browser.ask("GET", f"/mail/{one.id}/image/{path}")
+            self.assertEqual(answered.status, 404, path)
+
+    async def test_neighbours(self) -> None:
+        """The next ones of the mailbox, and the bytes as they came."""
+        browser = await self.logged_in()
+        first, last = await self.deliver(browser, letter(Subject="a"), letter(Subject="<b>"))
+        page = await browser.open(f"/mail/{first.id}?view=source")
+        self.assertIn(f"/mail/{last.id}", page.links)
+        self.assertIn("Subject: a\n", page.text)
+        page = await browser.open(f"/mail/{last.id}?view=source")
+        self.assertIn(f"/mail/{first.id}", page.links)
+        self.assertIn("Subject: <b>\n", page.text)
+
     async def test_not_others(self) -> None:
         """What is another's is as what never was."""
         browser = await self.logged_in()
         (one,) = await self.deliver(browser, letter())
         other = Browser(browser.server)
         await other.log_in("other@example.org", OTHER_PASSWORD)
-        for path in ("", "/html", "/raw", "/part/0"):
+        for path in ("", "/html", "/raw", "/part/0", "/image/0"):
             mine = await other.ask("GET", f"/mail/{one.id}{path}")
             nobodys = await other.ask("GET", f"/mail/999999{path}")
             self.assertEqual((mine.status, nobodys.status), (404, 404), path)

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from twisted.internet import reactor as the_reactor
 from twisted.internet.threads import deferToThread
 
+from mailrelay.pages.render import STATIC
 from mailrelay.testing.loopback import PASSWORD, USER
 from mailrelay.web.request import Route
 from tests.browser.filling import Words, full_letter, kept
@@ -77,8 +78,10 @@ class Walk:
 def leads(path: str, page: Page) -> Iterator[str]:
     """Where a page leads within the server."""
     for tag, given in page.tags:
-        target = given.get({"a": "href", "iframe": "src"}.get(tag, ""))
+        target = given.get({"a": "href", "iframe": "src", "img": "src"}.get(tag, ""))
         whole = urlsplit(urljoin(path, target or "#"))
+        if whole.path.startswith(STATIC):
+            continue
         if target and not whole.scheme and not whole.netloc:
             yield whole.path + (f"?{whole.query}" if whole.query else "")
 

@@ -314,9 +314,23 @@ class ListTests(MailboxCase):
             (f"since={before}", ["3"]),
             (f"until={before}", ["2", "1"]),
             ("since=2000-01-01T00:00:00Z&sender=b.test", ["2"]),
+            ("larger_than=0&smaller_than=1000000", ["3", "2", "1"]),
+            ("larger_than=1000000", []),
+            ("text=nothing%20of%20it", []),
+            ("has_attachment=true", []),
+            ("has_attachment=false&sender=b.test", ["2"]),
         ):
             found = await self.ok(client, f"/mailbox/messages?{query}")
             self.assertEqual(self.numbers(found), wanted, query)
+
+    async def test_unread(self) -> None:
+        """How many are not seen, in all or in one mailbox."""
+        client = await self.started()
+        newest = (await self.ok(client, "/mailbox/messages?limit=1"))["messages"][0]
+        body = {"add": ["\\Seen"]}
+        await self.ok(client, f"/mailbox/messages/{newest['id']}/flags", "POST", body)
+        for query, count in (("", 2), ("?mailbox=Inbox", 2), ("?mailbox=Junk", 0)):
+            self.assertEqual(await self.ok(client, f"/mailbox/unread{query}"), {"unread": count})
 
     async def test_bad_queries(self) -> None:
         """What cannot be meant is refused by the name of its field."""
