@@ -3,6 +3,7 @@
 import attrs
 
 from bench.measurement import Metrics
+from bench.pages import PAGES
 
 Medians = dict[tuple[str, str], Metrics]
 
@@ -75,6 +76,11 @@ def _with_a_dead_host(scenario: str) -> tuple[Goal, ...]:
     )
 
 
+def _of_pages(scenario: str) -> tuple[Goal, ...]:
+    times = (_within(scenario, metric, 200.0) for metric in PAGES)
+    return (_within(scenario, "first_load_kb", 150.0), *times)
+
+
 GOALS = (
     _at_least("S1", 2.0),
     _at_least("S1r", 3.0),
@@ -103,6 +109,8 @@ GOALS = (
     Goal("W2", "per_second", 1000.0, absolute=True),
     _within("D1", "sign_ms", 0.4),
     _within("D1", "verify_ms", 0.4),
+    *_of_pages("V"),
+    *_of_pages("V/1M"),
     *_with_a_dead_host("dead"),
     *_with_a_dead_host("dead/1M"),
 )

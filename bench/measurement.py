@@ -30,6 +30,17 @@ UNITS = {
     "validate_ms": "CPU ms to validate the seal",
     "ed25519_sign_ms": "CPU ms to sign, Ed25519",
     "ed25519_verify_ms": "CPU ms to verify it, Ed25519",
+    "first_load_kb": "kB of /login and /, with what they load",
+    "mail_ms": "ms of the list of mail",
+    "sent_ms": "ms of the list of what was sent",
+    "sent_domain_ms": "ms of that, to one domain",
+    "overview_ms": "ms of the overview",
+    "queue_ms": "ms of the queue",
+    "queue_domain_ms": "ms of the queue for a domain",
+    "queue_recipient_ms": "ms of the queue for a recipient",
+    "queue_account_ms": "ms of the queue of an account, newest first",
+    "retired_ms": "ms of what is retired",
+    "health_ms": "ms of the server's health",
 }
 
 

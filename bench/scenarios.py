@@ -8,6 +8,7 @@ from bench.calls import Calls, WithEndpoint, WithWebhook
 from bench.load import Load
 from bench.mailauth import MailAuth
 from bench.measurement import Run
+from bench.pages import PAGES, Pages
 from bench.peers import Handing
 from bench.servers import SERVERS, Server
 from bench.special import DeadHost, IdleConnections, ManyRecipients
@@ -64,6 +65,7 @@ SHOWN_D1 = (
     *("sign_ms", "verify_ms", "seal_ms", "validate_ms"),
     *("ed25519_sign_ms", "ed25519_verify_ms"),
 )
+SHOWN_V = ("first_load_kb", *PAGES)
 SHOWN_DEAD = (
     "accept_empty",
     "accept_full",
@@ -164,6 +166,21 @@ _LIST = (
         "sign, verify and seal a message of 5 kB, in one thread",
         servers=OURS,
         shown=SHOWN_D1,
+    ),
+    Scenario(
+        Pages("V", 100_000),
+        "pages with 100,000 entries that wait, and as many retired",
+        servers=OURS,
+        shown=SHOWN_V,
+        most_rounds=1,
+    ),
+    Scenario(
+        Pages("V/1M", 1_000_000),
+        "pages with 1,000,000 entries that wait, and as many retired",
+        servers=OURS,
+        shown=SHOWN_V,
+        most_rounds=1,
+        long=True,
     ),
     Scenario(
         DeadHost("dead", 100_000),

@@ -76,9 +76,10 @@ def pages(look: Look, *starts: str) -> Mapping[str, str]:
         if answer.status in (302, 303):
             there = answer.headers["location"]
             leads: Iterator[str] = iter([there])
-        elif answer.status == 200 and "text/html" in answer.headers.get("content-type", ""):
+        elif answer.status == 200:
             reader = Anchors()
-            reader.feed(answer.text())
+            if "text/html" in answer.headers.get("content-type", ""):
+                reader.feed(answer.text())
             if not reader.is_page:
                 continue
             found[kind_of(path)] = path
