@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +13,13 @@ from mailrelay.testing.documents import Page, command_blocks, fits
 
 ROOT = Path(mailrelay.__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def links(path: Path) -> Sequence[str]:
+    """Where a page leads within the repository, and what it shows."""
+    text = path.read_text(encoding="utf-8")
+    pattern = r"\]\(([^)#:\s]+)(?:#[^)]*)?\)|src(?:set)?=\"([^\":]+)\""
+    return [link or picture for link, picture in re.findall(pattern, text)]
 
 
 class FitsTests(SynchronousTestCase):
@@ -82,7 +90,14 @@ class DocumentTests(SynchronousTestCase):
     def test_links(self) -> None:
         """Links between the pages lead somewhere."""
         for path in PAGES:
-            for target in re.findall(
-                r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")
-            ):
+            for target in links(path):
                 self.assertTrue((path.parent / target).exists(), f"{path.name}: {target}")
+
+    def test_pictures(self) -> None:
+        """Those that are kept are shown, and small."""
+        shown = {(path.parent / target).resolve() for path in PAGES for target in links(path)}
+        kept = {path.resolve() for path in (ROOT / "docs" / "pictures").iterdir()}
+        self.assertEqual(kept - shown, set())
+        sizes = [path.stat().st_size for path in kept]
+        self.assertLess(max(sizes), 60_000)
+        self.assertLess(sum(sizes), 1_500_000)
