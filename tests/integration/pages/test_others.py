@@ -27,8 +27,11 @@ from tests.integration.world import OTHER_PASSWORD, settled, soon
 SECRET = "5be9 is nobody else's"
 WORDS = Words(SECRET, f"<p>{SECRET}</p>", SECRET, "5be9.pdf", "5be9")
 OWNER = Person("user", PASSWORD, "example.org")
-NOT_WALKED = {"/mail/arrivals", "/login", "/login/code", "/logout", "/webhooks/{id}/enable"}
-"""A stream without an end, the doors, and the form of an endpoint that is disabled."""
+NOT_WALKED = {
+    *("/mail/arrivals", "/login", "/login/code", "/logout"),
+    *("/webhooks/{id}/enable", "/settings/second-factor/off", "/templates/html"),
+}
+"""A stream without an end, the doors, forms of what is disabled, or switched on, and a preview."""
 ANEW = re.compile(r'<time.*?</time>|value="[0-9a-f]{64}"|name="once" value="[0-9.]+"')
 STARTS = ("/?q=nobody", "/sent?recipient=x-temperror@localhost", "/")
 """The message that has everything, and the one that waits, come before others of their kind."""
@@ -88,12 +91,12 @@ def leads(path: str, page: Page) -> Iterator[str]:
 
 def forms(path: str, page: Page) -> Iterator[Form]:
     """What each button of the page's forms sends: what is typed in there, and all that is named."""
-    action, fields, buttons = None, dict[str, str](), list[tuple[str, str]]()
+    action, fields, buttons = None, dict[str, str](), list[tuple[str, str, str]]()
 
     def ended() -> Iterator[Form]:
-        for name, value in buttons or [("", "")]:
+        for name, value, there in buttons or [("", "", "")]:
             if action is not None:
-                yield Form(action, {**fields, **({name: value} if name else {})})
+                yield Form(there or action, {**fields, **({name: value} if name else {})})
 
     for tag, given in [*page.tags, ("form", {})]:
         name, value = given.get("name") or "", given.get("value") or ""
@@ -103,7 +106,7 @@ def forms(path: str, page: Page) -> Iterator[Form]:
             action = urljoin(path, given.get("action") or "") if is_post else None
             fields, buttons = {}, []
         elif tag == "button":
-            buttons.append((name, value))
+            buttons.append((name, value, given.get("formaction") or ""))
         elif name and tag in ("input", "select", "textarea"):
             fields.setdefault(name, value)
 
@@ -122,6 +125,7 @@ class OthersTests(BrowserCase):
     async def walked(self) -> Walk:
         """All that the owner sees, who has something of everything."""
         browser = await self.logged_in()
+        await Browser(browser.server).log_in()  # elsewhere, too
         port = browser.server.port("mx")
 
         def deliver() -> None:
