@@ -14,6 +14,8 @@ from mailrelay.policy.suppression import Cause, Listed, Suppressed
 from mailrelay.web.request import Response, Route
 
 PAGE = 50
+MOST_SEARCHED = 400
+"""Characters of an address that is searched."""
 CAUSES = tuple(cause.value for cause in Cause)
 
 DONE: Mapping[str, str] = {
@@ -99,7 +101,9 @@ class SuppressionPages:
         self, asked: Asked, typed: Mapping[str, str], trouble: Trouble | None = None
     ) -> Response:
         is_form = trouble is not None
-        text, cause = ("", "") if is_form else (asked.value("search"), asked.value("cause"))
+        text, cause = (
+            ("", "") if is_form else (asked.value("search")[:MOST_SEARCHED], asked.value("cause"))
+        )
         wanted = SuppressionFilter(
             asked.account.name,
             PAGE + 1,

@@ -149,7 +149,9 @@ class WebhookPage:
         """A form for it; how far one came, and a form to go on."""
         now = self.replays(asked.actor).now()
         fresh = {"since": local_text(now - 86400), "until": "", "once": f"{now:.6f}"}
-        typed = {name: asked.value(name) or fresh[name] for name in fresh}
+        once = asked.value("once")[:MOST_ONCE]
+        times = {name: local_text(time_of(name, asked.value(name))) for name in ("since", "until")}
+        typed = {name: given or fresh[name] for name, given in {**times, "once": once}.items()}
         kinds = asked.value("kinds").split(",")
         return await self._replay(asked, typed, kinds, asked.number("count"))
 

@@ -117,7 +117,7 @@ class EndpointTests(HookedCase):
         answered = await hooked.post(f"{path}/rotate", kept_for="3600")
         [second] = re.findall(r'value="(whsec_[^"]+)"', answered.body.decode())
         self.assertNotEqual(first, second)
-        self.assertIn("with the secret before, too, until in", Page(answered).text)
+        self.assertIn("The secret before signs calls, too; it ends in", Page(answered).text)
         self.assertIn("2 secrets", (await hooked.browser.open(path)).text)
         answered = await hooked.post(f"{path}/rotate", kept_for="0")
         self.assertNotIn("secret before", Page(answered).text)
