@@ -15,7 +15,6 @@ from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.message.plain import plain_text
 from mailrelay.message.structure import front_of_text, read_structure, shown_parts, walk
 from mailrelay.net.threads import Executor
-from mailrelay.queue.store import ContentGone as NoContent
 
 LOOKED_AT = 300
 """Messages whose content is read for one answer."""
@@ -75,7 +74,7 @@ class MailSearch:
                 return False
             end = min(stored.size_bytes, FRONT_BYTES)
             pieces = [block async for block in blocks(self.store, stored, 0, end)]
-        except (ContentGone, NoContent):  # removed meanwhile
+        except ContentGone:  # removed meanwhile
             return False
         return await self.executor.run(fits, b"".join(pieces), within)
 

@@ -29,6 +29,7 @@ from mailrelay.mailbox.access import (
 )
 from mailrelay.mailbox.flags import moved_to
 from mailrelay.mailbox.model import DEFAULT_MAILBOXES
+from mailrelay.queue.store import ContentGone
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.mailbox import mailbox_message
@@ -238,7 +239,10 @@ def _get(connection: Connection, account_id: int, id_: int) -> StoredMessage | N
     row = _row(connection, account_id, id_)
     if row is None:
         return None
-    content = read_content(connection, row.message_id)
+    try:
+        content = read_content(connection, row.message_id)
+    except ContentGone:
+        return None  # removed meanwhile
     return StoredMessage(
         mailbox_message(row),
         row.door or "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
+from sqlalchemy import delete
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.mailbox import Imported
@@ -24,7 +25,7 @@ from mailrelay.message.verdict import Verdict
 from mailrelay.net.threads import AtOnce
 from mailrelay.queue.entry import Content
 from mailrelay.smtp.address import Address
-from mailrelay.storage import account_messages
+from mailrelay.storage import account_messages, tables
 from mailrelay.storage.account_messages import DatabaseAccountMessages
 from mailrelay.storage.directory import add_account
 from mailrelay.storage.mailbox import DatabaseMailboxes, DatabaseMailboxStore
@@ -244,6 +245,12 @@ class AccountMessagesContract(Base):
         await self.spool.remove([stored.content.spool_name or ""])
         with self.assertRaises(ContentGone):
             await whole(self.store, stored)
+
+    async def test_without_content(self) -> None:
+        """What is removed at this moment is as if it were gone."""
+        stored = await self.large()
+        await self.store.database.write(lambda c: c.execute(delete(tables.content)))
+        self.assertIsNone(await self.store.get(self.account, stored.listed.id))
 
     async def test_changes(self) -> None:
         """Flags and place of one's own message; another's is not there."""
