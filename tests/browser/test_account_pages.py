@@ -83,7 +83,7 @@ def test_mail(somebody: Look, person: Person) -> None:
     page.get_by_role("button", name="Move", exact=True).click()
     page.get_by_role("link", name="Archive").click()
     page.get_by_label("Choose a bill").check()
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
     one.open("/")
     expect(page.get_by_role("link", name="a bill")).to_have_count(0)
     page.get_by_label("Choose an offer").check()
