@@ -29,6 +29,7 @@ HOOK = {"name": "app", "url": "https://app.else.test/"}
 OPERATIONS: dict[str, tuple[str, str, Any, str] | str] = {
     "hold_rule_create": ("POST", "/hold-rules", {"recipient": "later.test"}, "holdrule add"),
     "hold_rule_delete": ("DELETE", "/hold-rules/{id}", None, "holdrule remove"),
+    "settings_change": ("PATCH", "/account/settings", {"full_name": "A User"}, "account set"),
     "key_create": ("POST", "/keys", {"name": "shop", "scopes": ["read"]}, "key add"),
     "key_delete": ("DELETE", "/keys/{id}", None, "key remove"),
     "entry_hold": ("POST", f"{ENTRY}/hold", None, "queue held"),
@@ -151,7 +152,7 @@ FORMS: dict[str, list[tuple[str, dict[str, Any], str]] | str] = {
     ),
     "/templates/html": "changes nothing",
     "/mail": "one's own mail",
-    "/write": "what was sent has a history",
+    **dict.fromkeys(("/write", "/sent/{id}/resend"), "what was sent has a history"),
     **dict.fromkeys(
         ("/sent/{id}", "/admin/queue", "/admin/works/{id}/stop"),
         "tests/storage/test_queue_records.py and test_works.py",
