@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser.localserve import Localserve, Person
 from tests.browser.looking import ARGUMENTS, CHROMIUM, Look, looking
 
-PEOPLE = 40
+PEOPLE = 60
 """As many as there may be tests here."""
 
 
