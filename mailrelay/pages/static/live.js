@@ -94,3 +94,5 @@ for (const form of document.querySelectorAll("form")) {
   });
 }
 document.querySelector("[data-frame]")?.click();
+const here = document.querySelector(".menu [aria-current]"), menu = here?.closest(".menu");
+if (menu) menu.scrollLeft = here.offsetLeft - (menu.clientWidth - here.offsetWidth) / 2;
