@@ -47,6 +47,20 @@ class SentMessage:
 
 
 @frozen
+class SentSummary:
+    """A message as it is listed: its first recipient, and how many stand where, the most first."""
+
+    message: Message
+    first: str = ""
+    states: Sequence[tuple[str, int]] = ()
+
+    @property
+    def recipients(self) -> int:
+        """How many there are."""
+        return sum(count for _, count in self.states)
+
+
+@frozen
 class EventFilter:
     """Which events; empty and None are any, and all that is given must fit.
 
@@ -117,6 +131,9 @@ class AccountHistory(Protocol):
 
     def messages(self, account_id: int, wanted: MessageQuery) -> Deferred[Sequence[SentMessage]]:
         """Submitted messages, newest first."""
+
+    def summaries(self, account_id: int, wanted: MessageQuery) -> Deferred[Sequence[SentSummary]]:
+        """The same, without all of their entries: there may be very many."""
 
     def message(self, account_id: int, id_: int) -> Deferred[SentMessage | None]:
         """One message."""

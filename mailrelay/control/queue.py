@@ -268,8 +268,14 @@ Change = Callable[[QueueControl, EntryFilter], Awaitable[Sequence[int]]]
 
 def state_word(view: EntryView) -> str:
     """One word for where an entry stands."""
-    if view.entry.state is EntryState.RETIRED:
-        return view.outcome or "retired"
-    if view.entry.state is EntryState.HELD:
+    entry = view.entry
+    return word_of(entry.state, view.outcome, claimed=view.claimed, tried=entry.attempts > 0)
+
+
+def word_of(state: EntryState, outcome: str | None, *, claimed: bool, tried: bool) -> str:
+    """One word for entries of which this is so."""
+    if state is EntryState.RETIRED:
+        return outcome or "retired"
+    if state is EntryState.HELD:
         return "held"
-    return "active" if view.claimed else "waiting" if view.entry.attempts else "ready"
+    return "active" if claimed else "waiting" if tried else "ready"

@@ -79,12 +79,12 @@ class SentPages:
         except Refusal as refusal:
             problem = str(refusal)
         else:
-            found = list(await self.history.messages(asked.account_id, wanted))
+            found = list(await self.history.summaries(asked.account_id, wanted))
         older = link("/sent", **given, before=found[-1].message.id) if len(found) == PAGE else ""
         return self.doors.page(
             asked,
             "sent_list.html",
-            messages=[(one, summary(one.entries)) for one in found],
+            messages=found,
             given=given,
             has_more_filters=any(given[name] for name in FILTERS if name not in MAIN_FILTERS),
             states=STATES,

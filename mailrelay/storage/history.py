@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,16 +20,17 @@ from mailrelay.control.history import (
     EventsRead,
     MessageQuery,
     SentMessage,
+    SentSummary,
     Timeline,
     TimelinePart,
 )
-from mailrelay.control.queue import EntryView
+from mailrelay.control.queue import EntryView, word_of
 from mailrelay.observe.events import Event
-from mailrelay.queue.entry import EntryState
+from mailrelay.queue.entry import EntryState, Message
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.entry_views import entry_views, every_entry
-from mailrelay.storage.rows import event_of, message_of
+from mailrelay.storage.rows import event_of, message_of, stored_address
 from mailrelay.webhooks.call import CallAttempt
 
 _entry, _message, _event = tables.entry, tables.message, tables.event
@@ -52,6 +54,10 @@ class DatabaseHistory:
     def messages(self, account_id: int, wanted: MessageQuery) -> Deferred[Sequence[SentMessage]]:
         """See AccountHistory."""
         return self.database.read(lambda c: _messages(c, account_id, wanted))
+
+    def summaries(self, account_id: int, wanted: MessageQuery) -> Deferred[Sequence[SentSummary]]:
+        """See AccountHistory."""
+        return self.database.read(lambda c: _summaries(c, account_id, wanted))
 
     def message(self, account_id: int, id_: int) -> Deferred[SentMessage | None]:
         """See AccountHistory."""
@@ -99,10 +105,7 @@ class DatabaseHistory:
 
 
 def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> list[SentMessage]:
-    query = messages_query(account_id, wanted)
-    if wanted.sender is not None or wanted.subject is not None:
-        query = query.where(_message.c.id >= _last_looked_at(connection, account_id, wanted))
-    messages = [message_of(tuple(row)) for row in connection.execute(query)]
+    messages = _found(connection, account_id, wanted)
     ids = [message.id for message in messages]
     by_message: dict[int, list[EntryView]] = {id_: [] for id_ in ids}
     for view in _entries(
@@ -110,6 +113,38 @@ def _messages(connection: Connection, account_id: int, wanted: MessageQuery) -> 
     ):
         by_message[view.entry.message.id].append(view)
     return [SentMessage(message, by_message[message.id]) for message in messages]
+
+
+def _found(connection: Connection, account_id: int, wanted: MessageQuery) -> list[Message]:
+    query = messages_query(account_id, wanted)
+    if wanted.sender is not None or wanted.subject is not None:
+        query = query.where(_message.c.id >= _last_looked_at(connection, account_id, wanted))
+    return [message_of(tuple(row)) for row in connection.execute(query)]
+
+
+def _summaries(connection: Connection, account_id: int, wanted: MessageQuery) -> list[SentSummary]:
+    messages = _found(connection, account_id, wanted)
+    groups: dict[int, Counter[str]] = {message.id: Counter() for message in messages}
+    firsts: dict[int, int] = {}
+    of = _entry.c.message_id.in_(list(groups)), _entry.c.account_id == account_id
+    kinds = (
+        _entry.c.message_id,
+        _entry.c.state,
+        _entry.c.outcome,
+        (_entry.c.node_id != 0).label("claimed"),
+        (_entry.c.attempts > 0).label("tried"),
+    )
+    counted = select(*kinds, func.count().label("number"), func.min(_entry.c.id).label("first"))
+    for row in connection.execute(counted.where(*of).group_by(*kinds)):
+        state = EntryState(row.state)
+        word = word_of(state, row.outcome, claimed=bool(row.claimed), tried=bool(row.tried))
+        groups[row.message_id][word] += row.number
+        firsts[row.message_id] = min(row.first, firsts.get(row.message_id, row.first))
+    named = select(_entry.c.message_id, _told_as).where(_entry.c.id.in_(list(firsts.values())))
+    told = {id_: str(stored_address(text)) for id_, text in connection.execute(named)}
+    return [
+        SentSummary(one, told.get(one.id, ""), groups[one.id].most_common()) for one in messages
+    ]
 
 
 def _last_looked_at(connection: Connection, account_id: int, wanted: MessageQuery) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import insert
 from twisted.trial.unittest import TestCase
 
 from mailrelay.control.history import EventFilter, MessageQuery, TimelinePart
+from mailrelay.control.queue import state_word
 from mailrelay.observe.events import Event, EventKind, NewEvent
 from mailrelay.queue.entry import Entry, EntryState, Finished, NewMessage
 from mailrelay.smtp.address import Address
@@ -127,6 +129,23 @@ class HistoryContract(Base):
         found = await self.history.message(1, one)
         assert found is not None
         self.assertEqual(found.message.tags, ("welcome", "eu"))
+
+    async def test_summaries(self) -> None:
+        """The first recipient, and how many stand where, as the entries of the message say."""
+        await self.sent(2)
+        plain = (await self.sent()).message.id
+        new = new_message(self.queue, 3, message={"account_id": 1}, epoch=self.queue.epoch)
+        await self.queue.add(new)
+        await self.delivered(new.entries[0])
+        named, other = await self.history.summaries(1, MessageQuery())
+        self.assertEqual((named.message.id, other.message.id), (new.message.id, plain))
+        self.assertEqual(named.first, str(new.entries[0].told_as))
+        self.assertEqual(other.first, "r@example.net")
+        [whole, _] = await self.history.messages(1, MessageQuery())
+        self.assertEqual(dict(named.states), Counter(map(state_word, whole.entries)))
+        self.assertEqual(dict(named.states)["delivered"], 1)
+        self.assertEqual((named.recipients, other.recipients), (3, 1))
+        self.assertEqual(await self.history.summaries(3, MessageQuery()), [])
 
     async def test_one(self) -> None:
         """A message with its entries and an entry, for its account alone."""
