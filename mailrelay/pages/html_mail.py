@@ -97,7 +97,9 @@ class _Sources:
 
 def safe_style(css: str, *, shows_remote: bool) -> str:
     """``css`` without what loads anything; pictures are left when ``shows_remote``."""
-    plain = css.replace("\\", "")  # escapes could spell the words that are looked for
+    # Escapes could spell the words that are looked for; a blank lets nothing come together that
+    # was apart, such as the end of the style element.
+    plain = css.replace("\\", " ")
     safe = _LOADING.sub("@none", plain)
     return safe if shows_remote else _PICTURE.sub("none(", safe)
 
