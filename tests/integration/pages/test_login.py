@@ -93,6 +93,8 @@ class LoginTests(BrowserCase):
             self.assertNotIn("unsafe", policy)
             self.assertEqual(headers["x-content-type-options"], "nosniff", path)
             self.assertEqual(headers["cache-control"], "no-store", path)
+        headers = (await browser.ask("GET", "/")).headers
+        self.assertEqual(headers["x-dns-prefetch-control"], "off")
 
     async def test_files_of_pages(self) -> None:
         """What pages load is there, and kept; their paths change with what is in them."""
