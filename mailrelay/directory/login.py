@@ -117,10 +117,10 @@ class FailureLimits:
         slot = (f"code {login}", 3600.0, self._slot(3600.0))
         return self._counts.get(slot, 0) < MOST_WRONG_CODES
 
-    def code_failed(self, login: str) -> None:
-        """Count a wrong code."""
+    def code_tried(self, login: str, by: int = 1) -> None:
+        """Count a code that is judged; with -1 take it back, when it was right."""
         slot = (f"code {login}", 3600.0, self._slot(3600.0))
-        self._counts[slot] = self._counts.pop(slot, 0) + 1
+        self._counts[slot] = max(0, self._counts.pop(slot, 0) + by)
 
     def _slot(self, window: float) -> int:
         return int(self.seconds() // window)
@@ -212,16 +212,21 @@ class Authenticator:
     def check_code(self, name: str, ip: str, *, is_long: bool = False) -> None:
         """That a code after the password of ``name`` may be judged now; a long one is unguessable.
 
+        It counts as wrong until ``code_was_right``: however many come at once, no more are judged.
         Raises: TooManyFailures.
         """
         self._check_limits(ip, name)
         if not is_long and not self._limits.allows_code(name):
             raise TooManyFailures
+        self._limits.code_tried(name)
+
+    def code_was_right(self, name: str) -> None:
+        """It was no guess."""
+        self._limits.code_tried(name, -1)
 
     def code_failed(self, name: str, ip: str) -> None:
-        """Count a wrong one."""
+        """Count a wrong one where it came from."""
         self._limits.failed(ip, name)
-        self._limits.code_failed(name)
 
     async def _is_right(
         self, login: str, fingerprint: bytes, password_hash: str | None, password: str

@@ -200,6 +200,7 @@ class LoginPages:
         except WrongCode:
             self.authenticator.code_failed(proven.name, ip)
             return self._code_form(side, there, WRONG_CODE, 401)
+        self.authenticator.code_was_right(proven.name)
         return await self._let_in(request, side, proven, there)
 
     async def _proven(self, request: Request, side: Side) -> Proven | None:

@@ -192,6 +192,7 @@ class SecurityPages:
         except WrongCode:
             self.authenticator.code_failed(name, ip)
             return WRONG_CODE, 422
+        self.authenticator.code_was_right(name)
         return None
 
     async def shown(self, asked: Asked) -> Security:

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailrelay.directory.credentials import ScramVerifier
 from mailrelay.directory.keys import APIKey, Scope
 from mailrelay.directory.login import (
+    MOST_WRONG_CODES,
     Authenticator,
     FailureLimits,
     LoginRefused,
@@ -128,6 +129,21 @@ class AuthenticatorTests(SynchronousTestCase):
         trying = self.begin(ID, "pencil", "203.0.113.9")
         self.executor.let_go()
         self.assertEqual(self.successResultOf(trying), ALICE)
+
+    def test_codes(self) -> None:
+        """So many are judged in an hour, however many come before one was found to be wrong."""
+        for _ in range(MOST_WRONG_CODES + 5):  # right ones do not count
+            self.login.check_code("joe", IP)
+            self.login.code_was_right("joe")
+        for _ in range(MOST_WRONG_CODES):
+            self.login.check_code("joe", IP)
+        with self.assertRaises(TooManyFailures):
+            self.login.check_code("joe", "198.51.100.9")
+        self.login.check_code("joe", IP, is_long=True)
+        self.login.check_code("ann", IP)
+        self.clock.advance(3600)
+        self.login.code_was_right("joe")
+        self.login.check_code("joe", IP)
 
     def test_bounded_queue(self) -> None:
         """Over the bound of waiting hashes a login is put off, not queued."""
