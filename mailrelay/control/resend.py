@@ -108,8 +108,10 @@ class ResendControl:
 
 def read_recipients(text: str) -> Sequence[Address]:
     """Addresses with commas, blanks or new lines between them.  Raises: Refusal."""
+    if len(text) > MOST_RECIPIENT_CHARACTERS:
+        raise Refusal(f"the recipients have more than {MOST_RECIPIENT_CHARACTERS} characters")
     found = []
-    for word in text[:MOST_RECIPIENT_CHARACTERS].replace(",", " ").replace(";", " ").split():
+    for word in text.replace(",", " ").replace(";", " ").split():
         try:
             found.append(Address.parse(word))
         except MalformedAddress as error:
