@@ -36,6 +36,9 @@ COLUMNS = (
 MOST_SHOWN = 200
 """Characters of what is wrong."""
 
+MOST_COMMAS = 600_000
+"""Of a JSON document: before each may be a value, and each value takes memory."""
+
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": True}
 _CAUSES = {cause.value: cause for cause in Cause}
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -143,6 +146,8 @@ def read_json(text: bytes, now: float) -> Iterator[Read]:
 
     Raises: NotAList.
     """
+    if text.count(b",") > MOST_COMMAS:
+        raise NotAList(f"the JSON has more than {MOST_COMMAS} commas: divide it into parts")
     try:
         document = msgspec.json.decode(text, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
         elements = document

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailrelay.control import suppression_lists
 from mailrelay.control.suppression import ListedSuppression
 from mailrelay.control.suppression_lists import (
     NotAList,
@@ -83,6 +84,14 @@ class ReadTests(SynchronousTestCase):
                 read(text)
         with self.assertRaises(NotAList):
             read("original_address,odd\na@x.test,1\n")
+
+    def test_many_values(self) -> None:
+        """Those of a JSON document are counted before any takes memory."""
+        self.patch(suppression_lists, "MOST_COMMAS", 3)
+        self.assertEqual(len(read("[1,2,3,4]")), 4)
+        for text in ("[1,2,3,4,5]", '{"a":1,"b":1,"c":1,"d":1,"suppressions":[]}'):
+            with self.assertRaisesRegex(NotAList, "commas"):
+                read(text)
 
     def test_end(self) -> None:
         """Where nothing can be told apart any more, the reading ends, and says so."""
