@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from mailrelay.directory.peers import Peer
 from mailrelay.net.destination import Destination, UnusableURL, is_permitted, parse_url
-from mailrelay.peering.client import BASE
+from mailrelay.peering.client import BASE, PeerAnswer
 from mailrelay.peering.signature import MOST_SKEW, PREFIX, Signed, fits, response_signature
 from mailrelay.smtp.reply import printable
 
@@ -65,9 +65,15 @@ def ping(peer: Peer, now: Callable[[], float]) -> Pong:
         "Mailrelay-Signature": PREFIX + signature,
     }
     status, fields, body = _answer(peer, there, headers)
-    difference = _clock_difference(fields, (started + now()) / 2)
     given = fields.get("mailrelay-response-signature", "")
     is_signed = fits(given, response_signature(key.secret, status, signature, body))
+    return read_pong(peer, PeerAnswer(status, fields, body, is_signed), started, now())
+
+
+def read_pong(peer: Peer, answer: PeerAnswer, asked_at: float, at: float) -> Pong:
+    """What ``peer`` said to one who asked then.  Raises: PingFailed."""
+    status, body, is_signed = answer.status, answer.body, answer.is_verified
+    difference = _clock_difference(answer.headers, (asked_at + at) / 2)
     if status != 200 or not is_signed:
         raise PingFailed(_why(peer, status, body, difference, is_signed=is_signed))
     try:
@@ -79,7 +85,7 @@ def ping(peer: Peer, now: Callable[[], float]) -> Pong:
         said.takes_mail,
         {printable(name, 50): value for name, value in said.limits.items()},
         [printable(one, 50) for one in said.features],
-        now() - started,
+        at - asked_at,
         difference,
     )
 

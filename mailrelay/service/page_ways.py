@@ -16,9 +16,12 @@ from mailrelay.pages.admin_holds import HoldRulePages
 from mailrelay.pages.admin_peers import PeerPages, Ping
 from mailrelay.pages.admin_relays import RelayPages
 from mailrelay.pages.door import Doors as PageDoors
-from mailrelay.peering.ping import PingFailed, ping
+from mailrelay.peering.client import PeerClient
+from mailrelay.peering.ping import PingFailed
+from mailrelay.peering.pinging import ask_for_pong
 from mailrelay.routing.relay_sources import RelaySources
 from mailrelay.service.application import Doors
+from mailrelay.service.peers_out import PeerClients
 from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
 from mailrelay.storage.stores import Stores
@@ -39,10 +42,13 @@ def way_routes(
         return await s.workers.run(read_sources, relay_place(settings.relaying), domains, stored)
 
     async def pinged(peer: Peer) -> Ping:
+        clients = PeerClients(s)
         try:
-            pong = await s.workers.run(ping, peer, s.now)
+            pong = await ask_for_pong(PeerClient(clients.of, s.now), peer, s.now)
         except PingFailed as error:
             return Ping(str(error))
+        finally:
+            await clients.close()
         return Ping("", pong.seconds, pong.takes_mail, pong.clock_difference, pong.limits)
 
     control = server_controls(s, settings, stores, doors)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.directory.peers import Peer, PeerKey, PeerOptions
-from mailrelay.peering.ping import PingFailed, Pong, ping
+from mailrelay.net.http import Body, HTTPAnswer
+from mailrelay.peering.client import PeerClient
+from mailrelay.peering.ping import MOST_ANSWER_BYTES, PingFailed, Pong, ping
+from mailrelay.peering.pinging import WITHIN, ask_for_pong
 from mailrelay.peering.signature import PREFIX, response_signature
 from mailrelay.testing.ports import free_port
+from tests.peering.asked import HUB, FakePeer
 
 SECRET = bytes(range(32))
 NOW = 1_767_225_600.0
@@ -102,3 +108,56 @@ class PingTests(SynchronousTestCase):
         """Where the server does not go, the command does not, and says which option is missing."""
         said = self.failed(evolve(self.peer, options=PeerOptions()))
         self.assertIn("peer set hub --allowed-network 127.0.0.1", said)
+
+
+class Slow:
+    """A peer that answers when it likes to; notes how long it was to have."""
+
+    within = 0.0
+
+    def call(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float
+    ) -> Deferred[HTTPAnswer]:
+        """See Caller."""
+        self.within = timeout
+        return Deferred()
+
+
+class AskForPongTests(SynchronousTestCase):
+    """The same, asked by the server."""
+
+    def ask(self, caller: object, peer: Peer = HUB) -> Deferred[Pong]:
+        """One answer."""
+
+        async def caller_of(peer: Peer) -> object:
+            return caller
+
+        client = PeerClient(caller_of, lambda: NOW)  # type: ignore[arg-type]
+        return Deferred.fromCoroutine(ask_for_pong(client, peer, lambda: NOW))
+
+    def failed(self, caller: object, peer: Peer = HUB) -> str:
+        """Why it did not work."""
+        return str(self.failureResultOf(self.ask(caller, peer), PingFailed).value)
+
+    def test_pong(self) -> None:
+        """What it says of itself."""
+        hub = FakePeer(lambda said: (200, SAID), headers={"date": DATE})
+        pong = self.successResultOf(self.ask(hub))
+        self.assertEqual(pong, Pong("s", True, {"max_recipients": 5}, ["x"], 0.0, 0.0))
+        self.assertEqual(hub.said[0].path, "/relay/v1/ping")
+
+    def test_wrong(self) -> None:
+        """Nobody there, no signature, no key, no URL, an answer without end."""
+        self.assertIn("cannot be reached", self.failed(FakePeer(lambda said: (0, b""))))
+        unsigned = FakePeer(lambda said: (200, SAID), signs=False)
+        self.assertIn("without its signature", self.failed(unsigned))
+        long = FakePeer(lambda said: (200, SAID + b" " * MOST_ANSWER_BYTES))
+        self.assertIn("longer than", self.failed(long))
+        self.assertIn("no key of ours", self.failed(unsigned, evolve(HUB, keys=[])))
+        self.assertIn("no URL", self.failed(unsigned, evolve(HUB, url="")))
+
+    def test_no_answer(self) -> None:
+        """Nobody waits for long, and nothing else waits meanwhile."""
+        slow = Slow()
+        self.assertNoResult(self.ask(slow))
+        self.assertEqual(slow.within, WITHIN)

@@ -246,7 +246,7 @@ class PeerTests(BrowserCase):
         page = await browser.open(path)
         self.assertEqual(page.text.count("replaced"), 2)
         pinged = Page(await browser.send(f"{path}/ping", page))
-        self.assertIn("127.0.0.1", pinged.text)
+        self.assertIn("127.0.0.1, which is not a public address", pinged.text)
         fields = {"url": "http://127.0.0.1:9", "disabled": "1", "from_policy": "keep"}
         answered = await browser.send(path, page, **fields, from_domains="a.example, b.example")
         page = await browser.open(answered.headers["location"])
