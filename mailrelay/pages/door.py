@@ -34,13 +34,15 @@ FORM = FormLimits(files=0, urlencoded=256 * 1024, fields=256 * 1024, parts=6000)
 class Asked:
     """A request for a page by somebody who is logged in.
 
-    ``form`` has what a POST brought; ``files`` are there until it is answered.
+    ``form`` has what a POST brought; ``files`` are there until it is answered.  ``let_others`` is
+    called before a wait for what is large: see Form.
     """
 
     request: Request
     visitor: Visitor
     form: Mapping[str, Sequence[str]] = field(factory=dict)
     files: Sequence[UploadedFile] = ()
+    let_others: Callable[[], None] = lambda: None
 
     @property
     def account(self) -> Account:
@@ -177,7 +179,7 @@ class Doors:
             if not visitor.sent_form(form.get(TOKEN_FIELD)):
                 text = "The form is of another session. Go back, load the page again, and repeat."
                 return self.trouble(403, text, cookie)
-            return await handle(Asked(request, visitor, form.fields, form.files))
+            return await handle(Asked(request, visitor, form.fields, form.files, form.let_others))
 
     def _to_login(self, request: Request, cookie: Cookie) -> Response:
         if request.method == "POST":

@@ -96,6 +96,7 @@ class WritePages:
     async def take(self, asked: Asked) -> Response:
         """Send it, and go on to its timeline."""
         letter = _typed(asked)
+        asked.let_others()
         stored, original = None, None
         if letter.made_of is not None:
             stored, original = await self._original(asked, letter.made_of)

@@ -85,10 +85,14 @@ class Form:
         values = self.fields.get(name)
         return values[0] if values else None
 
-    async def close(self) -> None:
-        """Remove the files; let others have large forms."""
+    def let_others(self) -> None:
+        """Let others have large forms, before there is a wait for anything large."""
         for give_back in self._give_back:
             give_back()
+
+    async def close(self) -> None:
+        """Remove the files; let others have large forms."""
+        self.let_others()
         uploads, self._uploads = self._uploads, []
         for upload in uploads:
             await upload.remove()

@@ -64,6 +64,7 @@ class Intake:
     async def take_turn(self) -> Callable[[], None]:
         """Wait until few enough others have large things in memory; the result gives it back.
 
+        Who has a turn must not wait for another: all might, for ever.
         Raises: Refused (503), when too many wait already.
         """
         turns = self._turns

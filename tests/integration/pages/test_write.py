@@ -10,8 +10,12 @@ from email.policy import default
 from html import unescape
 from typing import Any
 
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.policy.limits import Limits
+from mailrelay.web.settings import HTTPSettings
 from tests.integration.pages.browser import Browser, BrowserCase, Page
 from tests.integration.pages.test_mail import MailCase, letter
 from tests.integration.webapi.api import API, BOUNDARY, Answered, Part, multipart
@@ -208,6 +212,18 @@ class AnswerTests(MailCase):
         self.assertIn("> all is <b>well</b>.", answer.get_content())
         self.assertIn("user+shop@example.org", answer["From"])
         self.assertIn("hello", (await browser.open("/?q=is:answered")).text)
+
+    async def test_large_reply(self) -> None:
+        """One to a large message: it does not wait for a turn that it has itself."""
+        browser = await self.logged_in(http=HTTPSettings(large_bodies=1))
+        came = letter()
+        came.add_attachment(b"x" * 100_000, maintype="application", subtype="pdf")
+        (one,) = await self.deliver(browser, came)
+        page = await browser.open(f"/mail/{one.id}/reply")
+        fields = {"from": "user@example.org", "to": "z@example.org", "text": "much\n" * 18_000}
+        answering = Deferred.fromCoroutine(browser.send("/write", page, **fields))
+        answering.addTimeout(30.0, the_reactor)
+        self.assertEqual((await answering).status, 303)
 
     async def test_reply_to_all(self) -> None:
         """The others get it, too."""
