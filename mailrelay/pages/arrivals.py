@@ -52,17 +52,19 @@ class Arrivals:
     ) -> AsyncIterator[bytes]:
         self._waiting.append(account_id)
         try:
-            said_at = self.bell.clock.seconds()
+            said_at = asked_at = self.bell.clock.seconds()
             newest = await newest_id(self.store, account_id) if known is None else known
             yield b"retry: 3000\n\n"
             while not self.bell.is_closed:
                 found, at = await newest_id(self.store, account_id), self.bell.clock.seconds()
+                if at - asked_at >= KEEP_ALIVE_EVERY:
+                    if await self.doors.sessions.find(token) is None:
+                        return
+                    asked_at = at
                 if found != newest:
                     newest, said_at = found, at
                     yield b"event: arrived\ndata: %d\n\n" % newest
                 elif at - said_at >= KEEP_ALIVE_EVERY:
-                    if await self.doors.sessions.find(token) is None:
-                        return
                     said_at = at
                     yield b": waiting\n\n"
                 await self.bell.wait(account_id, LOOK_EVERY)
