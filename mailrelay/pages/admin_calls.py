@@ -15,7 +15,9 @@ from mailrelay.web.request import Response, Route
 
 PATH = "/admin/calls"
 PAGE = 100
-MOST_PAYLOAD_CHARACTERS = 200_000
+MOST_PAYLOAD = 200_000
+"""Bytes that are read, and characters that are shown."""
+
 
 CHANGES: Mapping[str, Callable[[CallControl, CallFilter], Awaitable[Sequence[int]]]] = {
     "retry": CallControl.retry,
@@ -103,8 +105,9 @@ def _filter(asked: Asked) -> tuple[CallFilter, dict[str, str]]:
 
 
 def payload_text(payload: bytes) -> str:
-    """What a call says, so that people can read it."""
-    text = payload.decode("utf-8", "replace")
-    with suppress(ValueError, RecursionError):
-        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    return text[:MOST_PAYLOAD_CHARACTERS]
+    """What a call says, so that people can read it; of what is long, the beginning as it is."""
+    text = payload[:MOST_PAYLOAD].decode("utf-8", "replace")
+    if len(payload) <= MOST_PAYLOAD:
+        with suppress(ValueError, RecursionError):
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return text[:MOST_PAYLOAD]
