@@ -210,7 +210,8 @@ class Doors:
         if response.status < 400 or not isinstance(response.body, bytes):
             return response
         text = response.body.decode("utf-8", "replace").strip().partition(" - ")[2]
-        page = self.trouble(response.status, (text or "That did not work").capitalize() + ".", None)
+        told = _TEXTS.get(response.status) or (text or "That did not work").capitalize() + "."
+        page = self.trouble(response.status, told, None)
         return Response(page.status, page.body, response.headers, content_type=page.content_type)
 
     def trouble(self, status: int, text: str, cookie: Cookie | None) -> Response:
@@ -218,10 +219,29 @@ class Doors:
         return self.renderer.page(
             "trouble.html",
             status,
-            title=HTTPStatus(status).phrase,
+            title=_TITLES.get(status) or HTTPStatus(status).phrase,
             text=text,
             home="/admin" if cookie is ADMIN else "/",
         )
+
+
+_TITLES: Mapping[int, str] = {
+    400: "That cannot be read",
+    401: "Logged out",
+    403: "Not taken",
+    404: "Not there",
+    405: "Nothing to look at",
+    422: "That cannot be done",
+    429: "Too much at once",
+    503: "Not now",
+}
+"""In words for people; others are called as HTTP calls them."""
+
+_TEXTS: Mapping[int, str] = {
+    405: "What is here takes a form, and has no page of its own. Go back to where the form is.",
+    429: "Many requests came from your address. Wait a little, and repeat it.",
+}
+"""Of refusals that were made below."""
 
 
 def see_other(path: str, **headers: str) -> Response:

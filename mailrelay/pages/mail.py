@@ -17,7 +17,7 @@ from mailrelay.mailbox.access import (
 from mailrelay.mailbox.flags import in_order
 from mailrelay.mailbox.searching import MailSearch
 from mailrelay.pages.arrivals import newest_id
-from mailrelay.pages.door import Asked, Doors, link, see_other
+from mailrelay.pages.door import Asked, Doors, link, own_path, see_other
 from mailrelay.pages.search import HELP, Search, read_search
 from mailrelay.pages.trying import SUBJECT, TEXT, tried_addresses
 from mailrelay.web.request import Response, Route
@@ -34,6 +34,12 @@ MOST_CHANGED = 2000
 READ_ALL, DELETE_ALL = ALL = ("all-read", "all-delete")
 
 DONE = {
+    "read": "What was chosen is marked as read.",
+    "unread": "What was chosen is marked as unread.",
+    "flag": "What was chosen is flagged.",
+    "unflag": "What was chosen is flagged no more.",
+    "move": "What was chosen is moved.",
+    "delete": "What was chosen is deleted.",
     "tried": "The test message is on its way: it is here when it has arrived.",
     "all-read": "All of them are read.",
     "all-delete": "All of them are deleted.",
@@ -95,7 +101,8 @@ class MailPages:
 
     async def change(self, asked: Asked) -> Response:
         """Mark, move or delete the messages that are named, or all that fit."""
-        back = asked.value("back") if asked.value("back").startswith("/?") else "/"
+        back = own_path(asked.value("back"))
+        back = back if back.startswith("/?") else "/"
         action = asked.value("action")
         if action in ALL:
             return await self._change_all(asked, action)
@@ -103,7 +110,7 @@ class MailPages:
             raise Refusal("no message is chosen")
         for id_ in asked.ids[:MOST_CHANGED]:
             await self._changed(asked, action, id_)
-        return see_other(back)
+        return see_other(f"{back}{'&' if '?' in back else '?'}done={action}")
 
     async def _change_all(self, asked: Asked, action: str) -> Response:
         """All that was there when the page was made, in steps; what is left is said."""

@@ -138,10 +138,12 @@ class ListTests(MailCase):
         page = await browser.open("/")
         both = [str(one.id), str(two.id)]
         answered = await browser.send("/mail", page, id=both, action="flag")
-        self.assertEqual((answered.status, answered.headers["location"]), (303, "/"))
+        self.assertEqual((answered.status, answered.headers["location"]), (303, "/?done=flag"))
+        self.assertIn("chosen is flagged", (await browser.open("/?done=flag")).text)
         self.assertEqual(await self.subjects(browser, "/?q=is:flagged"), ["two", "one"])
         await browser.send("/mail", page, id=both[0], action="read")
         self.assertEqual(await self.subjects(browser, "/?q=is:unread"), ["two"])
+        self.assertIn("Move", page.text)
         await browser.send("/mail", page, id=both[0], action="move", to="Archive")
         self.assertEqual(await self.subjects(browser, "/?mailbox=Archive"), ["one"])
         other = Browser(browser.server)
@@ -166,6 +168,12 @@ class ListTests(MailCase):
             answered = await browser.send("/mail", page, **fields)
             self.assertEqual(answered.status, 422, fields)
             self.assertIn(said, Page(answered).text)
+        hostile = {"id": id_, "action": "read", "back": "/?q=1\r\nX-Evil: 1"}
+        answered = await browser.send("/mail", page, **hostile)
+        self.assertEqual(answered.headers["location"], "/?done=read")
+        answered = await browser.ask("GET", "/mail")
+        self.assertEqual(answered.status, 405)
+        self.assertIn("takes a form", Page(answered).text)
 
     async def test_arrivals(self) -> None:
         """A page hears of the next message, be it there already, and of the server's end."""
