@@ -45,9 +45,12 @@ def read_list(text: str) -> AddressList:
     return AddressList(read.found, missed)
 
 
+BETWEEN = ", "
+
+
 def list_text(people: Iterable[NamedAddress]) -> str:
     """``people`` as they are typed, which ``read_list`` reads back; domains in U-labels."""
-    return ", ".join(map(_person_text, people))
+    return BETWEEN.join(map(_person_text, people))
 
 
 def _person_text(person: NamedAddress) -> str:

@@ -1,5 +1,7 @@
 """Letters made of a message that was received: an answer to it, or it, passed on.  Pure.
 
+It takes a tenth of a second where the message has many addresses: not in the reactor's thread.
+
 Recipients and subject are as RFC 5322 sections 3.6.2 to 3.6.5 have them.  What is passed on is
 its text, under what its header says, and its attachments as files: so it is read everywhere.
 """
@@ -13,7 +15,7 @@ from attrs import frozen
 
 from mailrelay.mailbox.model import MailboxMessage
 from mailrelay.message.fields import Fields, read_fields
-from mailrelay.message.mailboxes import NamedAddress, list_text
+from mailrelay.message.mailboxes import BETWEEN, NamedAddress, list_text
 from mailrelay.message.plain import plain_text
 from mailrelay.message.structure import front_of_text, read_structure, shown_parts
 from mailrelay.pages.letter import MOST_FILES, MOST_PEOPLE, MOST_SUBJECT, MOST_TEXT, How, Letter
@@ -109,10 +111,15 @@ def _once(people: Iterable[NamedAddress]) -> list[NamedAddress]:
 
 def _typed(people: Sequence[NamedAddress]) -> str:
     """As many of ``people`` as the field takes."""
-    people = people[:MOST_OF_A_LIST]
-    while len(text := list_text(people)) > MOST_PEOPLE:
-        people = people[:-1]
-    return text
+    fitting: list[str] = []
+    left = MOST_PEOPLE
+    for one in people[:MOST_OF_A_LIST]:
+        text = list_text([one])
+        left -= len(text) + len(BETWEEN)
+        if left < -len(BETWEEN):
+            break
+        fitting.append(text)
+    return BETWEEN.join(fitting)
 
 
 def _receiver(fields: Fields, listed: MailboxMessage, owns: Owns) -> str:

@@ -68,14 +68,22 @@ def path_at(place: str) -> Sequence[int]:
 
 
 @frozen
+class ShownPerson:
+    """An address as people read it, and the name that stands before it, which may be empty."""
+
+    name: str
+    address: str
+
+
+@frozen
 class Shown:
     """What people see of a message without its HTML."""
 
     subject: str
-    from_: Sequence[NamedAddress]
-    to: Sequence[NamedAddress]
-    cc: Sequence[NamedAddress]
-    reply_to: Sequence[NamedAddress]
+    from_: Sequence[ShownPerson]
+    to: Sequence[ShownPerson]
+    cc: Sequence[ShownPerson]
+    reply_to: Sequence[ShownPerson]
     date: float | None
     text: str
     is_cut: bool
@@ -97,10 +105,10 @@ def shown_message(content: bytes) -> Shown:
     parts = list(walk(root))[:MOST_PARTS]
     return Shown(
         subject=fields.subject,
-        from_=fields.from_,
-        to=fields.to,
-        cc=fields.cc,
-        reply_to=fields.reply_to,
+        from_=_shown_people(fields.from_),
+        to=_shown_people(fields.to),
+        cc=_shown_people(fields.cc),
+        reply_to=_shown_people(fields.reply_to),
         date=None if fields.date is None else fields.date.timestamp(),
         text=shown,
         is_cut=is_cut,
@@ -111,6 +119,10 @@ def shown_message(content: bytes) -> Shown:
             for path, part in parts
         ],
     )
+
+
+def _shown_people(people: Sequence[NamedAddress]) -> Sequence[ShownPerson]:
+    return [ShownPerson(one.name, one.address.unicode) for one in people]
 
 
 def shown_source(content: bytes) -> str:

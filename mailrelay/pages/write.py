@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -87,8 +88,9 @@ class WritePages:
 
         async def show(asked: Asked) -> Response:
             stored, original = await self._original(asked, asked.id)
-            owns = self.directory().owns
-            letter = letter_of(original, stored.listed, how, lambda one: owns(asked.account, one))
+            owns = partial(self.directory().owns, asked.account)
+            run = self.doors.intake.executor.run
+            letter = await run(letter_of, original, stored.listed, how, owns)
             return self._form(asked, letter, original=original)
 
         return show

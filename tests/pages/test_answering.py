@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from email.message import EmailMessage
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailrelay.mailbox.model import MailboxMessage
+from mailrelay.message.mailboxes import NamedAddress, list_text
+from mailrelay.pages import answering
 from mailrelay.pages.answering import Original, letter_of, original_of
 from mailrelay.pages.letter import MOST_TEXT, How, Letter
 from mailrelay.smtp.address import Address
@@ -81,6 +84,20 @@ class RecipientTests(SynchronousTestCase):
         found = self.to(made, How.REPLY_ALL)[1]
         self.assertLessEqual(len(found), 10_000)
         self.assertTrue(found.endswith("@example.net"))
+
+    def test_each_once(self) -> None:
+        """Each is written out once, however many do not fit: long domains take time."""
+        written: list[NamedAddress] = []
+
+        def noted(people: Sequence[NamedAddress]) -> str:
+            written.extend(people)
+            return list_text(people)
+
+        self.patch(answering, "list_text", noted)
+        domain = ".".join(["xn--mnchen-3ya"] * 10)
+        made = message(To=", ".join(f"{'x' * 50}{n}@{domain}" for n in range(300)))
+        self.assertTrue(self.to(made, How.REPLY_ALL)[1].endswith(".münchen"))
+        self.assertLessEqual(len(written), 300)
 
     def test_forward(self) -> None:
         """Nobody, so far."""
