@@ -121,6 +121,10 @@ class Doors:
         """The page that the template ``name`` makes of ``values``, for who asked."""
         return self.renderer.page(name, status, visitor=asked.visitor, **values)
 
+    async def large_page(self, asked: Asked, name: str, **values: Any) -> Response:
+        """The same, made by a worker: there may be much in it, which strangers wrote."""
+        return await self.intake.executor.run(self.page, asked, name, **values)
+
     def account(self, path: str, show: Handler) -> Route:
         """A page for who is logged in with an account."""
         return self._route(("GET", "HEAD"), path, show, ACCOUNT)

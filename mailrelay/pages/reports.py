@@ -54,7 +54,7 @@ class ReportPages:
         """A report, whole."""
         listed, told = await self.reports.get(asked.id)
         rows = sorted(told.rows, key=_count) if isinstance(told, DMARCReport) else []
-        return self.doors.page(
+        return await self.doors.large_page(
             asked,
             "admin_report.html",
             listed=listed,
