@@ -46,6 +46,7 @@ class SentTests(SentCase):
         page = await self.state_is(browser, path, "Delivered")
         self.assertIn("<i>one</i>", page.text)
         self.assertLess(page.text.index("Accepted"), page.text.index("Delivered"))
+        self.assertIn("Retired: all this is over; it is removed", page.text)
         for query, there in (("state=delivered", 1), ("state=failed", 0), ("recipient=x.test", 0)):
             links = (await browser.open(f"/sent?{query}")).links
             self.assertEqual(links.count(path), there, query)
