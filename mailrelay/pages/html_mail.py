@@ -74,7 +74,7 @@ class _Sources:
         scheme, _, rest = value.strip().partition(":")
         scheme = scheme.lower()
         if name == "style":
-            return safe_style(value, shows_remote=self.shows_remote)
+            return self.style(value)
         if name == "href":
             return value if scheme in _LINKS else None
         if name != "src":
@@ -87,6 +87,11 @@ class _Sources:
         is_image = rest.partition(";")[0].lower() in SHOWN_IMAGES
         return value if scheme == "data" and is_image else None
 
+    def style(self, css: str) -> str:
+        """``css`` made safe; its pictures are counted with the images."""
+        self.remote += len(_PICTURE.findall(_plain(css)))
+        return safe_style(css, shows_remote=self.shows_remote)
+
     def _placed(self, image: str | None) -> str | None:
         """One of the message's own, as long as there is room."""
         if image is None or len(image) > self._room:
@@ -95,12 +100,17 @@ class _Sources:
         return image
 
 
+def _plain(css: str) -> str:
+    """``css`` without escapes, which could spell the words that are looked for.
+
+    A blank lets nothing come together that was apart, such as the end of the style element.
+    """
+    return css.replace("\\", " ")
+
+
 def safe_style(css: str, *, shows_remote: bool) -> str:
     """``css`` without what loads anything; pictures are left when ``shows_remote``."""
-    # Escapes could spell the words that are looked for; a blank lets nothing come together that
-    # was apart, such as the end of the style element.
-    plain = css.replace("\\", " ")
-    safe = _LOADING.sub("@none", plain)
+    safe = _LOADING.sub("@none", _plain(css))
     return safe if shows_remote else _PICTURE.sub("none(", safe)
 
 
@@ -110,13 +120,13 @@ _PICTURE = re.compile(
 )
 
 
-def _with_safe_styles(body: str, *, shows_remote: bool) -> str:
+def _with_safe_styles(body: str, sources: _Sources) -> str:
     """``body`` with the content of its style elements made safe."""
     pieces, at = [], 0
     while (start := body.find("<style", at)) >= 0:
         end = body.find("</style", start)
         end = len(body) if end < 0 else end
-        pieces += [body[at:start], safe_style(body[start:end], shows_remote=shows_remote)]
+        pieces += [body[at:start], sources.style(body[start:end])]
         at = end
     return "".join([*pieces, body[at:]])
 
@@ -141,7 +151,7 @@ def safe_html(html: str, own_images: Mapping[str, str], *, shows_remote: bool) -
         "<style>html{color-scheme:light;background:#fff;color:#111;"
         "font:15px/1.5 system-ui,sans-serif}body{margin:12px;overflow-wrap:anywhere}"
         "img{max-width:100%}</style></head><body>"
-        f"{_with_safe_styles(body, shows_remote=shows_remote)}</body></html>"
+        f"{_with_safe_styles(body, sources)}</body></html>"
     )
     return SafeHTML(document, sources.remote)
 

@@ -63,6 +63,7 @@ class MessagePages:
         listed = stored.listed
         shown = await self._read(stored, shown_message)
         view, width = asked.value("view"), asked.value("width")
+        shows_remote = asked.value("remote") == "1"
         if view not in VIEWS:
             view = "html" if shown.has_html else "text"
         flags = set(listed.flags)
@@ -82,7 +83,8 @@ class MessagePages:
             view=view,
             source=await self._read(stored, shown_source) if view == "source" else "",
             is_source_cut=stored.size_bytes > MOST_SOURCE_BYTES,
-            shows_remote=asked.value("remote") == "1",
+            shows_remote=shows_remote,
+            left_out=await self._left_out(stored) if view == "html" and not shows_remote else 0,
             width=width if width in WIDTHS else "",
             frame=FRAME,
             judged=judged(stored.verdict),
@@ -135,6 +137,10 @@ class MessagePages:
         if stored is None:
             raise NoSuch("there is no such message: it may have been deleted")
         return stored
+
+    async def _left_out(self, stored: StoredMessage) -> int:
+        """How many of its images others would be asked for."""
+        return (await self._read(stored, partial(shown_html, shows_remote=False))).remote
 
     async def _read(self, stored: StoredMessage, work: Callable[[bytes], T]) -> T:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from mailrelay.message.fields import read_fields
-from mailrelay.message.header import unfolded
+from mailrelay.message.header import Header, unfolded
 from mailrelay.message.mailboxes import NamedAddress
 from mailrelay.message.sniff import sniffed_type
 from mailrelay.message.structure import (
@@ -113,7 +113,7 @@ def shown_message(content: bytes) -> Shown:
         text=shown,
         is_cut=is_cut,
         has_html=html is not None,
-        headers=[(name, shown_text(unfolded(body))) for name, body in header.fields[:MOST_HEADERS]],
+        headers=_shown_fields(content, header),
         parts=[
             _shown_part(path, part, is_attached=not part.parts and part not in (text, html))
             for path, part in parts
@@ -123,6 +123,15 @@ def shown_message(content: bytes) -> Shown:
 
 def _shown_people(people: Sequence[NamedAddress]) -> Sequence[ShownPerson]:
     return [ShownPerson(one.name, one.address.unicode) for one in people]
+
+
+def _shown_fields(content: bytes, header: Header) -> Sequence[tuple[str, str]]:
+    """Fields in their order, with their names as they are written."""
+    lines = content[: header.size_bytes].split(b"\r\n")
+    starts = [line for line in lines if line and line[:1] not in b" \t"]
+    names = [line.partition(b":")[0].rstrip(b" \t").decode("ascii") for line in starts]
+    bodies = [body for _, body in header.fields[:MOST_HEADERS]]
+    return [(name, shown_text(unfolded(body))) for name, body in zip(names, bodies, strict=False)]
 
 
 def shown_source(content: bytes) -> str:

@@ -86,6 +86,14 @@ class SafeHTMLTests(SynchronousTestCase):
         for bad in ("cid:b", "data:image/svg+xml,x", "data:text/html,x", "x.png", "blob:x"):
             self.assertNotIn("src=", self.body(f'<img src="{bad}">'), bad)
 
+    def test_pictures_of_styles_are_counted(self) -> None:
+        """As images are; what is in the message already is not."""
+        styles = "<style>p{background:url(http://x.example/1)}</style>"
+        html = styles + '<p style="background:URL(//y.example)">x</p><p style="color:red">y</p>'
+        self.assertEqual(safe_html(html, {}, shows_remote=False).remote, 2)
+        own = '<p style="background:url(data:image/png;base64,eA==)">x</p>'
+        self.assertEqual(safe_html(own, {}, shows_remote=False).remote, 0)
+
     def test_styles(self) -> None:
         """They load nothing, however it is written; pictures are left when they are asked for."""
         for css in (

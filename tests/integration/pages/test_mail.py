@@ -222,7 +222,9 @@ class MessageTests(MailCase):
         self.assertIn("all is <b>well</b>.", page.text)
         self.assertIn("Ann <ann@example.net>", page.text)
         self.assertIn("ü<i>.pdf", page.text)
-        self.assertIn("<b>not bold</b>", (await browser.open(f"/mail/{one.id}?view=headers")).text)
+        headers = (await browser.open(f"/mail/{one.id}?view=headers")).text
+        self.assertIn("<b>not bold</b>", headers)
+        self.assertIn("X-Odd", headers)
         structure = (await browser.open(f"/mail/{one.id}?view=structure")).text
         self.assertIn("multipart/mixed", structure)
         self.assertIn("application/pdf", structure)
@@ -267,11 +269,20 @@ class MessageTests(MailCase):
         self.assertIn("<b>you</b>", text)
         self.assertIn("data:image/png;base64,", text)
         self.assertIn('href="https://example.org/"', text)
+        self.assertIn("are not shown", page.text)
         asked = await browser.open(f"/mail/{one.id}?view=html&remote=1")
         (frame,) = [given for tag, given in asked.tags if tag == "iframe"]
         remote = await browser.ask("GET", frame["src"] or "")
         self.assertIn("https://tracker.example/t.gif", remote.body.decode())
         self.assertIn("img-src data: https: http:", remote.headers["content-security-policy"])
+
+    async def test_html_without_images_of_others(self) -> None:
+        """Nothing is said of images."""
+        browser = await self.logged_in()
+        message = letter()
+        message.add_alternative("<p>Hello <b>you</b></p>", subtype="html")
+        (one,) = await self.deliver(browser, message)
+        self.assertNotIn("are not shown", (await browser.open(f"/mail/{one.id}")).text)
 
     async def test_pictures(self) -> None:
         """They are shown when their bytes are of one; nothing else is, whatever it says."""
