@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.browser.localserve import Localserve, Person, until
 
@@ -96,6 +96,16 @@ class Look:
         """Where the page is now, with its query."""
         parts = urlsplit(self.page.url)
         return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def press(page: Page, name: str) -> None:
+    """The only button of that name."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def said(page: Page, text: str) -> None:
+    """What was done is said."""
+    expect(page.get_by_role("status").filter(has_text=text)).to_be_visible()
 
 
 @contextmanager
