@@ -37,6 +37,9 @@ _entry, _message, _event = tables.entry, tables.message, tables.event
 _tag = tables.message_tag
 _call, _attempt = tables.call, tables.call_attempt
 
+IMPORT = "import"
+"""The door of messages that were put into a mailbox."""
+
 LOOKED_AT = 50_000
 """Messages, for words within them: there is no index of those."""
 
@@ -157,7 +160,11 @@ def _last_looked_at(connection: Connection, account_id: int, wanted: MessageQuer
 
 def messages_query(account_id: int, wanted: MessageQuery) -> Select[Any]:
     """What finds the messages that ``wanted`` fits, newest first; a tag's by their own index."""
-    query = select(_message).where(_message.c.account_id == account_id, *_conditions(wanted))
+    query = select(_message).where(
+        _message.c.account_id == account_id,
+        _message.c.door != IMPORT,  # a copy in a mailbox was not sent
+        *_conditions(wanted),
+    )
     by = _message.c.id
     if wanted.tag is not None:
         by = _tag.c.message_id

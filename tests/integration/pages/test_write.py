@@ -62,6 +62,8 @@ class WriteTests(BrowserCase):
             self.assertEqual(message["Cc"], "one@example.org")
             self.assertEqual(message["Reply-To"], "else@example.org")
         self.assertEqual([one["Bcc"] for one in found], [None, None, None, "two@example.org"])
+        links = [one for one in (await browser.open("/sent")).links if one[6:].isdigit()]
+        self.assertEqual(len(links), 1, "the copy was not sent")
 
     async def whole(self, browser: Browser, one: MailboxMessage) -> EmailMessage:
         """A message's bytes, read by somebody else's code."""
