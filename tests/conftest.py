@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from mailrelay.service.collecting import look_seldom
+
 SLOWEST = (
     "test_simulation.py",
     "test_simulation_again.py",
@@ -32,6 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return rest if item.path.parent.name == BROWSER else places.get(item.path.name, rest + 1)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """The interpreter looks for garbage as seldom as in a server: tests make many of those."""
+    look_seldom()
 
 
 @pytest.fixture(autouse=True, scope="session")
