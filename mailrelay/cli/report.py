@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 import msgspec
-from attrs import evolve
+from attrs import asdict, evolve
 
 from mailrelay.cli.directory import json_option
 from mailrelay.cli.output import moment, print_json, print_properties, print_rows, print_table
@@ -105,7 +105,9 @@ def summary(
         for one in found.failures[:limit]
     ]
     if as_json:
-        print_json({**_counts(found), "sources": sources, "tls_failures": failures})
+        days = [{**asdict(day), "at": (moment(day.at) or "")[:10]} for day in found.days]
+        told = {"sources": sources, "tls_failures": failures, "days": days}
+        print_json({**_counts(found), **told})
         return
     print_properties(_counts(found))
     click.echo()

@@ -9,13 +9,14 @@ from attrs import define, evolve, field, frozen
 
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.reporting.model import DMARCReport, Report, Row, TLSReport
-from mailrelay.reporting.store import Listed, Made, ReportQuery, ReportRecords
+from mailrelay.reporting.store import DAY, Listed, Made, ReportQuery, ReportRecords
 from mailrelay.smtp.address import MalformedAddress, normal_domain
 
 PAGE = 20
 """Reports that are in memory together."""
 
 MOST_SOURCES = 10_000
+MOST_DAYS = 366
 OTHERS = "others"
 """The source of what came from addresses beyond them."""
 
@@ -53,9 +54,32 @@ class TLSFailures:
     sessions: int
 
 
+@define
+class Day:
+    """What reports say of a day in UTC, by its first second: messages, and sessions with TLS."""
+
+    at: float
+    aligned: int = 0
+    failed: int = 0
+    sessions: int = 0
+    sessions_failed: int = 0
+
+    def add(self, report: Report) -> None:
+        """Count a report; a complaint counts nowhere."""
+        if isinstance(report, DMARCReport):
+            self.aligned += report.succeeded
+            self.failed += report.failed
+        elif isinstance(report, TLSReport):
+            self.sessions += report.succeeded
+            self.sessions_failed += report.failed
+
+
 @frozen
 class Summary:
-    """What reports say of a domain.  ``sessions`` went well, those of ``failures`` did not."""
+    """What reports say of a domain.  ``sessions`` went well, those of ``failures`` did not.
+
+    ``days`` are those of the last year that a report began on, the oldest first.
+    """
 
     domain: str
     reports: int
@@ -63,6 +87,7 @@ class Summary:
     sources: Sequence[Source]
     sessions: int
     failures: Sequence[TLSFailures]
+    days: Sequence[Day] = ()
 
     @property
     def messages(self) -> int:
@@ -102,9 +127,14 @@ class ReportControl:
         query = _checked(query)
         sources: dict[str, Source] = {}
         failures: Counter[tuple[str, str]] = Counter()
+        days: dict[int, Day] = {}
+        today = int(self.now() // DAY)
         count = left_out = sessions = 0
         async for report in self._contents(query):
             count += 1
+            day = int(report.began_at // DAY)
+            if today - MOST_DAYS < day <= today:  # it is what somebody wrote
+                days.setdefault(day, Day(float(day * DAY))).add(report)
             if isinstance(report, DMARCReport):
                 left_out += report.left_out
                 _add(sources, report)
@@ -118,6 +148,7 @@ class ReportControl:
             sorted(sources.values(), key=lambda source: (-source.messages, source.ip)),
             sessions,
             [TLSFailures(*key, number) for key, number in failures.most_common(MOST_SOURCES)],
+            [days[day] for day in sorted(days)],
         )
 
     async def _contents(self, query: ReportQuery) -> AsyncIterator[Report]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
 
-from mailrelay.control.reports import ReportControl, Summary
+from mailrelay.control.reports import Day, ReportControl, Summary
+from mailrelay.pages.chart import Category, Chart, Series, Tone, make_chart
 from mailrelay.pages.door import Asked, Doors, link
 from mailrelay.reporting.model import DMARCReport, Kind, Row, TLSReport
 from mailrelay.reporting.store import ReportQuery
@@ -76,6 +78,7 @@ class ReportPages:
             "admin_report_summary.html",
             fields,
             summary=found,
+            pictures=() if found is None else pictures(found.days),
             sources=() if found is None else found.sources[:MOST_ROWS],
         )
 
@@ -116,6 +119,30 @@ class ReportPages:
             domains=self.domains(),
             **values,
         )
+
+
+def pictures(days: Sequence[Day]) -> Sequence[Chart]:
+    """Messages by DMARC, and sessions by TLS, of each day from the first to the last."""
+    if not days:
+        return ()
+    by = {int(day.at // DAY): day for day in days}
+    span = [by.get(number, Day(number * DAY)) for number in range(min(by), max(by) + 1)]
+    dates = [datetime.fromtimestamp(day.at, UTC) for day in span]
+    names = [Category(f"{date:%d %b}", f"{date:%Y-%m-%d}") for date in dates]
+
+    def of(id_: str, title: str, well: str, bad: str) -> Chart:
+        series = [
+            Series("passed", Tone.GOOD, [getattr(day, well) for day in span]),
+            Series("failed", Tone.BAD, [getattr(day, bad) for day in span]),
+        ]
+        return make_chart(id_, title, names, series, category_heading="Day")
+
+    found = []
+    if any(day.aligned or day.failed for day in span):
+        found.append(of("dmarc", "Messages in its name, by DMARC", "aligned", "failed"))
+    if any(day.sessions or day.sessions_failed for day in span):
+        found.append(of("tls", "Sessions with its hosts, by TLS", "sessions", "sessions_failed"))
+    return found
 
 
 def _count(row: Row) -> int:

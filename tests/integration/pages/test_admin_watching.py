@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from attrs import evolve
 
 from mailrelay.control.listings import Listing
@@ -117,12 +119,27 @@ class ReportTests(BrowserCase):
             found = self.links(await browser.open(f"/admin/reports?{query}"))
             self.assertEqual(len(found), count, query)
 
+    async def test_days_that_are_none(self) -> None:
+        """A report of a day long ago, or to come, makes no picture of all between."""
+        long_ago = evolve(read_dmarc([WEBMAIL]), began_at=5.0, report_id="1")
+        to_come = evolve(long_ago, began_at=4e9, report_id="2")
+        browser = await self.reported(long_ago, to_come)
+        page = await browser.open("/admin/reports/summary?domain=example.org")
+        self.assertIn("2 reports", page.text)
+        self.assertNotIn("Messages in its name", page.text)
+
     async def test_summary(self) -> None:
         """By source, of all reports of a domain."""
-        browser = await self.reported(read_dmarc([WEBMAIL]), read_dmarc([OFFICE]), read_tls([TLS]))
+        browser = await self.reported(
+            evolve(read_dmarc([WEBMAIL]), began_at=time.time() - DAY),
+            read_dmarc([OFFICE]),
+            evolve(read_tls([TLS]), began_at=time.time() - DAY),
+        )
         page = await browser.open("/admin/reports/summary?domain=example.org&days=365")
         self.assertIn("3 reports", page.text)
         self.assertIn("192.0.2.10", page.text)
         self.assertIn("certificate-expired", page.text)
+        self.assertIn("Messages in its name, by DMARC", page.text)
+        self.assertIn("Sessions with its hosts, by TLS", page.text)
         one = await browser.open("/admin/reports/summary?domain=example.org&verified=1")
         self.assertIn("1 report,", one.text)
