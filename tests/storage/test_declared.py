@@ -36,6 +36,7 @@ from mailrelay.control.declared import (
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.holds import HoldControl
+from mailrelay.control.keys import MOST_PER_MINUTE
 from mailrelay.control.suppression import SuppressionControl
 from mailrelay.control.templates import TemplateControl
 from mailrelay.directory.aliases import OnDisabled, Rewrite
@@ -80,6 +81,7 @@ KEPT = (
 LOCALPARTS = st.sampled_from(["a", "b.c", "Ünï", "x y", "o'neill", '"', "d-e", "f+g", "MiXed"])
 LINES = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
 LIMITS = st.none() | st.integers(1, 2**31 - 1)
+RATES = st.none() | st.integers(1, MOST_PER_MINUTE)
 KEEPING = st.none() | st.floats(0, 86400 * 3650).map(lambda at: round(at, 3))
 PARTS = st.sampled_from([None, "", "example.net", "a@example.net"])
 URLS = st.sampled_from(["https://app.example/hook", "http://127.0.0.1:8025/?a=%22&b"])
@@ -206,7 +208,7 @@ def keys_of(draw: st.DrawFn, names: Sequence[str], number: int) -> DeclaredKey:
         draw(subset(["a@example.org", "example.org"])),
         draw(subset(["192.0.2.0/24", "2001:db8::/32"])),
         draw(TIMES),
-        draw(LIMITS),
+        draw(RATES),
         f"{number:064x}",
         VERIFIER,
     )
