@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 
 from attrs import frozen
 
 from mailrelay.control.calls import CallControl, CallFilter, call_word
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.pages.door import Asked, Doors, link, see_other
+from mailrelay.pages.payloads import payload_text
 from mailrelay.web.request import Response, Route
 
 PATH = "/admin/calls"
@@ -27,7 +26,7 @@ WHAT: Mapping[str, str] = {"retry": "made now", "cancel": "canceled"}
 
 
 @frozen
-class CallPages:
+class AdminCallPages:
     """``/admin/calls``.  ``control`` makes the calls' for whoever is named in the audit."""
 
     doors: Doors
@@ -66,7 +65,7 @@ class CallPages:
             "admin_call.html",
             view=found.view,
             word=call_word(found.view),
-            payload=payload_text(found.payload),
+            payload=payload_text(found.payload, MOST_PAYLOAD)[:MOST_PAYLOAD],
             attempts=found.attempts,
         )
 
@@ -102,12 +101,3 @@ def _filter(asked: Asked) -> tuple[CallFilter, dict[str, str]]:
         after_id=asked.number("after") or 0,
     )
     return wanted, query
-
-
-def payload_text(payload: bytes) -> str:
-    """What a call says, so that people can read it; of what is long, the beginning as it is."""
-    text = payload[:MOST_PAYLOAD].decode("utf-8", "replace")
-    if len(payload) <= MOST_PAYLOAD:
-        with suppress(ValueError, RecursionError):
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    return text[:MOST_PAYLOAD]

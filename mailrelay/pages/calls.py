@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-import msgspec
 from attrs import frozen
 
 from mailrelay.control.calls import CANCELED, CallControl, CallFilter
@@ -12,6 +11,7 @@ from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.errors import NoSuch, Refusal
 from mailrelay.control.replay import CallDetails, CallQuery, ReplayControl, call_state
 from mailrelay.pages.door import Asked, Doors, link, see_other
+from mailrelay.pages.payloads import payload_text
 from mailrelay.web.request import Response, Route
 from mailrelay.webhooks.endpoint import EVENTS
 
@@ -84,7 +84,7 @@ class CallPages:
             call=found.call,
             state=call_state(found.call),
             attempts=found.attempts,
-            payload=_shown(found.payload),
+            payload=payload_text(found.payload, MOST_SHOWN),
             size=len(found.payload),
             canceled=CANCELED,
             is_cut=len(found.payload) > MOST_SHOWN,
@@ -136,16 +136,6 @@ class CallPages:
 async def _blocks(payload: bytes) -> AsyncIterator[bytes]:
     for at in range(0, len(payload), MOST_SHOWN):
         yield payload[at : at + MOST_SHOWN]
-
-
-def _shown(payload: bytes) -> str:
-    """JSON as people read it, or the beginning of what is long."""
-    if len(payload) > MOST_SHOWN:
-        return payload[:MOST_SHOWN].decode("utf-8", "replace")
-    try:
-        return msgspec.json.format(payload, indent=2).decode("utf-8", "replace")
-    except msgspec.DecodeError:
-        return payload.decode("utf-8", "replace")
 
 
 def _no_such() -> NoSuch:

@@ -156,6 +156,16 @@ class Doors:
         token = cookie.value(request.headers, is_secure=request.is_secure)
         return None if token is None else await self.sessions.find(token)
 
+    async def begin(
+        self, request: Request, cookie: Cookie, account: Account | None, credential: str, there: str
+    ) -> tuple[Visitor, Response]:
+        """A session of who proved ``credential``, and the answer that has its cookie."""
+        agent = request.headers.get("user-agent") or ""
+        visitor = await self.sessions.open(account, credential, request.peer_ip, agent)
+        life = self.sessions.settings.life
+        field = cookie.set(visitor.token, life, is_secure=request.is_secure)
+        return visitor, see_other(there, Set_Cookie=field)
+
     def _route(
         self,
         methods: Sequence[str],

@@ -14,6 +14,8 @@ from urllib.parse import unquote
 import nh3
 from attrs import define, field, frozen
 
+from mailrelay.web.request import Response
+
 SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 MOST_OWN_CHARACTERS = 16 * 1024 * 1024
@@ -30,6 +32,17 @@ def policy(*, shows_remote: bool) -> str:
         f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; base-uri 'none';"
         f" form-action 'none'; frame-ancestors 'self'; sandbox {FRAME}"
     )
+
+
+def framed(document: str, *, shows_remote: bool) -> Response:
+    """The answer that the frame of a page shows: a document of SafeHTML."""
+    answer = Response.html(200, document)
+    headers = {
+        "Content-Security-Policy": policy(shows_remote=shows_remote),
+        "X-Frame-Options": "sameorigin",
+        "Referrer-Policy": "no-referrer",
+    }
+    return Response(200, answer.body, headers, content_type=answer.content_type)
 
 
 @frozen

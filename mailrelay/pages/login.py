@@ -156,12 +156,10 @@ class LoginPages:
         return see_other(f"{side.code_path}?next={quote(there, safe='/')}", Set_Cookie=field)
 
     async def _let_in(self, request: Request, side: Side, proven: Proven, there: str) -> Response:
-        sessions = self.doors.sessions
-        agent = request.headers.get("user-agent") or ""
-        visitor = await sessions.open(proven.account, proven.credential, request.peer_ip, agent)
-        life = sessions.settings.life
-        field = side.cookie.set(visitor.token, life, is_secure=request.is_secure)
-        return see_other(there, Set_Cookie=field)
+        _, answer = await self.doors.begin(
+            request, side.cookie, proven.account, proven.credential, there
+        )
+        return answer
 
     async def _account(self, login: str, password: str, ip: str) -> Proven:
         """An account, by one of its addresses and its password."""

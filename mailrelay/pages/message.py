@@ -14,7 +14,7 @@ from mailrelay.mailbox.access import AccountMessages, ContentGone, StoredMessage
 from mailrelay.mailbox.flags import in_order
 from mailrelay.message.structure import NoSuchPart
 from mailrelay.pages.door import Asked, Doors
-from mailrelay.pages.html_mail import FRAME, policy
+from mailrelay.pages.html_mail import FRAME, framed
 from mailrelay.pages.judged import judged
 from mailrelay.pages.mail import SEEN
 from mailrelay.pages.shown import (
@@ -100,13 +100,7 @@ class MessagePages:
         shows_remote = asked.value("remote") == "1"
         work = partial(shown_html, shows_remote=shows_remote)
         safe = await self._read(await self._stored(asked), work)
-        answer = Response.html(200, safe.document)
-        headers = {
-            "Content-Security-Policy": policy(shows_remote=shows_remote),
-            "X-Frame-Options": "sameorigin",
-            "Referrer-Policy": "no-referrer",
-        }
-        return Response(200, answer.body, headers, content_type=answer.content_type)
+        return framed(safe.document, shows_remote=shows_remote)
 
     async def raw(self, asked: Asked) -> Response:
         """Its bytes, to be kept as a file."""

@@ -127,17 +127,15 @@ class SecurityPages:
             await self.set_password(asked, new)
         except Refusal as refusal:
             return await self.page(asked, str(refusal), 422)
-        sessions, request = self.doors.sessions, asked.request
-        account = asked.visitor.account
-        if account is not None:
-            account = sessions.directory().accounts[account.id]
-        agent = request.headers.get("user-agent") or ""
-        credential = await self._credential(asked)
-        visitor = await sessions.open(account, credential, request.peer_ip, agent)
-        await sessions.end_others(visitor)
-        life = sessions.settings.life
-        field = self.place.cookie.set(visitor.token, life, is_secure=request.is_secure)
-        return see_other(f"{self.place.base}?done=password", Set_Cookie=field)
+        visitor, answer = await self.doors.begin(
+            asked.request,
+            self.place.cookie,
+            asked.visitor.account,
+            await self._credential(asked),
+            f"{self.place.base}?done=password",
+        )
+        await self.doors.sessions.end_others(visitor)
+        return answer
 
     async def end_sessions(self, asked: Asked) -> Response:
         """End one, or all but this."""

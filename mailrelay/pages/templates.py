@@ -14,7 +14,7 @@ from mailrelay.directory.model import Account, Directory
 from mailrelay.net.threads import Executor
 from mailrelay.pages.door import Asked, Doors, link, see_other
 from mailrelay.pages.fields import Trouble, trouble_of
-from mailrelay.pages.html_mail import FRAME, policy, safe_html
+from mailrelay.pages.html_mail import FRAME, framed, safe_html
 from mailrelay.pages.template_variables import read_variables
 from mailrelay.templates.model import MOST_SOURCE_CHARACTERS, Source, Template, Written
 from mailrelay.web.form import FormLimits
@@ -31,7 +31,6 @@ DONE: Mapping[str, str] = {
     "made": "The template is made.",
     "saved": "The template is saved: what is sent from now on says this.",
     "removed": "The template is removed, with all its versions.",
-    "sent": "The message is sent to you.",
 }
 
 VARIABLES = "{}"
@@ -59,13 +58,14 @@ class Trial:
 class TemplatePages:
     """``/templates``.  ``control`` makes the templates' for whoever is named in the audit.
 
-    ``send`` sends a test message for an account, from somewhere; it raises Refusal.
+    ``send`` sends a test message for an account, from somewhere, and gives its number, None when it
+    cannot be told now; it raises Refusal.
     """
 
     doors: Doors
     directory: Callable[[], Directory]
     control: Callable[[str], TemplateControl]
-    send: Callable[[Account, str, Trial], Awaitable[int]]
+    send: Callable[[Account, str, Trial], Awaitable[int | None]]
     executor: Executor
 
     def routes(self) -> Sequence[Route]:
@@ -128,7 +128,9 @@ class TemplatePages:
         except Refusal as refusal:
             trouble = trouble_of(FORM, refusal)
             return await self._form(asked, template, draft, trouble=_placed(trouble))
-        return await self._form(asked, template, draft, made=made, sent=id_)
+        return await self._form(
+            asked, template, draft, made=made, sent="/sent" if id_ is None else f"/sent/{id_}"
+        )
 
     async def _saved(self, asked: Asked, template: Template | None, draft: Draft) -> Response:
         control, account = self.control(asked.actor), asked.account.name
@@ -142,7 +144,7 @@ class TemplatePages:
         variables = read_variables(draft.variables)
         return await self.control(asked.actor).preview(draft.source, variables)
 
-    async def _sent(self, asked: Asked, message: Trial) -> int:
+    async def _sent(self, asked: Asked, message: Trial) -> int | None:
         if message.address not in self._addresses(asked):
             raise Refusal("choose one of the account's own addresses")
         return await self.send(asked.account, asked.request.peer_ip, message)
@@ -156,13 +158,7 @@ class TemplatePages:
         except Refusal as refusal:
             html = f"<p>{escape(str(refusal))}</p>"
         safe = await self.executor.run(safe_html, html, {}, shows_remote=shows_remote)
-        answer = Response.html(200, safe.document)
-        headers = {
-            "Content-Security-Policy": policy(shows_remote=shows_remote),
-            "X-Frame-Options": "sameorigin",
-            "Referrer-Policy": "no-referrer",
-        }
-        return Response(200, answer.body, headers, content_type=answer.content_type)
+        return framed(safe.document, shows_remote=shows_remote)
 
     async def _form(
         self,
@@ -177,7 +173,7 @@ class TemplatePages:
         if template is not None:
             control = self.control(asked.actor)
             versions = list(await control.versions(asked.account.name, template.id))
-        shown = {"made": None, "sent": 0, "shown": 0, **values}
+        shown = {"made": None, "sent": "", "shown": 0, **values}
         return self.doors.page(
             asked,
             "template.html",

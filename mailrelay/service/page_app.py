@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from mailrelay.config.settings import Settings
 from mailrelay.control.calls import CallControl
 from mailrelay.control.directory import DirectoryControl
 from mailrelay.control.endpoints import EndpointControl
 from mailrelay.control.replay import ReplayControl
-from mailrelay.net.surroundings import Surroundings
+from mailrelay.control.suppression import SuppressionControl
 from mailrelay.pages.calls import CallPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.keys import KeyPages
@@ -17,18 +16,19 @@ from mailrelay.pages.suppression_files import SuppressionFilePages
 from mailrelay.pages.suppressions import SuppressionPages
 from mailrelay.pages.webhook import WebhookPage
 from mailrelay.pages.webhooks import WebhookPages
-from mailrelay.service.application import Doors, suppression_control
-from mailrelay.service.server_controls import server_controls
-from mailrelay.storage.stores import Stores
+from mailrelay.service.application import Doors
+from mailrelay.service.controls import Control
 from mailrelay.web.request import Route
 
 
 def app_routes(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors, pages: PageDoors
+    doors: Doors, pages: PageDoors, control: Callable[[str], Control]
 ) -> Sequence[Route]:
     """What an account sets up for its application."""
-    control, load = server_controls(s, settings, stores, doors), doors.load_directory
-    lists = suppression_control(s, stores)
+    load = doors.load_directory
+
+    def lists(actor: str) -> SuppressionControl:
+        return control(actor).suppression
 
     def endpoints(actor: str) -> EndpointControl:
         return control(actor).endpoints

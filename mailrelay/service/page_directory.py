@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b32encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import Surroundings
@@ -13,8 +13,8 @@ from mailrelay.pages.admin_audit import AuditPages
 from mailrelay.pages.admin_config import ConfigPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
+from mailrelay.service.controls import Control
 from mailrelay.service.page_domains import domain_routes
-from mailrelay.service.server_controls import server_controls
 from mailrelay.storage.audit import DatabaseAudit
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
@@ -23,10 +23,14 @@ PASSWORD_BYTES = 10
 
 
 def directory_routes(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors, pages: PageDoors
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    pages: PageDoors,
+    control: Callable[[str], Control],
 ) -> Sequence[Route]:
     """What is served of it."""
-    control = server_controls(s, settings, stores, doors)
 
     def fresh_password() -> str:
         return b32encode(bytes.fromhex(doors.token())[:PASSWORD_BYTES]).decode().lower()

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from attrs import frozen
 
 from mailrelay.config.settings import Settings
-from mailrelay.control.history import AccountHistory
 from mailrelay.directory.model import Account
 from mailrelay.mailbox.searching import MailSearch
 from mailrelay.net.surroundings import Surroundings
@@ -19,10 +18,9 @@ from mailrelay.pages.letter import NotSent, Ready
 from mailrelay.pages.mail import MailPages
 from mailrelay.pages.message import MessagePages
 from mailrelay.pages.write import WritePages
-from mailrelay.queue.store import StoreUnavailable
-from mailrelay.service.application import Doors, make_sender
+from mailrelay.service.application import Doors
+from mailrelay.service.page_sending import Sending
 from mailrelay.storage.account_messages import DatabaseAccountMessages
-from mailrelay.storage.history import DatabaseHistory
 from mailrelay.storage.stores import Stores
 from mailrelay.web.files import MessageFiles
 from mailrelay.web.form import UploadedFile
@@ -30,25 +28,29 @@ from mailrelay.web.request import Route
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.errors import APIError
 from mailrelay.webapi.http import upload_of
-from mailrelay.webapi.send import Sender
 from mailrelay.webapi.types import SendRequest
 from mailrelay.webhooks.reading import name_addresses
 from mailrelay.webhooks.types import NameAddress
 
 
 def mail_routes(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors, page_doors: PageDoors
+    s: Surroundings,
+    settings: Settings,
+    stores: Stores,
+    doors: Doors,
+    page_doors: PageDoors,
+    sending: Sending,
 ) -> Sequence[Route]:
     """``/``, ``/mail`` and ``/write``."""
     store = DatabaseAccountMessages(stores.database, stores.spool)
-    files, history = MessageFiles(store, page_doors.intake), DatabaseHistory(stores.database)
+    files = MessageFiles(store, page_doors.intake)
     search, simulates = MailSearch(store, s.workers), settings.localserve
     write = WritePages(
         page_doors,
         doors.directory,
         store,
         files,
-        _Letters(make_sender(s, settings, stores, doors), history).send,
+        _Letters(sending).send,
         s.now,
         settings.limits.message_bytes,
         simulates,
@@ -56,17 +58,16 @@ def mail_routes(
     return [
         *Arrivals(page_doors, store, doors.bell).routes(),
         *MailPages(page_doors, store, search, doors.directory, simulates).routes(),
-        *MessagePages(page_doors, store, files, history).routes(),
+        *MessagePages(page_doors, store, files, sending.history).routes(),
         *write.routes(),
     ]
 
 
 @frozen
 class _Letters:
-    """Sends what was written on a page, as the APIs send."""
+    """Makes what was written on a page what the APIs send."""
 
-    sender: Sender
-    history: AccountHistory
+    sending: Sending
 
     async def send(
         self, account: Account, peer_ip: str, ready: Ready, files: Sequence[UploadedFile]
@@ -75,16 +76,11 @@ class _Letters:
         caller = Caller(account, str(ready.from_), peer_ip)
         uploads = [upload_of(file, field=ATTACHED) for file in files]
         try:
-            result = await self.sender.send(caller, _request(account, ready), uploads)
+            return await self.sending.send(caller, _request(account, ready), uploads)
         except APIError as error:
             if error.code == "sentOverQuota":
                 return None
             raise NotSent({_field_of(error): error.message}) from None
-        try:
-            found = await self.history.entry(account.id, result.submissions[0].queue_msg_id)
-        except StoreUnavailable:  # but it is queued
-            return None
-        return None if found is None else found.entry.message.id
 
 
 ATTACHED = "attachedfile"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from mailrelay.config.settings import Settings
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_security import AdminSecurityPages
 from mailrelay.pages.aliases import AliasPages
@@ -15,21 +14,23 @@ from mailrelay.pages.security import FOR_ACCOUNT, FOR_ADMIN, Security, SecurityP
 from mailrelay.pages.settings import SettingsPages
 from mailrelay.service.application import Doors
 from mailrelay.service.controls import Control
+from mailrelay.service.page_sending import Sending
 from mailrelay.service.page_templates import template_routes
-from mailrelay.service.server_controls import server_controls
-from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
 
 
 def own_routes(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors, page_doors: PageDoors
+    s: Surroundings,
+    doors: Doors,
+    page_doors: PageDoors,
+    controls: Callable[[str], Control],
+    sending: Sending,
 ) -> Sequence[Route]:
     """Hold rules, aliases, templates, settings, and the administrator's login."""
-    controls = server_controls(s, settings, stores, doors)
     return [
         *HoldPages(page_doors, lambda actor: controls(actor).holds).routes(),
         *AliasPages(page_doors, doors.directory).routes(),
-        *template_routes(s, settings, stores, doors, page_doors, controls),
+        *template_routes(s, doors, page_doors, controls, sending),
         *_settings(s, doors, page_doors, controls),
         *_admin_security(s, doors, page_doors, controls),
     ]

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from mailrelay.config.settings import Settings
 from mailrelay.control.destinations import LiveControl
 from mailrelay.control.queue_works import QueueChanger, QueueWorkControl
-from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.admin_queue import QueueAsked, QueuePages
 from mailrelay.pages.admin_works import WorkPages
 from mailrelay.pages.destinations import DestinationPages
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.service.application import Doors
-from mailrelay.service.server_controls import server_controls
-from mailrelay.storage.stores import Stores
+from mailrelay.service.controls import Control
 from mailrelay.web.request import Route
 
 
 def queue_routes(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors, page_doors: PageDoors
+    doors: Doors, page_doors: PageDoors, control: Callable[[str], Control]
 ) -> Sequence[Route]:
     """What waits, what is done to much of it, and where it goes."""
-    control = server_controls(s, settings, stores, doors)
 
     def asked(actor: str) -> QueueAsked:
         of = control(actor)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
 from mailrelay.control.queue import QueueControl
 from mailrelay.control.resend import Again
 from mailrelay.directory.model import Account
-from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.sent import Resend, SentPages
-from mailrelay.service.application import Doors, make_sender
+from mailrelay.service.controls import Control
 from mailrelay.service.resending import make_resender
 from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
 from mailrelay.webapi.caller import Caller
+from mailrelay.webapi.send import Sender
 from mailrelay.webapi.v1.problems import Problem
 from mailrelay.webapi.v1.resend import Resender
 
@@ -36,15 +35,13 @@ def page_resend(resender: Resender) -> Resend:
 
 
 def sent_routes(
-    s: Surroundings,
-    settings: Settings,
-    stores: Stores,
-    doors: Doors,
-    pages: PageDoors,
-    queue: Callable[[str], QueueControl],
+    stores: Stores, pages: PageDoors, control: Callable[[str], Control], sender: Sender
 ) -> Sequence[Route]:
     """``/sent``."""
-    resender = make_resender(stores, make_sender(s, settings, stores, doors))
-    control = resender.control
-    sent = SentPages(pages, control.history, queue, control, page_resend(resender))
-    return sent.routes()
+    resender = make_resender(stores, sender)
+    resends = resender.control
+
+    def queue(actor: str) -> QueueControl:
+        return control(actor).queue
+
+    return SentPages(pages, resends.history, queue, resends, page_resend(resender)).routes()

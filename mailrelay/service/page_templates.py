@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from mailrelay.config.settings import Settings
+from attrs import frozen
+
 from mailrelay.control.errors import Refusal
 from mailrelay.directory.model import Account
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.door import Doors as PageDoors
 from mailrelay.pages.templates import TemplatePages, Trial
-from mailrelay.service.application import Doors, make_sender
+from mailrelay.service.application import Doors
 from mailrelay.service.controls import Control
-from mailrelay.storage.history import DatabaseHistory
-from mailrelay.storage.stores import Stores
+from mailrelay.service.page_sending import Sending
 from mailrelay.web.request import Route
 from mailrelay.webapi.caller import Caller
 from mailrelay.webapi.errors import APIError
@@ -23,29 +23,29 @@ from mailrelay.webhooks.types import NameAddress
 
 def template_routes(
     s: Surroundings,
-    settings: Settings,
-    stores: Stores,
     doors: Doors,
     page_doors: PageDoors,
     controls: Callable[[str], Control],
+    sending: Sending,
 ) -> Sequence[Route]:
     """What is served of them."""
     return TemplatePages(
         page_doors,
         doors.directory,
         lambda actor: controls(actor).templates,
-        _to_oneself(s, settings, stores, doors),
+        _ToOneself(sending).send,
         s.workers,
     ).routes()
 
 
-def _to_oneself(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors
-) -> Callable[[Account, str, Trial], Awaitable[int]]:
-    """What sends a test message, as the APIs send; the number of the message."""
-    sender, history = make_sender(s, settings, stores, doors), DatabaseHistory(stores.database)
+@frozen
+class _ToOneself:
+    """Sends test messages."""
 
-    async def send(account: Account, peer_ip: str, trial: Trial) -> int:
+    sending: Sending
+
+    async def send(self, account: Account, peer_ip: str, trial: Trial) -> int | None:
+        """See TemplatePages."""
         oneself = NameAddress(name=account.full_name, address=trial.address)
         written = trial.written
         request = SendRequest(
@@ -56,11 +56,6 @@ def _to_oneself(
             html=written.html,
         )
         try:
-            result = await sender.send(Caller(account, trial.address, peer_ip), request)
+            return await self.sending.send(Caller(account, trial.address, peer_ip), request)
         except APIError as error:
             raise Refusal(error.message) from None
-        found = await history.entry(account.id, result.submissions[0].queue_msg_id)
-        assert found is not None
-        return found.entry.message.id
-
-    return send

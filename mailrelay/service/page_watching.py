@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mailrelay.config.settings import Settings
-from mailrelay.control.reports import ReportControl
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.pages.certificates import CertificatePages
 from mailrelay.pages.door import Doors as PageDoors
@@ -13,24 +12,20 @@ from mailrelay.pages.lists import ListPages
 from mailrelay.pages.reports import ReportPages
 from mailrelay.service.application import Doors
 from mailrelay.service.certificates import certificate_desk
-from mailrelay.storage.listings import DatabaseListings
-from mailrelay.storage.reports import DatabaseReports
-from mailrelay.storage.stores import Stores
+from mailrelay.service.controls import Control
 from mailrelay.web.request import Route
 
 
 def watching_routes(
-    s: Surroundings, settings: Settings, stores: Stores, doors: Doors, page_doors: PageDoors
+    s: Surroundings, settings: Settings, doors: Doors, page_doors: PageDoors, control: Control
 ) -> Sequence[Route]:
     """Certificates, lists that are watched, reports."""
 
     def domains() -> Sequence[str]:
         return sorted(doors.directory().domains)
 
-    reports = ReportControl(DatabaseReports(stores.database), s.now)
-    listings = DatabaseListings(stores.database)
     return [
         *CertificatePages(page_doors, certificate_desk(settings, s.now), s.workers).routes(),
-        *ListPages(page_doors, listings, settings.dnsbl.watched).routes(),
-        *ReportPages(page_doors, reports, domains, s.now).routes(),
+        *ListPages(page_doors, control.listings, settings.dnsbl.watched).routes(),
+        *ReportPages(page_doors, control.reports, domains, s.now).routes(),
     ]

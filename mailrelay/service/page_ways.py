@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailrelay.config.convert import relay_place
 from mailrelay.config.settings import Settings
@@ -10,7 +10,7 @@ from mailrelay.control.relays import read_sources
 from mailrelay.directory.peers import Peer
 from mailrelay.directory.relays import RelayRule
 from mailrelay.net.surroundings import Surroundings
-from mailrelay.pages.admin_calls import CallPages
+from mailrelay.pages.admin_calls import AdminCallPages
 from mailrelay.pages.admin_explain import ExplainPages
 from mailrelay.pages.admin_holds import HoldRulePages
 from mailrelay.pages.admin_peers import PeerPages, Ping
@@ -21,19 +21,17 @@ from mailrelay.peering.ping import PingFailed
 from mailrelay.peering.pinging import ask_for_pong
 from mailrelay.routing.relay_sources import RelaySources
 from mailrelay.service.application import Doors
+from mailrelay.service.controls import Control
 from mailrelay.service.peers_out import PeerClients
-from mailrelay.service.server_controls import server_controls
-from mailrelay.storage.relay_alarms import DatabaseRelayAlarms
-from mailrelay.storage.stores import Stores
 from mailrelay.web.request import Route
 
 
 def way_routes(
     s: Surroundings,
     settings: Settings,
-    stores: Stores,
     doors: Doors,
     page_doors: PageDoors,
+    control: Callable[[str], Control],
 ) -> Sequence[Route]:
     """Hold rules, webhook calls, routes, relay hosts, peers, explain."""
 
@@ -51,12 +49,13 @@ def way_routes(
             await clients.close()
         return Ping("", pong.seconds, pong.takes_mail, pong.clock_difference, pong.limits)
 
-    control = server_controls(s, settings, stores, doors)
-    alarms = DatabaseRelayAlarms(stores.database, stores.node.id, s.now)
+    relays = RelayPages(
+        page_doors, lambda actor: control(actor).relays, sources, control("").relay_alarms
+    )
     return [
         *HoldRulePages(page_doors, lambda actor: control(actor).holds).routes(),
-        *CallPages(page_doors, lambda actor: control(actor).calls).routes(),
+        *AdminCallPages(page_doors, lambda actor: control(actor).calls).routes(),
         *ExplainPages(page_doors, doors.explain).routes(),
-        *RelayPages(page_doors, lambda actor: control(actor).relays, sources, alarms).routes(),
+        *relays.routes(),
         *PeerPages(page_doors, lambda actor: control(actor).peers, pinged, s.now).routes(),
     ]

@@ -68,10 +68,11 @@ from mailrelay.service.listings import make_listings
 from mailrelay.service.lists import Lists
 from mailrelay.service.mta_sts_site import mta_sts_routes
 from mailrelay.service.page_health import make_watch
-from mailrelay.service.pages import page_routes
+from mailrelay.service.pages import page_routes, serves_pages
 from mailrelay.service.peers_in import PeerDoors, PeersIn
 from mailrelay.service.relaying import Relaying
 from mailrelay.service.reports import Reports
+from mailrelay.service.server_controls import server_controls
 from mailrelay.service.sites import Sites
 from mailrelay.service.snapshots import Snapshots
 from mailrelay.service.statistics import counting_service
@@ -310,7 +311,8 @@ class Server(MultiService):
         self._peers_in = PeersIn(s, settings, stores, self._peer_doors())
         self._watch = make_watch(s, self.metrics, self.health)
         application = self._application_doors()
-        self._works = make_works(s, settings, stores, application)
+        control = server_controls(s, settings, stores, application)
+        self._works = make_works(s, stores, control)
         intake = make_intake(s, settings, self._token)
         self._sites = Sites(
             s,
@@ -321,7 +323,7 @@ class Server(MultiService):
             self._application_routes(application, intake),
             self._handing_in.routes,
             lambda proxied: [*self._peers_in.routes(proxied), *self._zotonic.routes(proxied)],
-            page_routes(s, settings, stores, application, intake, self._watch),
+            page_routes(s, settings, stores, application, intake, self._watch, control),
             autoconfig_routes(settings, lambda: self.directory),
             [*self.tls.routes(), *mta_sts_routes(settings.hostname, lambda: self.directory)],
         )
@@ -362,7 +364,7 @@ class Server(MultiService):
             *self._incoming.services,
             *make_listings(s, settings, stores, self.metrics),
             self.reports,
-            self._watch.service,
+            *([self._watch.service] if serves_pages(settings) else []),
         ):
             service.setServiceParent(self)
         self.tls.add_gauges(self.metrics)

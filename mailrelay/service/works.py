@@ -12,14 +12,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from mailrelay.config.settings import Settings
 from mailrelay.control.errors import Refusal
 from mailrelay.control.queue_works import QueueChanger, queue_doers
 from mailrelay.control.works import Doer, RunningWorks, Work, WorkState
 from mailrelay.net.surroundings import Surroundings
 from mailrelay.queue.store import StoreUnavailable
-from mailrelay.service.application import Doors
-from mailrelay.service.server_controls import server_controls
+from mailrelay.service.controls import Control
 from mailrelay.storage.stores import Stores
 from mailrelay.storage.works import DatabaseWorks
 
@@ -115,9 +113,8 @@ class Works(Service):
         return self._records.failed(id_, said[:1000], self._now())
 
 
-def make_works(s: Surroundings, settings: Settings, stores: Stores, doors: Doors) -> Works:
+def make_works(s: Surroundings, stores: Stores, control: Callable[[str], Control]) -> Works:
     """Those of this node."""
-    control = server_controls(s, settings, stores, doors)
 
     def changer(actor: str) -> QueueChanger:
         asked = control(actor)
