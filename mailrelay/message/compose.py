@@ -156,8 +156,10 @@ def _text(subtype: str, text: str, *, eight_bit: bool) -> _Part:
     if not text.endswith("\n"):
         text += "\n"
     charset = "us-ascii" if text.isascii() else "utf-8"
-    lines = text.encode().split(b"\n")
-    if _UNFIT.search(text) or max(map(len, lines)) > MAX_TEXT_LINE:
+    data = text.encode()
+    lines = data.split(b"\n")
+    is_fit = len(data.translate(None, _UNFIT)) == len(data)
+    if not is_fit or max(map(len, lines)) > MAX_TEXT_LINE:
         encoding = "quoted-printable"
         lines = [_quoted_printable(line) for line in lines]
     else:
@@ -280,4 +282,4 @@ _BOUNDARY = re.compile(r"=_[A-Za-z0-9_.+\-]{1,60}")
 _PLAIN_NAME = re.compile(r"(?! )(?!.*=\?)[ !#-\[\]-~]{0,900}(?<! )")
 _SECTION = re.compile(r"(?:%[0-9A-F]{2}|[^%]){1,60}")
 # Of controls only TAB and the line's end are text everywhere; NUL is refused in content.
-_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_UNFIT = bytes({*range(0x20), 0x7F} - set(b"\t\n"))

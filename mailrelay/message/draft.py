@@ -113,8 +113,11 @@ def check(draft: Draft) -> None:
         _check_token(f"References[{number}]", reference, utf8=draft.smtputf8)
     _check_headers(draft)
     for field, text in (("Text", draft.text), ("HTML", draft.html)):
-        if _SURROGATES.search(text):
-            raise Unwritable(field, "has half of a surrogate pair, which is no character")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            said = "has half of a surrogate pair, which is no character"
+            raise Unwritable(field, said) from None
     for field, files in (
         ("AlternativeFiles", draft.alternative_files),
         ("InlineFiles", draft.inline_files),
@@ -212,4 +215,3 @@ _ONCE = {
 }
 _FIELD_NAME = re.compile("[!-9;-~]{1,76}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+ *(?:;|$)")
-_SURROGATES = re.compile("[\ud800-\udfff]")

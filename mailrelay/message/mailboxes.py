@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from attrs import define, field, frozen
 
@@ -27,7 +28,7 @@ def mailboxes_in(text: str) -> list[NamedAddress]:
 
     What is no address is left out; a name may stand in a comment behind its address.
     """
-    return _read(text).found
+    return list(_read(text).found)
 
 
 @frozen
@@ -41,7 +42,7 @@ class AddressList:
 def read_list(text: str) -> AddressList:
     """``text`` as ``mailboxes_in`` reads it, telling of what that leaves out."""
     read = _read(text)
-    missed = read.missed or ([text] if read.hides_address else [])
+    missed = read.missed or ((text,) if read.hides_address else ())
     return AddressList(read.found, missed)
 
 
@@ -65,12 +66,29 @@ def hides_address(text: str) -> bool:
     return _read(text).hides_address
 
 
-def _read(text: str) -> _Reader:
+@frozen
+class _Read:
+    found: tuple[NamedAddress, ...]
+    missed: tuple[str, ...]
+    hides_address: bool
+
+
+def _read(text: str) -> _Read:
+    """Those who send much write the same From each time: it is read once."""
+    return _remembered(text) if len(text) <= MOST_REMEMBERED else _read_anew(text)
+
+
+def _read_anew(text: str) -> _Read:
     reader = _Reader(text)
     while reader.position < len(text):
         reader.step()
     reader.finish_mailbox()
-    return reader
+    return _Read(tuple(reader.found), tuple(reader.missed), reader.hides_address)
+
+
+MOST_REMEMBERED = 320
+"""Characters of a list that is remembered, one of 256."""
+_remembered = lru_cache(maxsize=256)(_read_anew)
 
 
 @define

@@ -83,6 +83,33 @@ class Entry:
     transport: str | None = None  # by its name, that an operator chose; else routes decide
     destination: object = field(default=None, eq=False, repr=False)  # at admission; not stored
 
+    def placed(
+        self, state: EntryState, due_at: float, lane: int, epoch: int, destination: object
+    ) -> Entry:
+        """The same, as the queue admits it: what ``evolve`` would make, at a third of its cost."""
+        return Entry(
+            self.id,
+            self.message,
+            self.recipient,
+            self.queued_at,
+            due_at,
+            self.notify,
+            self.orcpt,
+            state,
+            self.attempts,
+            self.last_attempt_at,
+            self.delay_reported,
+            lane,
+            epoch,
+            self.from_id,
+            self.own_reverse_path,
+            self.alias,
+            self.edit,
+            self.member_of,
+            self.transport,
+            destination,
+        )
+
     @property
     def account_id(self) -> int | None:
         """Who is told of it: whose message it is of, and nobody for what a list passes on."""

@@ -138,10 +138,10 @@ class Scheduler(Window[Entry]):
         destination = self._o.route(entry)
         account, urgent = entry.account_id, entry.is_urgent
         lane = destination.lane(account, urgent=urgent)
-        if self._o.is_held(entry):
-            return evolve(entry, lane=lane, state=EntryState.HELD, destination=destination)
-        now = self._o.now()
         due = entry.next_attempt_at
+        if self._o.is_held(entry):
+            return entry.placed(EntryState.HELD, due, lane, entry.epoch, destination)
+        now = self._o.now()
         epoch = 0
         if self.running and due <= now:
             backlog = self._backlogs.get(destination.key)
@@ -150,7 +150,7 @@ class Scheduler(Window[Entry]):
                 due = now + suspended
             elif self.has_room(backlog, account, urgent=urgent):
                 epoch = self._o.epoch()
-        return evolve(entry, lane=lane, next_attempt_at=due, epoch=epoch, destination=destination)
+        return entry.placed(entry.state, due, lane, epoch, destination)
 
     def enqueue(self, entries: Sequence[Entry]) -> None:
         """Take what was just committed, as ``admit`` placed it."""

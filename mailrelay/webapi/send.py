@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from mailrelay.acceptance.accept import Acceptance, Accepted
@@ -18,7 +18,7 @@ from mailrelay.control.mailbox import OverQuota
 from mailrelay.directory.model import Account, Directory
 from mailrelay.message.compose import compose
 from mailrelay.message.draft import Draft, Unwritable
-from mailrelay.net.threads import AtOnce, Executor
+from mailrelay.net.threads import Executor
 from mailrelay.policy.daily import OVER_NEW_RECIPIENTS
 from mailrelay.policy.from_id import new_from_id
 from mailrelay.policy.relay import Submitter
@@ -94,7 +94,10 @@ class Sender:
         Raises: Unwritable, APIError.
         """
         kept: list[bytes] | None = [] if keep else None
-        content = await self.content(partial(compose, draft), at_once=is_small(draft), kept=kept)
+        if is_small(draft):
+            content = self._content_at_once(draft, kept)
+        else:
+            content = await self.content(partial(compose, draft), kept=kept)
         return await self.accept(caller, envelope, content), b"".join(kept or ())
 
     def _envelope(self, request: SendRequest, people: People, draft: Draft) -> Envelope:
@@ -111,14 +114,12 @@ class Sender:
         self,
         make: Callable[[], Iterator[bytes]],
         *,
-        at_once: bool = False,
         kept: list[bytes] | None = None,
     ) -> IncomingContent:
-        """What ``make`` makes, in a worker's thread unless ``at_once``; ``kept`` gets it, too.
+        """What ``make`` makes, in a worker's thread; ``kept`` gets it, too.
 
         Raises: Unwritable, APIError.
         """
-        executor = AtOnce() if at_once else self.executor
         waiting: list[Deferred[None]] = []
 
         def caught_up() -> None:
@@ -128,13 +129,9 @@ class Sender:
 
         content = IncomingContent(self.open_spool, caught_up)
         try:
-            pieces = await executor.run(make)
-            while block := await executor.run(_next_block, pieces):
-                if content.size_bytes + len(block) > self.max_message_bytes:
-                    raise APIError(
-                        "messageTooLarge",
-                        f"the message is larger than {self.max_message_bytes} bytes",
-                    )
+            pieces = await self.executor.run(make)
+            while block := await self.executor.run(_next_block, pieces):
+                self._check_size(content.size_bytes + len(block))
                 content.write(block)
                 if kept is not None:
                     kept.append(block)
@@ -146,6 +143,22 @@ class Sender:
             raise
         return content
 
+    def _content_at_once(self, draft: Draft, kept: list[bytes] | None) -> IncomingContent:
+        """``draft``, composed here; ``kept`` gets it, too.  Raises: Unwritable, APIError."""
+        data = b"".join(compose(draft))
+        self._check_size(len(data))
+        content = IncomingContent(self.open_spool)
+        content.write(data)
+        if kept is not None:
+            kept.append(data)
+        return content
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self.max_message_bytes:
+            raise APIError(
+                "messageTooLarge", f"the message is larger than {self.max_message_bytes} bytes"
+            )
+
     async def accept(
         self,
         caller: Caller,
@@ -155,7 +168,7 @@ class Sender:
         has_wishes: bool = False,
     ) -> Accepted:
         """Make it ours; ``has_wishes`` when its header may have them.  Raises: APIError."""
-        source = evolve(source_of(caller), keeps_from_id=has_wishes)
+        source = source_of(caller, has_wishes=has_wishes)
         try:
             return await self.acceptance.accept(source, envelope, content)
         except Refused as refused:
@@ -177,8 +190,8 @@ def is_small(draft: Draft) -> bool:
     return not draft.files and len(draft.text) + len(draft.html) <= AT_ONCE_BYTES
 
 
-def source_of(caller: Caller) -> Source:
-    """How acceptance sees who calls the API."""
+def source_of(caller: Caller, *, has_wishes: bool = False) -> Source:
+    """How acceptance sees who calls the API; ``has_wishes`` when the header may have some."""
     return Source(
         DOOR,
         "HTTPS" if caller.is_secure else "HTTP",
@@ -186,6 +199,7 @@ def source_of(caller: Caller) -> Source:
         peer_ip=caller.peer_ip,
         hide_peer=True,
         needs_from=True,
+        keeps_from_id=has_wishes,
     )
 
 

@@ -117,18 +117,21 @@ class API:
         caller = await self.door.caller(request, operation.scope)
         id_ = path_id(request.params["id"]) if "id" in request.params else 0
         query = None if operation.query is None else read_query(request, operation.query)
-        call = Call(caller, request, query=query, id=id_)
+        key = key_of(request) if operation.is_write else None
         if operation.body is None:
-            return await self._once(operation, call, b"")
-        read = await read_json(request, operation.body, self.intake, operation.most_body_bytes)
+            return await self._once(operation, Call(caller, request, query=query, id=id_), key, b"")
+        limit, is_hashed = operation.most_body_bytes, key is not None
+        read = await read_json(request, operation.body, self.intake, limit, is_hashed=is_hashed)
         try:
-            return await self._once(operation, evolve(call, body=read.value), read.digest)
+            call = Call(caller, request, body=read.value, query=query, id=id_)
+            return await self._once(operation, call, key, read.digest)
         finally:
             read.done()
 
-    async def _once(self, operation: Operation, call: Call, digest: bytes) -> Answer:
-        """The work, unless it was done before.  Raises: Problem."""
-        key = key_of(call.request) if operation.is_write else None
+    async def _once(
+        self, operation: Operation, call: Call, key: str | None, digest: bytes
+    ) -> Answer:
+        """The work, unless it was done before with ``key``.  Raises: Problem."""
         if key is None:
             return await operation.work(call)
 

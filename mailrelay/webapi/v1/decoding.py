@@ -32,21 +32,23 @@ MOST_ID_DIGITS = 16
 
 @frozen
 class Read(Generic[T]):
-    """A body as a value, and the SHA-256 of its bytes.  ``done`` when it is needed no more."""
+    """A body as a value, and the SHA-256 of its bytes if asked for; ``done`` ends its use."""
 
     value: T
     digest: bytes
     done: Callable[[], None]
 
 
-async def read_json(request: Request, type_: type[T], intake: Intake, limit: int) -> Read[T]:
-    """The body as a ``type_``.
+async def read_json(
+    request: Request, type_: type[T], intake: Intake, limit: int, *, is_hashed: bool
+) -> Read[T]:
+    """The body as a ``type_``, with its hash if ``is_hashed``.
 
     A large one is decoded by a worker, and few are in memory at once.  No body at all is an empty
     object, where that is one.  Raises: Problem, Refused.
     """
     if _is_absent(request) and may_be_empty(type_):
-        return Read(*_decoded(b"{}", type_), _nothing)
+        return Read(*_decoded(b"{}", type_, is_hashed=is_hashed), _nothing)
     check_content_type(request, "application/json")
     try:
         collected = await intake.collect(request.body, limit)
@@ -54,10 +56,11 @@ async def read_json(request: Request, type_: type[T], intake: Intake, limit: int
         raise problem_of_body(error) from None
     try:
         if not collected.is_large:
-            return Read(*_decoded(await collected.bytes(), type_), _nothing)
+            return Read(*_decoded(await collected.bytes(), type_, is_hashed=is_hashed), _nothing)
         give_back = await intake.take_turn()
         try:
-            read = await intake.executor.run(_decoded, await collected.bytes(), type_)
+            data = await collected.bytes()
+            read = await intake.executor.run(_decoded, data, type_, is_hashed=is_hashed)
         except BaseException:
             give_back()
             raise
@@ -75,8 +78,8 @@ def _is_absent(request: Request) -> bool:
     return request.body.declared_length == 0 and request.headers.get("content-type") is None
 
 
-def _decoded(data: bytes, type_: type[T]) -> tuple[T, bytes]:
-    return decode_json(data, type_), hashlib.sha256(data).digest()
+def _decoded(data: bytes, type_: type[T], *, is_hashed: bool) -> tuple[T, bytes]:
+    return decode_json(data, type_), hashlib.sha256(data).digest() if is_hashed else b""
 
 
 def _nothing() -> None:

@@ -184,13 +184,14 @@ def _extra_of(given: Sequence[ExtraField]) -> dict[str, str]:
 def draft_of(
     letter: Letter,
     parties: Parties,
+    added: Sequence[tuple[str, str]] = (),
     *,
     now: float,
     message_id: str,
     user_agent: str,
     boundary: Callable[[], str],
 ) -> Draft:
-    """What is to be composed.  A file with a content id is in line."""
+    """What is to be composed, with fields ``added``.  A file with a content id is in line."""
     files = [(one, _file(one)) for one in letter.attachments]
     return Draft(
         from_=[parties.from_],
@@ -200,7 +201,7 @@ def draft_of(
         subject=letter.subject,
         date=format_datetime(time_at(now)),
         message_id=message_id,
-        headers=[(one.name, one.value) for one in letter.headers],
+        headers=[*((one.name, one.value) for one in letter.headers), *added],
         user_agent=user_agent,
         text=letter.text,
         html=letter.html,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from mailrelay.acceptance.envelope import Envelope
 from mailrelay.message.draft import Draft
@@ -60,14 +60,6 @@ class Desk:
     def ready(self, caller: Caller, letter: Letter, parties: Parties) -> Outgoing:
         """``letter``, whose template is filled.  Raises: Problem; StoreUnavailable."""
         sender, now = self.sender, self.sender.now()
-        draft = draft_of(
-            letter,
-            parties,
-            now=now,
-            message_id=f"<{new_from_id(sender.token())}@{sender.hostname}>",
-            user_agent=sender.user_agent,
-            boundary=sender.token,
-        )
         hold_until = release_at(letter.send_at, now)
         one_click = self.one_click.fields(
             letter.unsubscribe,
@@ -75,6 +67,15 @@ class Desk:
             parties.recipients,
             [one.name for one in letter.headers],
             hold_until or now,
+        )
+        draft = draft_of(
+            letter,
+            parties,
+            one_click.headers,
+            now=now,
+            message_id=f"<{new_from_id(sender.token())}@{sender.hostname}>",
+            user_agent=sender.user_agent,
+            boundary=sender.token,
         )
         mail = Mail(
             parties.from_.address,
@@ -88,5 +89,5 @@ class Desk:
             letter,
             as_sender(caller, parties.from_.address),
             Envelope(mail, recipients, wishes, ids=one_click.ids),
-            evolve(draft, headers=[*draft.headers, *one_click.headers]),
+            draft,
         )
