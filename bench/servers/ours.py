@@ -79,8 +79,14 @@ class Ours(Server):
         return [twistd, "-n", "--pidfile=", "mailrelay", "--config", configuration]
 
     def settings(self) -> str:
-        """The whole configuration."""
-        return self._configuration().strip() + "\n(in scenarios without a relay host)" + DISCARD
+        """The interpreter, and the whole configuration."""
+        python = f"# {sys.executable}: Python {sys.version}; SQLite {sqlite3.sqlite_version}\n"
+        return (
+            python
+            + self._configuration().strip()
+            + "\n(in scenarios without a relay host)"
+            + DISCARD
+        )
 
     def accepted(self) -> int:
         """Retired entries: all were discarded."""
