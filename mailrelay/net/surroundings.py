@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
@@ -40,6 +41,29 @@ class Surroundings:
         """What looks up names that strangers choose: where it has no threads, ``resolver``."""
         return self._judging or self.resolver
 
+
+class StoredRandom(SystemRandom):
+    """The system's random bits, fetched ahead: a token costs no call into the kernel each time.
+
+    For one process: a fork would give out the same twice.  A daemon forks before it asks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stored, self._used = b"", 0
+
+    def getrandbits(self, k: int) -> int:
+        """See Random: ``k`` bits, none of which was given out before."""
+        if k <= 0 or k % 8:
+            return super().getrandbits(k)
+        end = self._used + k // 8
+        if end > len(self._stored):
+            self._stored, self._used, end = os.urandom(FETCHED_BYTES + k // 8), 0, k // 8
+        bits, self._used = self._stored[self._used : end], end
+        return int.from_bytes(bits)
+
+
+FETCHED_BYTES = 4096
 
 WORKERS = 8
 """Threads for reads, files, password hashing: two a core at the most are busy with hashing."""
@@ -83,7 +107,7 @@ def real_surroundings(
         reactor,
         reactor,
         time.time,
-        SystemRandom(),
+        StoredRandom(),
         DNSResolver(lookups, nameservers, dns_timeout),
         writer,
         workers,

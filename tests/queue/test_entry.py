@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import TestCase
 
 from attrs import evolve, fields
@@ -34,7 +35,7 @@ class PlacedTests(TestCase):
         )
         to = destination()
         placed = whole.placed(EntryState.HELD, 5.0, 6, 7, to)
-        changed = {"state": EntryState.HELD, "next_attempt_at": 5.0, "lane": 6, "epoch": 7}
+        changed: Any = {"state": EntryState.HELD, "next_attempt_at": 5.0, "lane": 6, "epoch": 7}
         self.assertEqual(placed, evolve(whole, **changed))
         self.assertIs(placed.destination, to)
         given = {"id", "message", "recipient", "destination", *changed}
