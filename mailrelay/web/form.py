@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from binascii import a2b_qp
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -171,17 +170,16 @@ def _parse_urlencoded(data: bytes, most: int) -> Mapping[str, Sequence[str]]:
 
 def _unescaped(text: bytes) -> str:
     """What ``text`` stands for.  Raises: MalformedForm."""
-    if _NO_ESCAPE.search(text):
-        raise MalformedForm(400, "the form has % without two hexadecimal digits\n")
     # Quoted-printable but for the sign: C reads it in a fraction of the time of urllib.
-    text = text.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"=")
+    plain = a2b_qp(text.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"="))
+    # An escape becomes two bytes less.  Of what is none, only a soft line break is as short.
+    is_escaped = len(plain) == len(text) - 2 * text.count(b"%")
+    if not is_escaped or b"%\r" in text or b"%\n" in text:
+        raise MalformedForm(400, "the form has % without two hexadecimal digits\n")
     try:
-        return a2b_qp(text).decode("utf-8")
+        return plain.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedForm(400, "the form is not UTF-8\n") from error
-
-
-_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 @frozen

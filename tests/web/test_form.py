@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, unquote_plus, urlencode
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -146,6 +147,15 @@ class FormTests(SynchronousTestCase):
         """A percent sign without two hexadecimal digits is refused, as Go refuses it."""
         for text in (b"a=%", b"a=%4", b"%zz=1", b"a=%\n4", b"a=%%41", b"a=%+1"):
             self.refused(MalformedForm, URLENCODED, text)
+
+    @given(st.text("%41g=\r\n+", max_size=12))
+    def test_any_escapes(self, text: str) -> None:
+        """Whatever follows percent signs, it is an escape or refused."""
+        if re.search("%(?![0-9A-Fa-f]{2})", text):
+            self.refused(MalformedForm, URLENCODED, b"a=" + text.encode())
+        else:
+            form = self.read(URLENCODED, b"a=" + text.encode())
+            self.assertEqual(form.fields, {"a": [unquote_plus(text)]})
 
     def test_multipart(self) -> None:
         """Fields and files, which are in the folder until the form is closed."""
