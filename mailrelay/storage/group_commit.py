@@ -101,6 +101,9 @@ class _HeldConnection:
         """The connection, opened anew after trouble."""
         if self._connection is None or self._connection.closed:
             self._connection = self.engine.connect()
+            if self.engine.dialect.name == "sqlite":
+                # A batch is small: what undoes one of its statements needs no file of its own.
+                self._connection.connection.cursor().execute("PRAGMA temp_store = MEMORY")
         return self._connection
 
     def drop(self) -> None:
