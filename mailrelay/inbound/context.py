@@ -18,6 +18,7 @@ from mailrelay.acceptance.synchronous import Synchronous
 from mailrelay.directory.login import Authenticator
 from mailrelay.directory.model import Account, Directory
 from mailrelay.net.tls import ServerCertificate
+from mailrelay.net.writing import Outbox
 from mailrelay.policy.limits import ConnectionCount, Limits
 from mailrelay.smtp.reply import Reply
 
@@ -95,3 +96,8 @@ class Context:
     judges: Chain | None = None  # of mail of strangers
     screening: Screening | None = None  # of strangers themselves
     simulate: bool = False  # localserve: special localparts fail
+    outbox: Outbox = field(init=False)
+
+    @outbox.default
+    def _outbox(self) -> Outbox:
+        return Outbox(self.clock)

@@ -48,7 +48,6 @@ from mailrelay.inbound.replies import (
 from mailrelay.inbound.session import Session
 from mailrelay.inbound.transaction import MailTransaction
 from mailrelay.net.timeouts import LazyTimeout
-from mailrelay.net.writing import write_now
 from mailrelay.policy.limits import IDLE, SHUTTING_DOWN, TOO_MANY_ERRORS, TOO_SLOW
 from mailrelay.policy.relay import Submitter
 from mailrelay.smtp.command import (
@@ -272,7 +271,7 @@ class SMTPServerProtocol(LazyTimeout, ESMTP):
 
     def send(self, answer: Reply) -> None:
         """The one door for replies."""
-        write_now(self.transport, answer.to_wire())
+        self._context.outbox.write(self.transport, answer.to_wire())
 
     def _respond(self, decision: Decision) -> None:
         if isinstance(decision, Deferred):

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IPullProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailrelay.net.writing import write_now
+from mailrelay.net.writing import Outbox
 from mailrelay.smtp.content import DotStuffer
 
 BLOCK_BYTES = 256 * 1024
@@ -38,11 +38,12 @@ class _Sending:
         self,
         transport: Any,
         outgoing: Outgoing,
+        outbox: Outbox,
         stuffer: DotStuffer | None,
         progress: Callable[[], None],
     ) -> None:
         self.finished: Deferred[None] = Deferred()
-        self._transport, self._outgoing = transport, outgoing
+        self._transport, self._outgoing, self._outbox = transport, outgoing, outbox
         self._stuffer, self._progress = stuffer, progress
         self._offset = 0
         self._handed_over = 0
@@ -62,7 +63,7 @@ class _Sending:
         self._over = True
         if self._stuffer is not None:
             data = self._stuffer.chunk(data) + self._stuffer.end()
-        write_now(self._transport, data)
+        self._outbox.write(self._transport, data)
         self.finished.callback(None)
 
     def resumeProducing(self) -> None:
@@ -123,12 +124,17 @@ class _Sending:
 
 
 def send_content(
-    transport: Any, outgoing: Outgoing, *, stuffed: bool, progress: Callable[[], None]
+    transport: Any,
+    outgoing: Outgoing,
+    outbox: Outbox,
+    *,
+    stuffed: bool,
+    progress: Callable[[], None],
 ) -> _Sending:
     """Begin to send; ``finished`` of the answer fires when the last byte was handed over.
 
     ``progress`` is called whenever the peer has taken a block.
     """
-    sending = _Sending(transport, outgoing, DotStuffer() if stuffed else None, progress)
+    sending = _Sending(transport, outgoing, outbox, DotStuffer() if stuffed else None, progress)
     sending.begin()
     return sending

@@ -29,7 +29,7 @@ from typing_extensions import override
 from mailrelay.net.peer_tls import CertificateRefused, refusal_of, shown_facts
 from mailrelay.net.timeouts import LazyTimeout
 from mailrelay.net.tls import Negotiated, TLSLevel, channel_binding, negotiated
-from mailrelay.net.writing import write_now
+from mailrelay.net.writing import Outbox
 from mailrelay.outbound.auth import ClientMechanism, Login, base64_text, choose_mechanism
 from mailrelay.outbound.scram import ChallengeRefused
 from mailrelay.outbound.settings import Timeouts
@@ -105,10 +105,15 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
     __setattr__ = object.__setattr__  # the stock class looks for a deprecated name each time
 
     def __init__(
-        self, plan: SessionPlan, clock: IReactorTime, transcript: Transcript | None = None
+        self,
+        plan: SessionPlan,
+        clock: IReactorTime,
+        transcript: Transcript | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         super().__init__(None, plan.creator, plan.ehlo_name.encode("ascii"))
         self._plan, self.clock = plan, clock
+        self._outbox = outbox if outbox is not None else Outbox(clock)
         self.ready: Deferred[None] = Deferred()
         self.stage = Stage.OPENING
         self.extensions = NO_EXTENSIONS
@@ -242,7 +247,7 @@ class SMTPConnection(LazyTimeout, ESMTPClient):
     @override
     def sendLine(self, line: bytes) -> None:
         self.transcript.said("C", line.decode("utf-8", "replace").rstrip("\r"))
-        write_now(self.transport, line.rstrip(b"\r") + b"\r\n")
+        self._outbox.write(self.transport, line.rstrip(b"\r") + b"\r\n")
 
     def _send_secret(self, line: bytes, shown: str) -> None:
         self.transcript.said("C", shown)

@@ -21,6 +21,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from mailrelay.net.peer_tls import Check, VerifiedBy
 from mailrelay.net.socks import SocksEndpoint
 from mailrelay.net.tls import ClientTLS, TLSLevel
+from mailrelay.net.writing import Outbox
 from mailrelay.outbound.hosts import Target
 from mailrelay.outbound.opening import CLOSED_BY_US, SessionPlan, Stage
 from mailrelay.outbound.protocol import SMTPClientProtocol
@@ -67,6 +68,7 @@ class ConnectionPool:
         self._reactor, self._clock = reactor, clock
         self._settings, self._ehlo_name = settings, ehlo_name
         self._client_tls, self._nonce = client_tls, nonce
+        self._outbox = Outbox(clock)
         self._idle: dict[Hashable, list[_Idle]] = {}
         self._open: dict[SMTPClientProtocol, None] = {}  # a set in the order of opening
         self._connecting: dict[SMTPClientProtocol, Deferred[Any]] = {}
@@ -143,7 +145,7 @@ class ConnectionPool:
             access.mechanisms,
             access.is_observed,
         )
-        connection = SMTPClientProtocol(plan, self._clock, transcript)
+        connection = SMTPClientProtocol(plan, self._clock, transcript, self._outbox)
         connection.on_closed = self._gone
         factory: IProtocolFactory = _One(connection)
         if access.implicit_tls:

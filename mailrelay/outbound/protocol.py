@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from mailrelay.net.writing import write_now
+from mailrelay.net.writing import Outbox
 from mailrelay.outbound.content import Outgoing, send_content
 from mailrelay.outbound.opening import UNASKED, SessionPlan, SMTPConnection, Stage
 from mailrelay.outbound.transcript import Transcript
@@ -36,9 +36,13 @@ class SMTPClientProtocol(SMTPConnection):
     _log = Logger()
 
     def __init__(
-        self, plan: SessionPlan, clock: IReactorTime, transcript: Transcript | None = None
+        self,
+        plan: SessionPlan,
+        clock: IReactorTime,
+        transcript: Transcript | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
-        super().__init__(plan, clock, transcript)
+        super().__init__(plan, clock, transcript, outbox)
         self.transactions = 0
         self.answered = False  # whether the running transaction got any reply
         self._transaction: Transaction | None = None
@@ -100,7 +104,7 @@ class SMTPClientProtocol(SMTPConnection):
             case Send():
                 self._await_reply()
                 self.transcript.said("C", step.data.decode().replace("\r\n", "\n").rstrip("\n"))
-                write_now(self.transport, step.data)
+                self._outbox.write(self.transport, step.data)
             case SendContent():
                 self._send_content(chunked=step.chunked)
             case Wait():
@@ -127,7 +131,11 @@ class SMTPClientProtocol(SMTPConnection):
             self.transport.write(f"BDAT {size} LAST\r\n".encode())
         self.setTimeout(self._plan.timeouts.content_block)
         self._sending = send_content(
-            self.transport, self._outgoing, stuffed=not chunked, progress=self.resetTimeout
+            self.transport,
+            self._outgoing,
+            self._outbox,
+            stuffed=not chunked,
+            progress=self.resetTimeout,
         )
         self._sending.finished.addCallbacks(self._content_sent, self._content_missing)
 

@@ -28,7 +28,6 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from mailrelay.net.timeouts import LazyTimeout
-from mailrelay.net.writing import write_now
 from mailrelay.web.answer import CONTINUE, OutgoingAnswer, response_head
 from mailrelay.web.body import CHUNK_BYTES, Body, ClientGone
 from mailrelay.web.exchange import Exchange
@@ -253,7 +252,7 @@ class HTTPConnection(LazyTimeout, Protocol):
         if not self._lost:
             head = outgoing.head(self._site.date(), is_last=is_last)
             if outgoing.parts is None:
-                write_now(self.transport, head + outgoing.whole)
+                self._site.context.outbox.write(self.transport, head + outgoing.whole)
             else:
                 self.transport.write(head)
                 self._is_endless = answer.response.is_endless

@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from typing_extensions import override
 
+from mailrelay.net.writing import Outbox
 from mailrelay.policy.limits import ConnectionCount
 from mailrelay.web.answer import check_response
 from mailrelay.web.body import BodyRefused, BodyTrouble
@@ -59,9 +60,11 @@ class HTTPContext:
     answered: Callable[[str, int], object]
     connections: ConnectionCount = field(factory=ConnectionCount)
     requests: RequestLimits = field(init=False)
+    outbox: Outbox = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """The counts of requests are one for all listeners."""
+        object.__setattr__(self, "outbox", Outbox(self.clock))
         object.__setattr__(self, "requests", RequestLimits(self.settings, self.clock.seconds))
 
 
