@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
+from threading import Lock
 from typing import Any
 
 from attrs import frozen
@@ -45,21 +46,24 @@ class Surroundings:
 class StoredRandom(SystemRandom):
     """The system's random bits, fetched ahead: a token costs no call into the kernel each time.
 
-    For one process: a fork would give out the same twice.  A daemon forks before it asks.
+    For all threads of one process: after a fork, both would give out the same.  A daemon forks
+    before it asks.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._stored, self._used = b"", 0
+        self._lock = Lock()
 
     def getrandbits(self, k: int) -> int:
         """See Random: ``k`` bits, none of which was given out before."""
         if k <= 0 or k % 8:
             return super().getrandbits(k)
-        end = self._used + k // 8
-        if end > len(self._stored):
-            self._stored, self._used, end = os.urandom(FETCHED_BYTES + k // 8), 0, k // 8
-        bits, self._used = self._stored[self._used : end], end
+        with self._lock:
+            end = self._used + k // 8
+            if end > len(self._stored):
+                self._stored, self._used, end = os.urandom(FETCHED_BYTES + k // 8), 0, k // 8
+            bits, self._used = self._stored[self._used : end], end
         return int.from_bytes(bits)
 
 

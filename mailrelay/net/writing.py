@@ -10,11 +10,12 @@ fast, for a sixth less CPU time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.tcp import Connection
+from twisted.logger import Logger
 
 MOST_BYTES = 64 * 1024
 """What is more waits for room in Twisted's way, which pauses who produces it."""
@@ -27,6 +28,8 @@ class Outbox:
     It stands in the transport's own buffer: what is written there by others, the start of TLS and
     the end of the connection keep their order.
     """
+
+    _log: ClassVar[Logger] = Logger()
 
     _clock: IReactorTime
     _waiting: list[Connection] = field(factory=list, init=False)
@@ -54,6 +57,14 @@ class Outbox:
         for transport in waiting:
             # One that is being closed, the reactor sends the rest of.
             if transport.connected and not transport.disconnecting:
-                failure = transport.doWrite()
-                if failure is not None or transport.dataBuffer:
-                    transport.startWriting()  # the reactor sends the rest, or finds it lost
+                self._send_of(transport)
+
+    def _send_of(self, transport: Connection) -> None:
+        try:
+            failure = transport.doWrite()
+        except Exception:  # a producer's, which wanted to go on; the others' replies still go
+            self._log.failure("a connection failed while it was written to")
+            transport.abortConnection()
+            return
+        if failure is not None or transport.dataBuffer:
+            transport.startWriting()  # the reactor sends the rest, or finds it lost

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import SystemRandom
+from threading import Thread
+from typing import Any
 from unittest import TestCase
 from unittest.mock import patch
 
@@ -27,6 +30,24 @@ class StoredRandomTests(TestCase):
         words = [word[at : at + 4] for word in drawn for at in range(0, 16, 4)]
         self.assertEqual(words, sorted(words))
         self.assertGreater(len(given), 1)  # it was fetched again
+
+    def test_threads(self) -> None:
+        """Who asks while another thread is being given its bits waits for others."""
+        random = StoredRandom()
+        drawn: list[int] = []
+        meanwhile = Thread(target=lambda: drawn.append(random.getrandbits(128)))
+
+        class Stored(bytes):
+            def __getitem__(self, at: Any) -> Any:
+                if not meanwhile.ident:
+                    meanwhile.start()
+                    meanwhile.join(0.2)
+                return super().__getitem__(at)
+
+        with patch("os.urandom", lambda size: Stored(SystemRandom().randbytes(size))):
+            drawn.append(random.getrandbits(128))
+            meanwhile.join()
+        self.assertEqual(len(set(drawn)), 2)
 
     def test_sizes(self) -> None:
         """Any number of bits may be asked for, more than are fetched at once too."""

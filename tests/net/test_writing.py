@@ -8,6 +8,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -154,6 +155,30 @@ class OutboxTests(TestCase):
         self.write(b", nor this")
         await self.server.lost
         self.write(b"and this goes nowhere")
+
+    async def test_one_that_fails(self) -> None:
+        """A failure of one connection is logged, and the end of that one: others are answered."""
+        other = self.server.transport
+
+        class Failing(Connection):
+            connected = True
+
+            def __init__(self) -> None:
+                self.dataBuffer, self._tempDataBuffer, self._tempDataLen = b"", [], 0
+                self.aborted = False
+
+            def doWrite(self) -> None:
+                raise ZeroDivisionError
+
+            def abortConnection(self) -> None:
+                self.aborted = True
+
+        failed = Failing()
+        self.outbox.write(failed, b"first")
+        self.outbox.write(other, b"second")
+        await self.client.has(6)
+        self.assertEqual((failed.aborted, self.client.received), (True, b"second"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_others(self) -> None:
         """What is no socket of Twisted's is written to at once."""
