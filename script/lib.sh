@@ -27,10 +27,16 @@ locked() {
 # from source without profiles, as pyenv does, takes half as long again for the same work.
 find_python() {
     local candidate wanted
+    is_python() { "$1" -c "$2
+import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; }
+    if [ -n "${PYTHON:-}" ]; then
+        is_python "$PYTHON" '' || die "$PYTHON is not Python 3.11 or later"
+        command -v "$PYTHON"
+        return
+    fi
     for wanted in 'import ensurepip' ''; do
-        for candidate in ${PYTHON:-} /usr/bin/python3 python3 python3.{14,13,12,11} python; do
-            if "$candidate" -c "$wanted
-import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then
+        for candidate in /usr/bin/python3 python3 python3.{14,13,12,11} python; do
+            if is_python "$candidate" "$wanted"; then
                 command -v "$candidate"
                 return
             fi

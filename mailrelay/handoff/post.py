@@ -192,6 +192,8 @@ def _tls_context(ca: str) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca or None)
     except OSError as error:
         raise misconfigured(f"--ca {ca} has no certificates: {reason(error)}") from None
+    # With OpenSSL 3 Python takes a connection that is cut off for one that was closed.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -41,7 +41,8 @@ class Outbox:
             or not transport.connected
             or transport.disconnecting
             or getattr(transport, "TLS", False)
-            or transport._tempDataLen + len(data) > MOST_BYTES
+            or transport._writeDisconnected
+            or len(transport.dataBuffer) + transport._tempDataLen + len(data) > MOST_BYTES
         ):
             transport.write(data)
             return
@@ -55,8 +56,9 @@ class Outbox:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for transport in waiting:
-            # One that is being closed, the reactor sends the rest of.
-            if transport.connected and not transport.disconnecting:
+            # The reactor may have sent it meanwhile; of one that is being closed, it sends it.
+            waits = transport._tempDataBuffer and not transport.disconnecting
+            if waits and transport.connected:
                 self._send_of(transport)
 
     def _send_of(self, transport: Connection) -> None:

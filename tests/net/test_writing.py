@@ -6,21 +6,25 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from mailrelay.net.writing import MOST_BYTES, Outbox
 
 reactor: Any = installed
 
 
+@implementer(IHalfCloseableProtocol)
 class End(Protocol):
     """One end of a connection: what came, and when it was lost."""
 
     transport: Any
+    goes_on = False  # after the other has ended its half
 
     def __init__(self) -> None:
         self.received = b""
@@ -43,6 +47,14 @@ class End(Protocol):
         """It is over."""
         self.lost.callback(None)
 
+    def readConnectionLost(self) -> None:
+        """The other end sends no more."""
+        if not self.goes_on:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
+
     def has(self, size: int) -> Deferred[None]:
         """Fires when so many bytes came."""
         wanted: Deferred[None] = Deferred()
@@ -53,6 +65,8 @@ class End(Protocol):
 
 class OutboxTests(TestCase):
     """Outbox."""
+
+    timeout = 30
 
     async def setUp(self) -> None:  # type: ignore[override]
         """Both ends of a connection; all that is given to the server's socket is noted."""
@@ -109,6 +123,25 @@ class OutboxTests(TestCase):
         await self.server.lost
         await self.client.lost
         self.assertEqual(self.client.received, b"bye, and more")
+
+    async def test_half_close(self) -> None:
+        """What a timed call writes before it ends its half is sent; the client's half goes on."""
+
+        def end() -> None:
+            self.write(b"no more")
+            self.server.transport.loseWriteConnection()
+
+        self.client.goes_on = True
+        reactor.callLater(0, end)
+        await self.client.has(7)
+        for _ in range(5):
+            self.client.transport.write(b"still sending")
+            await deferLater(reactor, 0.01)
+        await self.server.has(5 * 13)
+        self.assertFalse(self.server.lost.called)
+        self.write(b"too late")
+        await deferLater(reactor, 0.0)
+        self.assertEqual((self.client.received, self.sent), (b"no more", [b"no more"]))
 
     async def test_slow_client(self) -> None:
         """What the socket does not take at once waits for room; nothing is lost or out of order."""
