@@ -59,13 +59,16 @@ class HTTPContext:
     sessions: set[Any]  # of LiveConnection
     answered: Callable[[str, int], object]
     connections: ConnectionCount = field(factory=ConnectionCount)
-    requests: RequestLimits = field(init=False)
+    requests: RequestLimits = field(init=False)  # one count for all listeners
     outbox: Outbox = field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        """The counts of requests are one for all listeners."""
-        object.__setattr__(self, "outbox", Outbox(self.clock))
-        object.__setattr__(self, "requests", RequestLimits(self.settings, self.clock.seconds))
+    @requests.default
+    def _requests(self) -> RequestLimits:
+        return RequestLimits(self.settings, self.clock.seconds)
+
+    @outbox.default
+    def _outbox(self) -> Outbox:
+        return Outbox(self.clock)
 
 
 class Site(Factory):
