@@ -20,6 +20,9 @@ NULL_PATH = Address("", "")
 DMARC_REPORT, TLS_REPORT = "dmarc-report", "tls-report"
 """The doors of the reports that we make."""
 
+IMPORT = "import"
+"""The door of messages that were put into a mailbox."""
+
 LARGE_BYTES = 64 * 1024
 """Content of this size and above may be in the spool; below, it is in a row."""
 

@@ -26,7 +26,7 @@ from mailrelay.control.history import (
 )
 from mailrelay.control.queue import EntryView, word_of
 from mailrelay.observe.events import Event
-from mailrelay.queue.entry import EntryState, Message
+from mailrelay.queue.entry import IMPORT, EntryState, Message
 from mailrelay.storage import tables
 from mailrelay.storage.database import Database
 from mailrelay.storage.entry_views import entry_views, every_entry
@@ -36,9 +36,6 @@ from mailrelay.webhooks.call import CallAttempt
 _entry, _message, _event = tables.entry, tables.message, tables.event
 _tag = tables.message_tag
 _call, _attempt = tables.call, tables.call_attempt
-
-IMPORT = "import"
-"""The door of messages that were put into a mailbox."""
 
 LOOKED_AT = 50_000
 """Messages, for words within them: there is no index of those."""

@@ -14,7 +14,7 @@ from mailrelay.mailbox.model import DEFAULT_MAILBOXES, Incoming, MailboxMessage
 from mailrelay.message.header import parse_header
 from mailrelay.message.words import decoded_words
 from mailrelay.observe.events import NewEvent
-from mailrelay.queue.entry import Content, EntryState, Message
+from mailrelay.queue.entry import IMPORT, Content, EntryState, Message
 from mailrelay.queue.store import StoreUnavailable
 from mailrelay.smtp.address import Address
 from mailrelay.smtp.reply import printable
@@ -209,7 +209,7 @@ def _add(connection: Connection, new: Imported, message_id: int, mailbox_id: int
     subject = printable(decoded_words(header.first("subject") or ""), 500)
     size = len(new.content)
     message = Message(
-        message_id, id_, None, new.received_at, size, "import", header.first("message-id"), subject
+        message_id, id_, None, new.received_at, size, IMPORT, header.first("message-id"), subject
     )
     _insert_message.many(connection, [message_row(message)])
     content = Content(b"", new.content, None, size)

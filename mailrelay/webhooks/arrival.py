@@ -23,7 +23,7 @@ from mailrelay.net.threads import Executor
 from mailrelay.observe.events import EventKind, NewEvent
 from mailrelay.policy.file_links import FileLinks
 from mailrelay.policy.from_id import from_id_in
-from mailrelay.queue.entry import LARGE_BYTES, Content, Entry
+from mailrelay.queue.entry import IMPORT, LARGE_BYTES, Content, Entry
 from mailrelay.webhooks.complaint import About, Complaints, complaint_event, is_complaint
 from mailrelay.webhooks.gojson import encode, go_time
 from mailrelay.webhooks.reading import name_addresses, read_message
@@ -43,7 +43,7 @@ TOLD_TEXT_BYTES = 256 * 1024
 
 RECEIVED = "message.received"
 
-_OWN_DOORS = frozenset({"dsn", "notice", "import"})
+_OWN_DOORS = frozenset({"dsn", "notice", IMPORT})
 _ACTIONS = {
     "failed": EventKind.FAILED,
     "delayed": EventKind.DELAYED,
